@@ -1,0 +1,6 @@
+//! The OAuth Manager: connects users' accounts at OAuth 2 providers, keeps their tokens sealed and fresh, and hands
+//! them to the application's own services.
+
+pub mod config;
+#[cfg(feature = "dev")]
+pub mod dev;
