@@ -1,0 +1,31 @@
+//! The account at the provider that an integration stands for.
+
+use serde::Serialize;
+
+/// Longest name or e-mail kept of what a provider reports.
+pub const ACCOUNT_TEXT_MAX_CHARS: usize = 320;
+
+/// An account as its provider identifies it. The identity is issuer and id together, never the e-mail.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// The provider's stable identifier (`sub`, `tid.oid`, workspace and bot, …).
+    pub id: String,
+    /// The issuer that vouches for it, where there is one.
+    #[serde(skip)]
+    pub issuer: Option<String>,
+    /// A name to show.
+    pub name: Option<String>,
+    /// An address to show; changes and is not an identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+impl std::fmt::Debug for Account {
+    /// Without name and e-mail: logs need the identity, not the person.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("id", &self.id)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! Features: what a user switches on (`google.calendar`), and the scopes each needs.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{InvalidId, ProviderKey},
+    scope::{Scope, ScopeSet},
+};
+
+/// The key of a feature: `<provider>.<name>`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct FeatureKey(Arc<str>);
+
+impl FeatureKey {
+    /// The whole key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The provider it belongs to.
+    pub fn provider(&self) -> &str {
+        self.0.split_once('.').map_or("", |(provider, _)| provider)
+    }
+
+    /// The part after the provider.
+    pub fn name(&self) -> &str {
+        self.0.split_once('.').map_or("", |(_, name)| name)
+    }
+}
+
+impl FromStr for FeatureKey {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId { what: "feature" };
+        let (provider, name) = text.split_once('.').ok_or(invalid.clone())?;
+        provider.parse::<ProviderKey>().map_err(|_| invalid.clone())?;
+        let well_formed = !name.is_empty()
+            && name.len() <= 64
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
+        if well_formed {
+            Ok(Self(text.into()))
+        } else {
+            Err(invalid)
+        }
+    }
+}
+
+impl fmt::Display for FeatureKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for FeatureKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for FeatureKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One scope of the catalogue, with the words a consent shows for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScopeSpec {
+    /// Canonical name.
+    pub scope: Scope,
+    /// A few words.
+    pub display_name: String,
+    /// One sentence for the user.
+    pub description: String,
+    /// `read`, `write` or `admin`.
+    pub category: String,
+    /// Whether the feature does not work without it.
+    pub required: bool,
+    /// Whether the provider restricts it or it reaches far.
+    pub dangerous: bool,
+    /// Wider scopes that include this one.
+    pub implied_by: ScopeSet,
+}
+
+/// A feature as declared by its provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FeatureSpec {
+    /// `<provider>.<name>`.
+    pub key: FeatureKey,
+    /// A few words.
+    pub display_name: String,
+    /// One sentence for the user; says so where the provider no longer offers what the name promises.
+    pub description: String,
+    /// Requested when the caller names neither features nor scopes.
+    pub default: bool,
+    /// Every scope that belongs to it.
+    pub scopes: Vec<ScopeSpec>,
+}
+
+impl FeatureSpec {
+    /// The scopes without which the feature does not work.
+    pub fn required_scopes(&self) -> ScopeSet {
+        self.scopes
+            .iter()
+            .filter(|spec| spec.required)
+            .map(|spec| &spec.scope)
+            .collect()
+    }
+
+    /// What is missing of the required scopes in this grant; a wider scope that implies one satisfies it.
+    pub fn missing_scopes(&self, granted: &ScopeSet) -> ScopeSet {
+        self.scopes
+            .iter()
+            .filter(|spec| spec.required && !granted.contains(&spec.scope))
+            .filter(|spec| !spec.implied_by.iter().any(|wider| granted.contains(wider)))
+            .map(|spec| &spec.scope)
+            .collect()
+    }
+}
+
+/// How a feature stands for one integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureStatus {
+    /// Not switched on.
+    Inactive,
+    /// Switched on, and the provider granted its scopes.
+    Active,
+    /// Switched on, but the provider granted less.
+    MissingScopes,
+    /// Switched on, but the whole grant is dead.
+    ReauthRequired,
+}
+
+/// A feature's standing, as shown in views.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FeatureState {
+    /// Which.
+    pub key: FeatureKey,
+    /// How it stands.
+    pub status: FeatureStatus,
+    /// What is missing when it stands at `missing_scopes`.
+    pub missing_scopes: ScopeSet,
+}

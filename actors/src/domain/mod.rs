@@ -1,0 +1,23 @@
+//! The words of the business: what every layer calls the same thing. No I/O, no clock, no framework.
+
+pub mod account;
+pub mod audit;
+pub mod authorization;
+pub mod caller;
+pub mod client;
+pub mod consent;
+pub mod error;
+pub mod feature;
+pub mod ids;
+pub mod integration;
+pub mod page;
+pub mod provider;
+pub mod reason;
+pub mod scope;
+pub mod sealed;
+pub mod secret;
+pub mod session;
+pub mod token;
+
+/// An instant in UTC. Every time in this system is one of these; none is "local" and none is naive.
+pub type Timestamp = jiff::Timestamp;

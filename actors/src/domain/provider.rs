@@ -1,0 +1,109 @@
+//! What the actors and the API know of a provider: its catalogue and its rules. Its wire dialect is the engine's business.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    feature::{FeatureKey, FeatureSpec},
+    ids::ProviderKey,
+    scope::{Scope, ScopeSet},
+};
+
+/// What a lost answer to a refresh means at this provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "class", rename_all = "snake_case")]
+pub enum RefreshClass {
+    /// The same refresh token may be presented again (it does not rotate, or the old one stays good).
+    Safe,
+    /// It may be presented again within this window.
+    Grace {
+        /// How long after the first presentation.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        window: Duration,
+    },
+    /// Presenting it again may revoke the whole grant.
+    SingleUse,
+}
+
+fn as_seconds<S: serde::Serializer>(window: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(window.as_secs())
+}
+
+/// A provider as the rest of the system sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Provider {
+    /// Its key.
+    pub key: ProviderKey,
+    /// Its name for users.
+    pub display_name: String,
+    /// Whether client credentials are configured; without them it can be shown but not connected.
+    pub configured: bool,
+    /// Scopes asked for with every authorization: identity, and what a refresh token needs.
+    pub base_scopes: ScopeSet,
+    /// What can be switched on.
+    pub features: Vec<FeatureSpec>,
+    /// Whether scopes outside the catalogue may be asked for (a custom provider whose operator allows it).
+    pub open_scopes: bool,
+    /// Whether its answers say which scopes were granted; if not, what was requested stands (RFC 6749 5.1).
+    pub reports_scopes: bool,
+    /// What a lost refresh answer means.
+    pub refresh_class: RefreshClass,
+    /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.
+    #[serde(skip)]
+    pub refresh_margin: Option<Duration>,
+    /// How many calls may be under way at once.
+    #[serde(skip)]
+    pub max_concurrency: usize,
+    /// Whether the provider has a way to revoke a grant, and what a user can do where it has none.
+    pub revocation: RevocationSupport,
+}
+
+/// Whether a grant can be ended at the provider by us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "support", rename_all = "snake_case")]
+pub enum RevocationSupport {
+    /// It has a revocation endpoint.
+    Supported,
+    /// It has none.
+    Unsupported {
+        /// Why, and what the user can do there.
+        reason: String,
+    },
+}
+
+impl Provider {
+    /// The feature of this key, if declared.
+    pub fn feature(&self, key: &FeatureKey) -> Option<&FeatureSpec> {
+        self.features.iter().find(|feature| feature.key == *key)
+    }
+
+    /// Whether this scope is in the catalogue (or any scope may be asked for).
+    pub fn knows_scope(&self, scope: &Scope) -> bool {
+        self.open_scopes
+            || self.base_scopes.contains(scope)
+            || self
+                .features
+                .iter()
+                .any(|feature| feature.scopes.iter().any(|spec| spec.scope == *scope))
+    }
+
+    /// Which of the wanted scopes this grant does not cover, wider scopes counting for what they include.
+    pub fn uncovered(&self, wanted: &ScopeSet, granted: &ScopeSet) -> ScopeSet {
+        wanted
+            .iter()
+            .filter(|scope| !self.covers(granted, scope))
+            .collect()
+    }
+
+    fn covers(&self, granted: &ScopeSet, scope: &Scope) -> bool {
+        granted.contains(scope)
+            || self
+                .features
+                .iter()
+                .flat_map(|feature| &feature.scopes)
+                .any(|spec| {
+                    spec.scope == *scope && spec.implied_by.iter().any(|wider| granted.contains(wider))
+                })
+    }
+}

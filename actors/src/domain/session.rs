@@ -1,0 +1,48 @@
+//! Sessions: a one-time link opens our pages as one user.
+
+use serde::Serialize;
+use url::Url;
+
+use super::{Timestamp, feature::FeatureKey, ids::Subject, secret::SessionToken};
+
+/// A link to our pages, made for one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRequest {
+    /// Who will be logged in.
+    pub subject: Subject,
+    /// Where "back to the application" leads, already checked against the allow-list.
+    pub return_to: Option<Url>,
+    /// Features to offer first.
+    pub features: Vec<FeatureKey>,
+}
+
+/// The link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionLink {
+    /// Opens our pages once. Holds a secret: never logged.
+    pub url: Url,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+}
+
+/// A browser's session with us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Who.
+    pub subject: Subject,
+    /// Where "back to the application" leads.
+    pub return_to: Option<Url>,
+    /// Features to offer first.
+    pub features: Vec<FeatureKey>,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// A session just opened: the cookie's value and what it stands for.
+#[derive(Debug, Clone)]
+pub struct OpenedSession {
+    /// The cookie's value.
+    pub token: SessionToken,
+    /// What it stands for.
+    pub session: Session,
+}

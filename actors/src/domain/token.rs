@@ -1,0 +1,119 @@
+//! Tokens: what a provider answered, and what a service receives.
+
+use serde::Serialize;
+
+use super::{
+    Timestamp,
+    ids::{IntegrationId, ProviderKey},
+    scope::ScopeSet,
+    secret::{AccessToken, RefreshToken},
+};
+
+/// A provider's answer to an exchange or a refresh, understood (RFC 6749 5.1).
+#[derive(Debug, Clone)]
+pub struct TokenAnswer {
+    /// The new access token.
+    pub access_token: AccessToken,
+    /// `Bearer`, as the provider spells it.
+    pub token_type: String,
+    /// When the access token ends, counted from before the request was sent; `None`: the provider does not say.
+    pub expires_at: Option<Timestamp>,
+    /// The refresh token to keep from now on; `None`: keep the present one.
+    pub refresh_token: Option<RefreshToken>,
+    /// When the refresh token ends, where the provider says.
+    pub refresh_token_expires_at: Option<Timestamp>,
+    /// The granted scopes, normalised; `None`: as requested, or unchanged.
+    pub scopes: Option<ScopeSet>,
+}
+
+/// An access token on its way to a service. Valid for at least what was asked, and for what was asked.
+#[derive(Debug, Clone)]
+pub struct AccessGrant {
+    /// The token.
+    pub access_token: AccessToken,
+    /// `Bearer`.
+    pub token_type: String,
+    /// When it ends; `None`: the provider does not say.
+    pub expires_at: Option<Timestamp>,
+    /// What it carries.
+    pub scopes: ScopeSet,
+    /// Whose it is.
+    pub integration_id: IntegrationId,
+}
+
+impl AccessGrant {
+    /// The provider it is for.
+    pub fn provider(&self) -> &ProviderKey {
+        &self.integration_id.provider
+    }
+}
+
+/// What became of a revocation at the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderRevocation {
+    /// The provider confirmed it (or had forgotten the grant already).
+    Confirmed,
+    /// It could not be told yet; this is retried.
+    Pending,
+    /// The provider has no way to revoke.
+    Unsupported,
+}
+
+impl ProviderRevocation {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Pending => "pending",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// The answer to a revocation. The account is refused here from this moment on, whatever the provider says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevocationReport {
+    /// Always `revoked`.
+    pub status: &'static str,
+    /// What became of it at the provider.
+    pub provider_revocation: ProviderRevocation,
+    /// A sentence for the user.
+    pub detail: String,
+}
+
+/// What a service asks a token for: at least one of the three is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Want {
+    /// Any token of this provider.
+    pub provider: Option<ProviderKey>,
+    /// A token that carries this feature.
+    pub feature: Option<super::feature::FeatureKey>,
+    /// A token that carries these scopes.
+    pub scopes: ScopeSet,
+}
+
+/// Whose token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenTarget {
+    /// Of this very integration.
+    Integration(IntegrationId),
+    /// Of a user's account that gives what is wanted.
+    User {
+        /// Whose.
+        subject: super::ids::Subject,
+        /// For what.
+        want: Want,
+        /// Which account, by integration id, account id or e-mail, where the user has several.
+        account: Option<String>,
+    },
+}
+
+/// A request for a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// Whose.
+    pub target: TokenTarget,
+    /// How long it must still be good for.
+    pub min_ttl: std::time::Duration,
+}

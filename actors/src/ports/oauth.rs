@@ -1,0 +1,206 @@
+//! The provider engine as the actors see it: four calls, and failures that say what they mean.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use url::Url;
+
+use crate::domain::{
+    account::Account,
+    ids::ProviderKey,
+    provider::Provider,
+    reason::{ReasonCode, WhoMustAct},
+    scope::ScopeSet,
+    secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken, State},
+    token::TokenAnswer,
+};
+
+/// What a failed call to a provider means for the grant (facts, section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Certainly not done, or harmless to do again: 429, a refused connection, a named passing error.
+    Passing,
+    /// It may have been done: the request left and no usable answer came (timeout, reset, 5xx).
+    OutcomeUnknown,
+    /// The provider says the grant is dead.
+    DeadGrant,
+    /// The provider wants the user to act (consent, second factor); the grant itself may live.
+    Interaction,
+    /// An administrator at the provider must act.
+    Admin,
+    /// Our registration or configuration is refused: nothing to do with this user.
+    Operator,
+    /// The answer says success and cannot be used; see the salvaged refresh token.
+    Unreadable,
+    /// Some other refusal of this one request.
+    Refused,
+}
+
+/// A failed call. Holds neither the answer's body nor any secret but the salvaged one, which is typed as such.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{provider}: {reason} ({kind:?})")]
+pub struct ProviderFailure {
+    /// At which provider.
+    pub provider: ProviderKey,
+    /// What it means.
+    pub kind: FailureKind,
+    /// The provider's code, or ours for what happened.
+    pub reason: ReasonCode,
+    /// When the provider wants to be asked again, already clamped.
+    pub retry_after: Option<Duration>,
+    /// A rotated refresh token found in an answer that could not be used otherwise. It must be stored.
+    pub salvaged: Option<RefreshToken>,
+}
+
+impl ProviderFailure {
+    /// A failure without hints.
+    pub fn new(provider: ProviderKey, kind: FailureKind, reason: ReasonCode) -> Self {
+        Self {
+            provider,
+            kind,
+            reason,
+            retry_after: None,
+            salvaged: None,
+        }
+    }
+
+    /// Whose move it is.
+    pub fn who_must_act(&self) -> WhoMustAct {
+        match self.kind {
+            FailureKind::Passing | FailureKind::OutcomeUnknown | FailureKind::Unreadable => {
+                WhoMustAct::Nobody
+            }
+            FailureKind::DeadGrant | FailureKind::Interaction => WhoMustAct::User,
+            FailureKind::Admin => WhoMustAct::Admin,
+            FailureKind::Operator | FailureKind::Refused => WhoMustAct::Operator,
+        }
+    }
+}
+
+/// What goes into an authorization URL.
+#[derive(Debug, Clone)]
+pub struct AuthorizationUrlRequest {
+    /// Scopes to ask for, canonical, base scopes included.
+    pub scopes: ScopeSet,
+    /// RFC 6749 4.1.1.
+    pub state: State,
+    /// The verifier whose S256 challenge is sent (where the provider supports PKCE).
+    pub verifier: PkceVerifier,
+    /// OpenID Connect nonce (sent where there is an ID token).
+    pub nonce: String,
+    /// Where the provider sends the browser.
+    pub redirect_uri: Url,
+    /// Which account to suggest.
+    pub login_hint: Option<String>,
+    /// Whether a usable grant of this account is held already (then consent is not forced).
+    pub has_grant: bool,
+}
+
+/// What goes into a code exchange.
+#[derive(Debug, Clone)]
+pub struct ExchangeRequest {
+    /// The code.
+    pub code: AuthorizationCode,
+    /// RFC 7636.
+    pub verifier: PkceVerifier,
+    /// The same as in the authorization request.
+    pub redirect_uri: Url,
+    /// The nonce the ID token must repeat.
+    pub nonce: String,
+    /// What was asked for: what an absent `scope` in the answer means.
+    pub requested_scopes: ScopeSet,
+}
+
+/// A finished exchange: tokens and whose they are.
+#[derive(Debug, Clone)]
+pub struct Exchanged {
+    /// The tokens.
+    pub answer: TokenAnswer,
+    /// The account they belong to.
+    pub account: Account,
+    /// What the dialect needs later (tenant, workspace, bot); bounded, never secret.
+    pub metadata: serde_json::Value,
+}
+
+/// What goes into a refresh.
+#[derive(Debug, Clone)]
+pub struct RefreshRequest {
+    /// The refresh token of the claimed generation.
+    pub refresh_token: RefreshToken,
+    /// Granted scopes.
+    pub scopes: ScopeSet,
+    /// What the dialect kept at the exchange.
+    pub metadata: serde_json::Value,
+    /// The account, to notice an answer about another one.
+    pub account: Account,
+}
+
+/// What goes into a revocation (RFC 7009).
+#[derive(Debug, Clone)]
+pub struct RevocationRequest {
+    /// The refresh token, if there is one.
+    pub refresh_token: Option<RefreshToken>,
+    /// The access token.
+    pub access_token: AccessToken,
+    /// What the dialect kept at the exchange.
+    pub metadata: serde_json::Value,
+}
+
+/// What a revocation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// The provider confirmed it, or had forgotten the grant already.
+    Confirmed,
+    /// The provider has no way to revoke.
+    Unsupported,
+}
+
+/// The provider engine. Every call has a total deadline, a capped body and follows no redirect.
+#[async_trait]
+pub trait OAuth: Send + Sync {
+    /// Every known provider, configured or not, in a stable order.
+    fn providers(&self) -> &[Arc<Provider>];
+
+    /// The issuer the callback's `iss` must equal (RFC 9207), and whether it must be there; `None`: the provider has none.
+    async fn callback_issuer(
+        &self,
+        provider: &ProviderKey,
+    ) -> Result<Option<CallbackIssuer>, ProviderFailure>;
+
+    /// The URL to send the browser to.
+    async fn authorization_url(
+        &self,
+        provider: &ProviderKey,
+        request: AuthorizationUrlRequest,
+    ) -> Result<Url, ProviderFailure>;
+
+    /// Exchanges a code, at most once, and finds out whose tokens they are.
+    async fn exchange(
+        &self,
+        provider: &ProviderKey,
+        request: ExchangeRequest,
+    ) -> Result<Exchanged, ProviderFailure>;
+
+    /// Refreshes, once, without retries: repeating is the caller's decision.
+    async fn refresh(
+        &self,
+        provider: &ProviderKey,
+        request: RefreshRequest,
+    ) -> Result<TokenAnswer, ProviderFailure>;
+
+    /// Ends the grant at the provider.
+    async fn revoke(
+        &self,
+        provider: &ProviderKey,
+        request: RevocationRequest,
+    ) -> Result<Revoked, ProviderFailure>;
+}
+
+/// What `iss` must say in a callback (RFC 9207).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackIssuer {
+    /// The expected value.
+    pub issuer: String,
+    /// Whether the provider promised to send it (`authorization_response_iss_parameter_supported`).
+    pub required: bool,
+}
