@@ -76,10 +76,6 @@ impl Directory {
         self.root.join("server.lock")
     }
 
-    pub(super) fn open_lock(&self, path: &Path) -> Result<File, PostgresError> {
-        open_lock(path)
-    }
-
     /// Makes the cluster unless there is one, and returns its passwords. Blocks for a second or two.
     pub(super) fn prepare(&self, account: &Account, binaries: &Binaries) -> Result<Passwords, PostgresError> {
         if self.ephemeral {
@@ -239,7 +235,7 @@ fn make_private(path: &Path) -> Result<(), PostgresError> {
     }
 }
 
-fn open_lock(path: &Path) -> Result<File, PostgresError> {
+pub(super) fn open_lock(path: &Path) -> Result<File, PostgresError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     options.open(path).map_err(PostgresError::io("open", path))

@@ -16,16 +16,17 @@ use super::error::PostgresError;
 const VERSION: &str = "=17";
 
 /// About 15 MB; a slow line needs a minute, a blocked one should be known about before patience ends.
-const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(180);
+const DOWNLOAD_DEADLINE: Duration = Duration::from_mins(3);
 
 /// The cached programs, downloaded if need be.
 pub(super) async fn fetch(account: &Account) -> Result<Binaries, PostgresError> {
     let cache = cache_dir(account);
     let home = cache.join(format!("postgresql-{}", VERSION.trim_start_matches('=')));
-    if home.exists() && account.trusts(&home) {
-        if let Some(binaries) = Binaries::in_dir(&home.join("bin"), account) {
-            return Ok(binaries);
-        }
+    if home.exists()
+        && account.trusts(&home)
+        && let Some(binaries) = Binaries::in_dir(&home.join("bin"), account)
+    {
+        return Ok(binaries);
     }
     tracing::info!(into = %home.display(), "no PostgreSQL on this machine: downloading one");
     let downloaded = tokio::time::timeout(DOWNLOAD_DEADLINE, download(&cache, &home)).await;

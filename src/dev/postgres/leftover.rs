@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::account::Account;
-use super::directory::Directory;
+use super::directory::{Directory, open_lock};
 use super::error::PostgresError;
 
 /// How often we look again.
@@ -26,7 +26,7 @@ pub(super) async fn wait_until_gone(account: &Account, directory: &Directory) ->
     let path = directory.server_lock();
     let lock = loop {
         // Opened anew each time: an ephemeral watchdog removes the file it holds.
-        let file = directory.open_lock(&path)?;
+        let file = open_lock(&path)?;
         match file.try_lock() {
             Ok(()) => break file,
             Err(TryLockError::Error(source)) => {

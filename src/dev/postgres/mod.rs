@@ -41,7 +41,7 @@ pub use source::DatabaseSource;
 use watchdog::Watchdog;
 
 /// A server that recovers from a crash on a slow disk may need most of this.
-const READY_DEADLINE: Duration = Duration::from_secs(60);
+const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// How often a starting server is asked.
 const READY_POLL: Duration = Duration::from_millis(30);
 /// A free port may be taken between our finding it and Postgres opening it; not five times in a row.
