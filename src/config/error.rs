@@ -121,6 +121,15 @@ impl From<figment::Error> for ConfigError {
                 Kind::Message(message) => message.clone(),
                 _ => "not understood".to_owned(),
             };
+            // A list's item is told in the message: the key to look for is the list's.
+            let item = path.last().and_then(|last| last.parse::<usize>().ok());
+            let message = match item {
+                Some(index) => {
+                    path.pop();
+                    format!("item {}: {message}", index + 1)
+                }
+                None => message,
+            };
             let key = if path.is_empty() {
                 "configuration".to_owned()
             } else {
