@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/run.lock             held by the run that uses the directory
-//!        server.lock          held by its watchdog, until the server has gone
+//!        server.lock          held by initdb and by the watchdog, until the server has gone
 //!        superuser.password   0600, kept so that the next run can use the cluster
 //!        role.password        0600
 //!        cluster/             what initdb made; it is renamed into place, so it is complete if it is there
@@ -77,7 +77,12 @@ impl Directory {
     }
 
     /// Makes the cluster unless there is one, and returns its passwords. Blocks for a second or two.
-    pub(super) fn prepare(&self, account: &Account, binaries: &Binaries) -> Result<Passwords, PostgresError> {
+    pub(super) fn prepare(
+        &self,
+        account: &Account,
+        binaries: &Binaries,
+        server_lock: &File,
+    ) -> Result<Passwords, PostgresError> {
         if self.ephemeral {
             self.remove_cluster()?;
         }
@@ -90,11 +95,16 @@ impl Directory {
         remove_file(&self.root.join("server.log"))?;
         match kept {
             Some(passwords) => Ok(passwords),
-            None => self.init(account, binaries),
+            None => self.init(account, binaries, server_lock),
         }
     }
 
-    fn init(&self, account: &Account, binaries: &Binaries) -> Result<Passwords, PostgresError> {
+    fn init(
+        &self,
+        account: &Account,
+        binaries: &Binaries,
+        server_lock: &File,
+    ) -> Result<Passwords, PostgresError> {
         self.remove_cluster()?;
         let passwords = Passwords {
             superuser: random_hex(24)?,
@@ -126,6 +136,12 @@ impl Directory {
         if self.ephemeral {
             command.arg("--no-sync");
         }
+        // If we are killed, initdb goes on for a moment: the next run waits for it as it does for a watchdog.
+        command.stdout(
+            server_lock
+                .try_clone()
+                .map_err(PostgresError::io("share", &self.root))?,
+        );
         let output = command
             .output()
             .map_err(PostgresError::io("run", &binaries.initdb()))?;

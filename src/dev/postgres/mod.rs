@@ -71,12 +71,14 @@ impl PrivatePostgres {
     pub async fn start(options: PostgresOptions) -> Result<Self, PostgresError> {
         let account = Account::choose()?;
         let directory = Arc::new(Directory::open(&options, &account)?);
-        let server_lock = leftover::wait_until_gone(&account, &directory).await?;
+        let server_lock = Arc::new(leftover::wait_until_gone(&account, &directory).await?);
         let binaries = binaries::find(&account).await?;
         let passwords = {
-            let (directory, binaries) = (Arc::clone(&directory), binaries.clone());
+            let (directory, binaries, lock) =
+                (Arc::clone(&directory), binaries.clone(), Arc::clone(&server_lock));
             // initdb takes a second or two; the runtime's other work should not wait for it.
-            let prepared = tokio::task::spawn_blocking(move || directory.prepare(&account, &binaries)).await;
+            let prepared =
+                tokio::task::spawn_blocking(move || directory.prepare(&account, &binaries, &lock)).await;
             prepared.map_err(|error| PostgresError::Init {
                 output: error.to_string(),
             })??
