@@ -1,0 +1,51 @@
+//! `[timings]`: the deadlines that depend on each other.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::duration;
+use super::error::Problems;
+
+/// The section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimingsConfig {
+    /// How long a node's claim on a refresh lasts.
+    #[serde(deserialize_with = "duration::required")]
+    pub refresh_lease: Duration,
+    /// One call to a provider, all told.
+    #[serde(deserialize_with = "duration::required")]
+    pub provider_deadline: Duration,
+    /// From the signal to the hard stop.
+    #[serde(deserialize_with = "duration::required")]
+    pub shutdown_grace: Duration,
+    /// How long a user may take to consent.
+    #[serde(deserialize_with = "duration::required")]
+    pub authorization_ttl: Duration,
+}
+
+impl TimingsConfig {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        for (key, value) in [
+            ("timings.refresh_lease", self.refresh_lease),
+            ("timings.provider_deadline", self.provider_deadline),
+            ("timings.shutdown_grace", self.shutdown_grace),
+            ("timings.authorization_ttl", self.authorization_ttl),
+        ] {
+            if value.is_zero() {
+                problems.add(key, "must be longer than zero");
+            }
+        }
+        // The other half of the lease is for committing what the provider answered.
+        if self.provider_deadline * 2 >= self.refresh_lease {
+            problems.add(
+                "timings.provider_deadline",
+                "must be less than half of timings.refresh_lease",
+            );
+        }
+        if self.authorization_ttl > Duration::from_hours(1) {
+            problems.add("timings.authorization_ttl", "must be at most 1h");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Logging: what the configuration asks for, to standard error (standard output belongs to the commands' answers).
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error("log.filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// It was set up before.
+    #[error("logging is already set up: {0}")]
+    AlreadySet(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Sets logging up for the whole process; once.
+pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&config.filter)?;
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => builder.finish().try_init()?,
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .finish()
+            .try_init()?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_set_up_is_an_error_and_not_a_crash() {
+        let config = LogConfig {
+            filter: "off".to_owned(),
+            format: LogFormat::Json,
+        };
+        // Another test of this process may have been first.
+        let _ = init(&config);
+        assert!(matches!(init(&config), Err(TelemetryError::AlreadySet(_))));
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_named() {
+        let config = LogConfig {
+            filter: "a=b=c".to_owned(),
+            format: LogFormat::Text,
+        };
+        assert!(init(&config).unwrap_err().to_string().starts_with("log.filter: "));
+    }
+}
