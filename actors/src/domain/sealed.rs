@@ -51,6 +51,8 @@ pub enum DigestPurpose {
     ServiceCredential,
     /// A session link or cookie.
     Session,
+    /// The words of a consent.
+    Wording,
 }
 
 /// The column a value is sealed for: part of the additional authenticated data, so that a value copied into another

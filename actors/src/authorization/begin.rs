@@ -1,0 +1,173 @@
+//! Beginning a flow: what is asked for is checked against the catalogue, and a link of ours is made.
+
+use std::collections::BTreeSet;
+
+use url::Url;
+use uuid::Uuid;
+
+use crate::{
+    chance,
+    domain::{
+        audit::{AuditAction, AuditEntry, AuditOutcome},
+        authorization::{AuthorizationRequest, BegunAuthorization},
+        caller::RequestContext,
+        error::ServiceError,
+        feature::FeatureKey,
+        ids::{AuthorizationId, ProviderKey, Subject},
+        integration::StoredIntegration,
+        provider::Provider,
+        scope::ScopeSet,
+        sealed::DigestPurpose,
+    },
+    handle::ServiceResult,
+    ports::store::NewAuthorization,
+    records::store_error,
+    shared::Shared,
+};
+
+/// Flows one user may have pending: more than anyone opens by hand, few enough that a runaway caller is told.
+pub(crate) const PENDING_MAX: u32 = 2_000;
+/// Longest login hint passed on.
+const LOGIN_HINT_MAX_CHARS: usize = 320;
+
+pub(crate) async fn begin(
+    shared: &Shared,
+    owner: Subject,
+    request: AuthorizationRequest,
+    context: RequestContext,
+) -> ServiceResult<BegunAuthorization> {
+    let provider = configured(shared, &request.provider)?;
+    let present = present(shared, &owner, &request).await?;
+    let (features, requested_scopes) = what_to_ask(provider, &request, present.as_ref())?;
+    let login_hint = login_hint(&request, present.as_ref())?;
+
+    let id = AuthorizationId(Uuid::now_v7());
+    let handle = format!("{}.{}", provider.key, chance::secret(&*shared.ports.rng));
+    let audit = AuditEntry::new(AuditAction::Authorize, AuditOutcome::Success, context)
+        .with_authorization(id, &provider.key, &owner)
+        .with_scopes(requested_scopes.clone());
+    let new = NewAuthorization {
+        id,
+        subject: owner,
+        provider: provider.key.clone(),
+        handle: shared.ports.vault.digest(DigestPurpose::ConnectHandle, &handle),
+        features,
+        requested_scopes,
+        redirect_uri: ours(shared, &["api", "v1", "oauth", "callback", provider.key.as_str()])?,
+        return_to: request.return_to,
+        integration_id: request.integration_id,
+        login_hint,
+        lifetime: shared.settings.authorization_lifetime,
+        pending_max: PENDING_MAX,
+        audit,
+    };
+    let stored = shared.ports.authorizations.create(&new).await.map_err(|error| store_error(&error))?;
+    let stored = stored
+        .ok_or(ServiceError::RateLimited { retry_after: shared.settings.authorization_lifetime / 10 })?;
+    Ok(BegunAuthorization {
+        authorization_id: id,
+        authorization_url: ours(shared, &["connect", &handle])?,
+        requested_scopes: stored.requested_scopes,
+        expires_at: stored.expires_at,
+    })
+}
+
+/// A URL of ours. Made of the configured public URL, never of what a request says it is.
+pub(crate) fn ours(shared: &Shared, segments: &[&str]) -> ServiceResult<Url> {
+    let mut url = shared.settings.public_url.clone();
+    url.path_segments_mut().map_err(|()| ServiceError::Internal)?.pop_if_empty().extend(segments);
+    Ok(url)
+}
+
+fn configured<'a>(shared: &'a Shared, key: &ProviderKey) -> ServiceResult<&'a Provider> {
+    let names = |only_configured: bool| {
+        let shown = shared.providers.iter().filter(|provider| provider.configured || !only_configured);
+        shown.map(|provider| provider.key.to_string()).collect()
+    };
+    match shared.provider(key) {
+        None => Err(ServiceError::InvalidRequest {
+            detail: format!("there is no provider {key}"),
+            known: names(false),
+        }),
+        Some(provider) if !provider.configured => Err(ServiceError::InvalidRequest {
+            detail: format!("provider {key} has no client credentials configured"),
+            known: names(true),
+        }),
+        Some(provider) => Ok(provider),
+    }
+}
+
+async fn present(
+    shared: &Shared,
+    owner: &Subject,
+    request: &AuthorizationRequest,
+) -> ServiceResult<Option<StoredIntegration>> {
+    let Some(id) = &request.integration_id else {
+        return Ok(None);
+    };
+    if id.provider != request.provider {
+        return Err(ServiceError::invalid(format!("integration_id is not of provider {}", request.provider)));
+    }
+    let found = shared.ports.integrations.find(owner, id).await.map_err(|error| store_error(&error))?;
+    found.map(Some).ok_or(ServiceError::not_found("integration"))
+}
+
+/// The features to switch on and the scopes to ask for. What an integration holds already is asked for again, so that a
+/// reconnect never narrows it.
+fn what_to_ask(
+    provider: &Provider,
+    request: &AuthorizationRequest,
+    present: Option<&StoredIntegration>,
+) -> ServiceResult<(BTreeSet<FeatureKey>, ScopeSet)> {
+    let mut features = BTreeSet::new();
+    let mut scopes = provider.base_scopes.union(&request.scopes);
+    for key in &request.features {
+        let feature = provider.feature(key).ok_or_else(|| ServiceError::InvalidRequest {
+            detail: format!("provider {} has no feature {key}", provider.key),
+            known: provider.features.iter().map(|feature| feature.key.to_string()).collect(),
+        })?;
+        features.insert(key.clone());
+        scopes = scopes.union(&feature.required_scopes());
+    }
+    if let Some(unknown) = request.scopes.iter().find(|scope| !provider.knows_scope(scope)) {
+        let known = provider.features.iter().flat_map(|feature| &feature.scopes).map(|spec| &spec.scope);
+        return Err(ServiceError::InvalidRequest {
+            detail: format!("provider {} has no scope {unknown}", provider.key),
+            known: known.chain(provider.base_scopes.iter()).collect::<ScopeSet>().to_strings(),
+        });
+    }
+    match present {
+        Some(present) => {
+            features.extend(present.features.iter().cloned());
+            scopes = scopes.union(&present.scopes);
+        }
+        None if request.features.is_empty() && request.scopes.is_empty() => {
+            for feature in provider.features.iter().filter(|feature| feature.default) {
+                features.insert(feature.key.clone());
+                scopes = scopes.union(&feature.required_scopes());
+            }
+        }
+        None => {}
+    }
+    // Whoever asks for a feature's scopes by name means the feature.
+    let covered = provider.features.iter().filter(|feature| {
+        let required = feature.required_scopes();
+        !request.scopes.is_empty() && !required.is_empty() && required.is_subset(&request.scopes)
+    });
+    features.extend(covered.map(|feature| feature.key.clone()));
+    Ok((features, scopes))
+}
+
+fn login_hint(
+    request: &AuthorizationRequest,
+    present: Option<&StoredIntegration>,
+) -> ServiceResult<Option<String>> {
+    let hint =
+        request.login_hint.clone().or_else(|| present.and_then(|present| present.account.email.clone()));
+    match hint {
+        Some(hint) if hint.chars().count() > LOGIN_HINT_MAX_CHARS || hint.chars().any(char::is_control) => {
+            Err(ServiceError::invalid("login_hint is too long or holds control characters"))
+        }
+        hint => Ok(hint),
+    }
+}

@@ -1,0 +1,347 @@
+//! The exchange and what it makes: the integration, its sealed tokens, the consent and the audit, in one transaction.
+
+use std::fmt::Write as _;
+
+use tokio::time::Instant;
+
+use crate::{
+    address::Address,
+    authorization::provider_error,
+    domain::{
+        audit::{AuditAction, AuditEntry, AuditOutcome},
+        authorization::{AuthorizationStatus, StoredAuthorization},
+        caller::RequestContext,
+        consent::{NewConsent, WORDING_VERSION},
+        error::ServiceError,
+        integration::StoredIntegration,
+        provider::Provider,
+        reason::ReasonCode,
+        scope::ScopeSet,
+        sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
+        secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+    },
+    handle::ServiceResult,
+    integration::{opened::Opened, schedule},
+    ports::{
+        oauth::{ExchangeRequest, Exchanged},
+        store::{Commit, ConnectCommit, Reservation, StoreError},
+    },
+    provider::{breaker::OpenCause, message::ProviderMsg},
+    records::store_error,
+    registry::RegistryMsg,
+    shared::Shared,
+};
+
+/// Tries to store a connection when its row changes under it: a refresh or a second flow of the same account.
+const FENCED_MAX: u32 = 8;
+/// How long tokens in hand are kept trying to reach the database. They are worth a user's consent, not a hung browser.
+const COMMIT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+/// Pause between tries.
+const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Exchanges the code of a flow that is `exchanged`, and stores what comes of it.
+pub(crate) async fn connect(
+    shared: &Shared,
+    registry: &Address<RegistryMsg>,
+    flow: StoredAuthorization,
+    code: AuthorizationCode,
+    context: RequestContext,
+) -> ServiceResult<StoredIntegration> {
+    let provider = shared.provider(&flow.provider).ok_or(ServiceError::Internal)?;
+    match exchange_and_store(shared, provider, &flow, code, &context).await {
+        Ok(stored) => {
+            let changed = ProviderMsg::Changed {
+                integration: stored.id.uuid,
+                subject: Some(stored.owner.subject.clone()),
+            };
+            // If the registry is being restarted, whoever wakes next reads the row.
+            let _ = registry.cast(RegistryMsg::Route(provider.key.clone(), changed));
+            tracing::info!(integration.id = %stored.id, authorization.id = %flow.id, "an account is connected");
+            Ok(stored)
+        }
+        Err(error) => {
+            let reason = reason_of(&error);
+            let audit = AuditEntry::new(AuditAction::Connect, AuditOutcome::Failure, context)
+                .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
+                .with_error(reason.clone());
+            let ended = shared
+                .ports
+                .authorizations
+                .finish(flow.id, AuthorizationStatus::Failed, &reason, &audit)
+                .await;
+            if let Err(error) = ended {
+                tracing::warn!(authorization.id = %flow.id, error = %error, "the end of a connect flow is not stored");
+            }
+            tracing::warn!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow failed");
+            Err(error)
+        }
+    }
+}
+
+fn reason_of(error: &ServiceError) -> ReasonCode {
+    match error {
+        ServiceError::ProviderError { reason, .. }
+        | ServiceError::ProviderUnavailable { reason, .. }
+        | ServiceError::ProviderPaused { reason, .. } => reason.clone(),
+        other => ReasonCode::new(other.code()),
+    }
+}
+
+async fn exchange_and_store(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    code: AuthorizationCode,
+    context: &RequestContext,
+) -> ServiceResult<StoredIntegration> {
+    let verifier = open_verifier(shared, flow)?;
+    let exchanged = exchange(shared, provider, flow, code, verifier).await?;
+    guard_identity(shared, flow, &exchanged).await?;
+    let started = Instant::now();
+    let mut fenced = 0;
+    loop {
+        match store(shared, provider, flow, &exchanged, context).await {
+            Ok(Some(stored)) => return Ok(stored),
+            Ok(None) if fenced < FENCED_MAX => fenced += 1,
+            Ok(None) => return Err(ServiceError::Internal),
+            Err(StoreOrSeal::Store(StoreError::Unavailable(_))) if started.elapsed() < COMMIT_PATIENCE => {
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
+            Err(StoreOrSeal::Store(error)) => return Err(store_error(&error)),
+            Err(StoreOrSeal::Seal) => return Err(ServiceError::Internal),
+        }
+    }
+}
+
+async fn exchange(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    code: AuthorizationCode,
+    verifier: PkceVerifier,
+) -> ServiceResult<Exchanged> {
+    let egress = shared.egress(&provider.key).ok_or(ServiceError::Internal)?;
+    let _permit = egress.admit().await.map_err(|held| match held.cause {
+        OpenCause::Operator(reason) => ServiceError::ProviderPaused { reason, retry_after: held.retry_after },
+        OpenCause::Outage(reason) => {
+            ServiceError::ProviderUnavailable { reason, retry_after: held.retry_after }
+        }
+    })?;
+    let request = ExchangeRequest {
+        code,
+        verifier,
+        redirect_uri: flow.redirect_uri.clone(),
+        nonce: flow.nonce.clone().unwrap_or_default(),
+        requested_scopes: flow.requested_scopes.clone(),
+    };
+    // Never repeated: a code that was sent may be spent, and a provider may end the grant of one sent twice.
+    let result = shared.ports.oauth.exchange(&provider.key, request).await;
+    egress.report(&provider.key, &result);
+    result.map_err(|failure| provider_error(&failure))
+}
+
+/// A reconnect must come back as the same account: it is never swapped silently.
+async fn guard_identity(
+    shared: &Shared,
+    flow: &StoredAuthorization,
+    exchanged: &Exchanged,
+) -> ServiceResult<()> {
+    let Some(id) = &flow.integration_id else {
+        return Ok(());
+    };
+    let found = shared.ports.integrations.load(id).await.map_err(|error| store_error(&error))?;
+    match found {
+        Some(present) if present.account.id != exchanged.account.id => Err(ServiceError::AccountMismatch),
+        Some(_) | None => Ok(()),
+    }
+}
+
+enum StoreOrSeal {
+    Store(StoreError),
+    Seal,
+}
+
+impl From<StoreError> for StoreOrSeal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Seals for the place reserved and stores. `None`: the place changed meanwhile; again.
+async fn store(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    exchanged: &Exchanged,
+    context: &RequestContext,
+) -> Result<Option<StoredIntegration>, StoreOrSeal> {
+    let integrations = &shared.ports.integrations;
+    let reservation = integrations.reserve(flow.owner.user_id, &provider.key, &exchanged.account).await?;
+    let id = reservation.id.clone();
+    let commit = commit_of(shared, provider, flow, exchanged, reservation, context)?;
+    if integrations.commit_connect(&commit).await? == Commit::Fenced {
+        return Ok(None);
+    }
+    Ok(integrations.load(&id).await?)
+}
+
+fn commit_of(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    exchanged: &Exchanged,
+    reservation: Reservation,
+    context: &RequestContext,
+) -> Result<ConnectCommit, StoreOrSeal> {
+    let answer = &exchanged.answer;
+    let now = shared.now();
+    let sealing = Sealing { shared, flow, reservation: &reservation };
+    let data_key = sealing.data_key()?;
+    let access_token = sealing.seal(&data_key, SealedColumn::AccessToken, answer.access_token.expose())?;
+    // A provider that was not asked for consent again sends no refresh token: the present one goes on.
+    let kept = match &answer.refresh_token {
+        Some(token) => Some(token.clone()),
+        None => sealing.present_refresh_token()?,
+    };
+    let refresh_token =
+        kept.map(|token| sealing.seal(&data_key, SealedColumn::RefreshToken, token.expose())).transpose()?;
+
+    let granted = answer.scopes.clone().unwrap_or_else(|| flow.requested_scopes.clone());
+    let mut features = flow.features.clone();
+    let mut action = AuditAction::Connect;
+    if let Some(present) = &reservation.present {
+        action = AuditAction::Reconnect;
+        if present.standing.status != crate::domain::integration::Status::Revoked {
+            features.extend(present.features.iter().cloned());
+        }
+    }
+    // Without a refresh token the account lives as long as its access token: then somebody must be told.
+    let next_refresh_at = match refresh_token {
+        Some(_) => schedule::refresh_at(provider, now, answer.expires_at, now, shared.ports.rng.unit()),
+        None => answer.expires_at,
+    };
+    Ok(ConnectCommit {
+        authorization: flow.id,
+        user_id: flow.owner.user_id,
+        subject: flow.owner.subject.clone(),
+        account: exchanged.account.clone(),
+        metadata: exchanged.metadata.clone(),
+        scopes: granted.clone(),
+        features,
+        data_key,
+        access_token,
+        refresh_token,
+        token_type: answer.token_type.clone(),
+        issued_at: now,
+        expires_at: answer.expires_at,
+        refresh_token_expires_at: answer.refresh_token_expires_at,
+        next_refresh_at,
+        consent: consent(shared, provider, flow, granted.clone(), context),
+        audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
+            .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
+            .with_integration(&reservation.id, &flow.owner.subject)
+            .with_scopes(granted),
+        reservation,
+    })
+}
+
+struct Sealing<'a> {
+    shared: &'a Shared,
+    flow: &'a StoredAuthorization,
+    reservation: &'a Reservation,
+}
+
+impl Sealing<'_> {
+    fn key_context(&self) -> KeyContext {
+        KeyContext {
+            record: self.reservation.id.uuid,
+            user: self.flow.owner.user_id,
+            provider: self.flow.provider.clone(),
+        }
+    }
+
+    fn data_key(&self) -> Result<WrappedKey, StoreOrSeal> {
+        let present = self.reservation.present.as_ref().and_then(|present| present.grant.as_ref());
+        match present {
+            Some(grant) => Ok(grant.data_key.clone()),
+            None => {
+                self.shared.ports.vault.new_data_key(&self.key_context()).map_err(|error| seal_error(&error))
+            }
+        }
+    }
+
+    fn seal(&self, key: &WrappedKey, column: SealedColumn, value: &str) -> Result<Sealed, StoreOrSeal> {
+        let place =
+            SealContext { key: self.key_context(), column, generation: self.reservation.generation + 1 };
+        self.shared.ports.vault.seal(key, &place, value.as_bytes()).map_err(|error| seal_error(&error))
+    }
+
+    fn present_refresh_token(&self) -> Result<Option<RefreshToken>, StoreOrSeal> {
+        let Some(present) = &self.reservation.present else {
+            return Ok(None);
+        };
+        if present.standing.status == crate::domain::integration::Status::Revoked {
+            return Ok(None);
+        }
+        let opened = Opened { stored: (**present).clone(), access_token: None };
+        opened.refresh_token(&*self.shared.ports.vault).map_err(|error| {
+            tracing::error!(error = %error, "the present refresh token does not open");
+            StoreOrSeal::Seal
+        })
+    }
+}
+
+fn seal_error(error: &crate::ports::vault::VaultError) -> StoreOrSeal {
+    tracing::error!(error = %error, "new tokens cannot be sealed");
+    StoreOrSeal::Seal
+}
+
+/// Who agreed to what: the words are those of the catalogue, named by version and digest.
+fn consent(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    granted: ScopeSet,
+    context: &RequestContext,
+) -> NewConsent {
+    let mut words = String::new();
+    for feature in provider.features.iter().filter(|feature| flow.features.contains(&feature.key)) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(words, "{}: {}", feature.display_name, feature.description);
+    }
+    let digest = shared.ports.vault.digest(DigestPurpose::Wording, &words);
+    NewConsent {
+        requested_scopes: flow.requested_scopes.clone(),
+        granted_scopes: granted,
+        features: flow.features.clone(),
+        wording_version: WORDING_VERSION.into(),
+        wording_hash: digest.0.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }),
+        ip: context.ip,
+        user_agent: context.user_agent.clone(),
+        expires_at: None,
+    }
+}
+
+fn open_verifier(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<PkceVerifier> {
+    let (Some(data_key), Some(sealed)) = (&flow.data_key, &flow.pkce_verifier) else {
+        return Err(ServiceError::Internal);
+    };
+    let place = SealContext { key: flow.key_context(), column: SealedColumn::PkceVerifier, generation: 0 };
+    open_text(shared, data_key, &place, sealed).map(PkceVerifier::new)
+}
+
+pub(super) fn open_text(
+    shared: &Shared,
+    key: &WrappedKey,
+    place: &SealContext,
+    sealed: &Sealed,
+) -> ServiceResult<String> {
+    let plain = shared.ports.vault.open(key, place, sealed).map_err(|error| {
+        tracing::error!(error = %error, "a flow's secret does not open: check the configured encryption keys");
+        ServiceError::Internal
+    })?;
+    String::from_utf8(plain.to_vec()).map_err(|_| ServiceError::Internal)
+}

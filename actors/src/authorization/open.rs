@@ -1,0 +1,108 @@
+//! Opening a connect link: the browser is bound to the flow and sent to the provider.
+//!
+//! State, nonce and verifier are made here and not when the flow begins, because of the state only its digest is stored.
+//! Opening the link again makes new ones and voids the old: the last browser to leave is the one that may come back.
+
+use crate::{
+    authorization::provider_error,
+    chance,
+    domain::{
+        authorization::{AuthorizationStatus, ConnectRedirect, StoredAuthorization},
+        error::ServiceError,
+        integration::Status,
+        sealed::{DigestPurpose, SealContext, SealedColumn},
+        secret::{BrowserBinding, ConnectHandle, PkceVerifier, State},
+    },
+    handle::ServiceResult,
+    ports::{
+        oauth::AuthorizationUrlRequest,
+        store::{Commit, RedirectRecord},
+    },
+    records::store_error,
+    shared::Shared,
+};
+
+pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResult<ConnectRedirect> {
+    let digest = shared.ports.vault.digest(DigestPurpose::ConnectHandle, handle.expose());
+    let found =
+        shared.ports.authorizations.find_by_handle(&digest).await.map_err(|error| store_error(&error))?;
+    let flow = found.ok_or(ServiceError::not_found("connect link"))?;
+    let openable = matches!(flow.status, AuthorizationStatus::Created | AuthorizationStatus::Redirected);
+    if !openable || flow.expires_at <= shared.now() {
+        return Err(ServiceError::Expired { what: "this connect link" });
+    }
+
+    let rng = &*shared.ports.rng;
+    let state = State::new(chance::secret(rng));
+    let browser = BrowserBinding::new(chance::secret(rng));
+    let nonce = chance::secret(rng);
+    let verifier = PkceVerifier::new(chance::secret(rng));
+
+    let request = AuthorizationUrlRequest {
+        scopes: flow.requested_scopes.clone(),
+        state: state.clone(),
+        verifier: verifier.clone(),
+        nonce: nonce.clone(),
+        redirect_uri: flow.redirect_uri.clone(),
+        login_hint: flow.login_hint.clone(),
+        has_grant: has_grant(shared, &flow).await,
+    };
+    let location = shared
+        .ports
+        .oauth
+        .authorization_url(&flow.provider, request)
+        .await
+        .map_err(|failure| provider_error(&failure))?;
+
+    let record = seal(shared, &flow, &state, &browser, nonce, &verifier)?;
+    match shared.ports.authorizations.redirect(flow.id, &record).await.map_err(|error| store_error(&error))? {
+        Commit::Done => {
+            Ok(ConnectRedirect { authorization_id: flow.id, browser, location, expires_at: flow.expires_at })
+        }
+        Commit::Fenced => Err(ServiceError::Expired { what: "this connect link" }),
+    }
+}
+
+fn seal(
+    shared: &Shared,
+    flow: &StoredAuthorization,
+    state: &State,
+    browser: &BrowserBinding,
+    nonce: String,
+    verifier: &PkceVerifier,
+) -> ServiceResult<RedirectRecord> {
+    let vault = &*shared.ports.vault;
+    let sealed = || {
+        let data_key = vault.new_data_key(&flow.key_context())?;
+        let context =
+            SealContext { key: flow.key_context(), column: SealedColumn::PkceVerifier, generation: 0 };
+        let pkce_verifier = vault.seal(&data_key, &context, verifier.expose().as_bytes())?;
+        Ok::<_, crate::ports::vault::VaultError>((data_key, pkce_verifier))
+    };
+    let (data_key, pkce_verifier) = sealed().map_err(|error| {
+        tracing::error!(error = %error, "a flow's verifier cannot be sealed");
+        ServiceError::Internal
+    })?;
+    Ok(RedirectRecord {
+        state: vault.digest(DigestPurpose::State, state.expose()),
+        browser: vault.digest(DigestPurpose::BrowserBinding, browser.expose()),
+        nonce,
+        data_key,
+        pkce_verifier,
+    })
+}
+
+/// Whether the account to be reconnected holds a usable refresh token: then the provider need not ask for consent again.
+async fn has_grant(shared: &Shared, flow: &StoredAuthorization) -> bool {
+    let Some(id) = &flow.integration_id else {
+        return false;
+    };
+    match shared.ports.integrations.load(id).await {
+        Ok(Some(stored)) => {
+            stored.standing.status == Status::Active
+                && stored.grant.is_some_and(|grant| grant.refresh_token.is_some())
+        }
+        // Not knowing, ask: consent once too often is better than a connection that cannot be refreshed.
+        Ok(None) | Err(_) => false,
+    }
+}

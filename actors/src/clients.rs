@@ -1,0 +1,94 @@
+//! Service clients, looked up by credential and kept for a moment: a hand-out does not wait for the database to say who
+//! asks, and the database being away does not lock the services out.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::{
+        client::ServiceClient,
+        error::ServiceError,
+        sealed::{Digest, DigestPurpose},
+        secret::ServiceCredential,
+    },
+    ports::store::StoreError,
+    shared::Shared,
+};
+
+/// How long an answer is taken as read: a revoked credential works no longer than this.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+/// How long an answer is used while the database is away.
+const STALE_FOR: Duration = Duration::from_secs(3600);
+/// How long to wait for the database if there is an answer to fall back on.
+const RECHECK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who is behind a credential, as last read. Holds only credentials that were good: bounded by their number.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(RwLock<HashMap<Digest, Known>>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    client: Arc<ServiceClient>,
+    read_at: Instant,
+    /// Not asked again before this, while the database is away.
+    recheck_at: Instant,
+}
+
+impl Clients {
+    /// The client with this credential.
+    pub(crate) async fn authenticate(
+        &self,
+        shared: &Shared,
+        credential: &ServiceCredential,
+    ) -> Result<Arc<ServiceClient>, ServiceError> {
+        let digest = shared.ports.vault.digest(DigestPurpose::ServiceCredential, credential.expose());
+        let now = Instant::now();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let lookup = shared.ports.clients.find_by_credential(&digest);
+        let Some(known) = known else {
+            return match lookup.await {
+                Ok(Some(client)) => Ok(self.remember(digest, client, now)),
+                Ok(None) => Err(unknown()),
+                Err(error) => Err(crate::records::store_error(&error)),
+            };
+        };
+        if now < known.recheck_at {
+            return Ok(known.client);
+        }
+        match tokio::time::timeout(RECHECK_PATIENCE, lookup).await {
+            Ok(Ok(Some(client))) => Ok(self.remember(digest, client, now)),
+            Ok(Ok(None)) => {
+                self.write().remove(&digest);
+                Err(unknown())
+            }
+            Ok(Err(StoreError::Unavailable(_))) | Err(_) if now.duration_since(known.read_at) < STALE_FOR => {
+                if let Some(known) = self.write().get_mut(&digest) {
+                    known.recheck_at = Instant::now() + FRESH_FOR;
+                }
+                Ok(known.client)
+            }
+            Ok(Err(error)) => Err(crate::records::store_error(&error)),
+            Err(_patience) => Err(ServiceError::DeadlineExceeded),
+        }
+    }
+
+    fn remember(&self, digest: Digest, client: ServiceClient, now: Instant) -> Arc<ServiceClient> {
+        let client = Arc::new(client);
+        let known = Known { client: Arc::clone(&client), read_at: now, recheck_at: now + FRESH_FOR };
+        self.write().insert(digest, known);
+        client
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Digest, Known>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown() -> ServiceError {
+    ServiceError::Unauthenticated { detail: "this credential is not known, or was revoked".into() }
+}

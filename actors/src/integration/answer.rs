@@ -1,0 +1,124 @@
+//! Answers: who may have this token, and what a refusal is to a caller. Every hand-out and every refusal is recorded.
+
+use super::{
+    lifecycle::Refusal,
+    message::{Recipient, TokenAsk},
+    opened::Opened,
+};
+use crate::{
+    domain::{
+        audit::{AuditAction, AuditEntry, AuditOutcome},
+        error::ServiceError,
+        ids::IntegrationId,
+        integration::{Status, StoredIntegration},
+        provider::Provider,
+        reason::ReasonCode,
+        token::AccessGrant,
+    },
+    shared::Shared,
+};
+
+/// Whether this account gives what is asked for, to whoever asks. Looks at scopes and policy, not at time.
+pub(super) fn check(
+    provider: &Provider,
+    stored: &StoredIntegration,
+    ask: &TokenAsk,
+) -> Result<(), ServiceError> {
+    if stored.standing.status == Status::Revoked {
+        return Err(ServiceError::NotConnected);
+    }
+    let insufficient = |missing_scopes| ServiceError::InsufficientScope {
+        missing_scopes,
+        provider: provider.key.clone(),
+        feature: ask.feature.clone(),
+        integration_id: stored.id.clone(),
+    };
+    if let Some(key) = &ask.feature {
+        let missing =
+            provider.feature(key).map(|feature| feature.missing_scopes(&stored.scopes)).unwrap_or_default();
+        // Granted scopes are not enough: the user switches features on, one by one.
+        if !missing.is_empty() || !stored.features.contains(key) {
+            return Err(insufficient(missing));
+        }
+    }
+    let uncovered = provider.uncovered(&ask.scopes, &stored.scopes);
+    if !uncovered.is_empty() {
+        return Err(insufficient(uncovered));
+    }
+    match &ask.recipient {
+        Recipient::InProcess => Ok(()),
+        Recipient::Client(client) => {
+            let beyond = client.policy.beyond(provider, &stored.scopes);
+            if beyond.is_empty() {
+                return Ok(());
+            }
+            Err(ServiceError::Forbidden {
+                detail: format!(
+                    "this token carries scopes beyond the client's policy ({}), and {} cannot narrow it",
+                    beyond.join(" "),
+                    provider.display_name
+                ),
+            })
+        }
+    }
+}
+
+/// Hands the token out and records it; refuses if it cannot be recorded.
+pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
+    let (stored, reply) = (&opened.stored, ask.reply);
+    let (Some(access_token), Some(grant)) = (&opened.access_token, &stored.grant) else {
+        let _ = reply.send(Err(ServiceError::NotConnected));
+        return;
+    };
+    let entry = AuditEntry::new(AuditAction::TokenIssued, AuditOutcome::Success, ask.context)
+        .with_integration(&stored.id, &stored.owner.subject)
+        .with_scopes(stored.scopes.clone());
+    if !shared.audit.record(entry, ask.permit) {
+        let retry_after = super::schedule::RETRY_AFTER_MIN;
+        let _ = reply.send(Err(ServiceError::Overloaded {
+            detail: "hand-outs cannot be recorded at the moment",
+            retry_after,
+        }));
+        return;
+    }
+    let _ = reply.send(Ok(AccessGrant {
+        access_token: access_token.clone(),
+        token_type: grant.token_type.clone(),
+        expires_at: grant.expires_at,
+        scopes: stored.scopes.clone(),
+        integration_id: stored.id.clone(),
+    }));
+}
+
+/// Refuses and records it.
+pub(super) fn refuse(shared: &Shared, stored: &StoredIntegration, ask: TokenAsk, error: ServiceError) {
+    let entry = AuditEntry::new(AuditAction::Denied, AuditOutcome::Denied, ask.context)
+        .with_integration(&stored.id, &stored.owner.subject)
+        .with_error(ReasonCode::new(error.code()));
+    shared.audit.record(entry, ask.permit);
+    let _ = ask.reply.send(Err(error));
+}
+
+/// What a refusal of the lifecycle is to a caller.
+pub(super) fn refusal(id: &IntegrationId, refusal: Refusal) -> ServiceError {
+    match refusal {
+        Refusal::NotConnected => ServiceError::NotConnected,
+        Refusal::Reauth(reason) => ServiceError::ReauthRequired { reason, integration_id: id.clone() },
+        Refusal::Admin(reason) => ServiceError::AdminRequired { reason, integration_id: id.clone() },
+        Refusal::Operator { reason, retry_after } => ServiceError::ProviderPaused { reason, retry_after },
+        Refusal::Unavailable { reason, retry_after } => {
+            ServiceError::ProviderUnavailable { reason, retry_after }
+        }
+        Refusal::Database { retry_after } => {
+            ServiceError::Overloaded { detail: "the database is not available", retry_after }
+        }
+        Refusal::TooShortLived { longest } => ServiceError::invalid(format!(
+            "min_ttl is longer than this provider's tokens live; the longest possible now is {}s",
+            longest.as_secs()
+        )),
+        Refusal::Crowded => ServiceError::Overloaded {
+            detail: "too many callers wait for this account's token",
+            retry_after: super::schedule::RETRY_AFTER_MIN,
+        },
+    }
+}

@@ -1,0 +1,383 @@
+//! The lifecycle of one connected account, as a pure function: `step(state, input, now) -> effects`.
+//!
+//! No clock, no chance, no I/O: the shell in `mod.rs` runs the effects and feeds their outcomes back. Everything that
+//! decides whether a token is handed out, a refresh begun or a user asked to act is here, and can be tested as a table.
+
+use std::time::Duration;
+
+use super::schedule;
+use crate::{
+    domain::{
+        Timestamp,
+        integration::{Standing, Status, StoredIntegration},
+        reason::{ReasonCode, WhoMustAct},
+    },
+    provider::breaker::OpenCause,
+    shared::until,
+};
+
+/// Callers that may wait for one refresh. 64 connections of 32 services fit; more is a defect somewhere.
+pub(crate) const WAITERS_MAX: usize = 10_000;
+/// A token with at least this share of its life left is as fresh as the provider makes them: refreshing it again would
+/// not make it live longer.
+const FRESH_SHARE: f64 = 0.9;
+
+/// What the lifecycle knows of the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) standing: Standing,
+    pub(crate) token: Option<Token>,
+    /// When work falls due by the row.
+    pub(crate) due_at: Option<Timestamp>,
+    pub(crate) failures: u32,
+}
+
+/// What the lifecycle knows of the access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) generation: i64,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Row {
+    pub(crate) fn of(stored: &StoredIntegration) -> Self {
+        let grant = stored.grant.as_ref();
+        Self {
+            standing: stored.standing.clone(),
+            token: grant.map(|grant| Token {
+                generation: grant.generation,
+                issued_at: grant.issued_at,
+                expires_at: grant.expires_at,
+            }),
+            due_at: grant.and_then(|grant| grant.next_refresh_at),
+            failures: grant.map_or(0, |grant| grant.failures),
+        }
+    }
+}
+
+impl Token {
+    /// How long it still lives; `None`: the provider does not say.
+    fn remaining(&self, now: Timestamp) -> Option<Duration> {
+        self.expires_at.map(|end| until(now, end))
+    }
+
+    fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
+        // A token that ends this very instant is no token, even for a caller who asks for no time at all.
+        self.remaining(now).is_none_or(|left| left >= min_ttl && left > Duration::ZERO)
+    }
+
+    /// Whether a refresh could not make it live longer.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let Some(end) = self.expires_at else { return true };
+        let life = until(self.issued_at, end);
+        until(now, end) >= life.mul_f64(FRESH_SHARE)
+    }
+}
+
+/// Where the account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The token is good; the timer waits for its refresh.
+    Active,
+    /// A refresh is under way here.
+    Refreshing,
+    /// Another node refreshes; look again then.
+    RefreshedElsewhere { look_at: Timestamp },
+    /// Not now; again then.
+    BackedOff { until: Timestamp, hold: Hold },
+    /// Only the user can go on.
+    ReauthRequired,
+    /// Taken back.
+    Revoked,
+}
+
+/// Why not now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// This account's last attempt failed; its standing says why.
+    Failing,
+    /// The provider's breaker is open.
+    Breaker(OpenCause),
+    /// The database cannot store an attempt, so none is begun.
+    Database,
+}
+
+/// Who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct WaiterId(pub(crate) u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiter {
+    id: WaiterId,
+    want: Wanted,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A token that lives at least this long.
+    Token { min_ttl: Duration },
+    /// A refresh, whatever the present token is like.
+    Refresh,
+}
+
+/// What happens to an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Somebody asks.
+    Asked(WaiterId, Wanted),
+    /// The timer fired, or the Scheduler says work is due.
+    Due,
+    /// The attempt ended and the row is as it is now: refreshed or failed, here or on another node.
+    Settled(Row),
+    /// Another node holds the claim.
+    HeldElsewhere { look_at: Timestamp },
+    /// The breaker let no call out.
+    BreakerOpen { cause: OpenCause, until: Timestamp },
+    /// The database could not be asked or written.
+    DatabaseAway { until: Timestamp },
+    /// The row is gone.
+    Gone,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Begin the refresh protocol.
+    StartRefresh,
+    /// Tell the provider about the revocation.
+    TellProvider,
+    /// Feed [`Input::Due`] then.
+    ArmTimer(Timestamp),
+    /// Answer with the present token (or view).
+    Grant(WaiterId),
+    /// Answer with a refusal.
+    Refuse(WaiterId, Refusal),
+}
+
+/// Why somebody gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is no such connection (any more).
+    NotConnected,
+    /// The user must reconnect.
+    Reauth(ReasonCode),
+    /// An administrator must act.
+    Admin(ReasonCode),
+    /// The operator must act.
+    Operator { reason: ReasonCode, retry_after: Duration },
+    /// Wait.
+    Unavailable { reason: ReasonCode, retry_after: Duration },
+    /// The database is away and the token at hand does not do.
+    Database { retry_after: Duration },
+    /// The provider gives no token that lives this long.
+    TooShortLived { longest: Duration },
+    /// Too many wait already.
+    Crowded,
+}
+
+/// The state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) row: Row,
+    waiters: Vec<Waiter>,
+}
+
+/// A row was read: the state it means, and what to do first.
+pub(crate) fn awaken(row: Row, now: Timestamp) -> (State, Vec<Effect>) {
+    let mut state = State { phase: Phase::Active, row, waiters: Vec::new() };
+    let mut effects = Vec::new();
+    state.settle(now, &mut effects);
+    (state, effects)
+}
+
+/// One step.
+pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    match input {
+        Input::Asked(waiter, want) => state.asked(Waiter { id: waiter, want }, now, &mut effects),
+        Input::Due => state.due(now, &mut effects),
+        Input::Settled(row) => {
+            state.row = row;
+            state.settle(now, &mut effects);
+            state.release_waiters(now, &mut effects);
+        }
+        // Revoked stays revoked: whatever an attempt under way reports, it resurrects nothing.
+        Input::HeldElsewhere { .. } | Input::BreakerOpen { .. } | Input::DatabaseAway { .. }
+            if state.phase == Phase::Revoked => {}
+        Input::HeldElsewhere { look_at } => {
+            state.phase = Phase::RefreshedElsewhere { look_at };
+            effects.push(Effect::ArmTimer(look_at));
+        }
+        Input::BreakerOpen { cause, until } => state.back_off(until, Hold::Breaker(cause), now, &mut effects),
+        Input::DatabaseAway { until } => state.back_off(until, Hold::Database, now, &mut effects),
+        Input::Gone => {
+            state.phase = Phase::Revoked;
+            state.row.token = None;
+            state.release_waiters(now, &mut effects);
+        }
+    }
+    effects
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether it may be put to sleep: nothing is under way and nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiters.is_empty() && !matches!(self.phase, Phase::Refreshing | Phase::RefreshedElsewhere { .. })
+    }
+
+    /// Derives phase and timer from the row.
+    fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.phase = match self.row.standing.status {
+            Status::Revoked => Phase::Revoked,
+            Status::ReauthRequired => Phase::ReauthRequired,
+            Status::Active | Status::Pending => Phase::Active,
+            Status::Degraded | Status::Paused => {
+                Phase::BackedOff { until: self.row.due_at.unwrap_or(Timestamp::MAX), hold: Hold::Failing }
+            }
+        };
+        self.due(now, effects);
+    }
+
+    /// Looks at the clock: begins what is due, or arms the timer for it.
+    fn due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let at = match &self.phase {
+            Phase::Refreshing | Phase::ReauthRequired => None,
+            Phase::Active => self.row.due_at,
+            Phase::RefreshedElsewhere { look_at } => Some(*look_at),
+            Phase::BackedOff { until, .. } => Some(*until).filter(|until| *until != Timestamp::MAX),
+            Phase::Revoked => self.row.token.and(self.row.due_at),
+        };
+        match at {
+            None => {}
+            Some(at) if at > now => effects.push(Effect::ArmTimer(at)),
+            Some(_) if self.phase == Phase::Revoked => effects.push(Effect::TellProvider),
+            Some(_) => self.begin(effects),
+        }
+    }
+
+    fn begin(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Refreshing;
+        effects.push(Effect::StartRefresh);
+    }
+
+    fn asked(&mut self, waiter: Waiter, now: Timestamp, effects: &mut Vec<Effect>) {
+        if let Wanted::Token { min_ttl } = waiter.want
+            && self.phase != Phase::Revoked
+            && let Some(token) = self.row.token
+        {
+            if token.usable_for(now, min_ttl) {
+                effects.push(Effect::Grant(waiter.id));
+                if self.phase == Phase::Active && self.row.due_at.is_some_and(|due| due <= now) {
+                    self.begin(effects);
+                }
+                return;
+            }
+            if token.is_fresh(now) && self.phase != Phase::ReauthRequired {
+                let longest = token.remaining(now).unwrap_or_default();
+                effects.push(Effect::Refuse(waiter.id, Refusal::TooShortLived { longest }));
+                return;
+            }
+        }
+        match &self.phase {
+            Phase::Active => {
+                self.join(waiter, effects);
+                self.begin(effects);
+            }
+            Phase::Refreshing | Phase::RefreshedElsewhere { .. } => self.join(waiter, effects),
+            Phase::BackedOff { until, hold } => {
+                // A user or service that insists is let through our own back-off, once per call, but never through the
+                // breaker: the egress asks it again.
+                let insists = waiter.want == Wanted::Refresh && *hold == Hold::Failing;
+                if *until <= now || insists {
+                    self.join(waiter, effects);
+                    self.begin(effects);
+                } else {
+                    let refusal = self.refusal(now);
+                    effects.push(Effect::Refuse(waiter.id, refusal));
+                }
+            }
+            Phase::ReauthRequired | Phase::Revoked => {
+                let refusal = self.refusal(now);
+                effects.push(Effect::Refuse(waiter.id, refusal));
+            }
+        }
+    }
+
+    fn join(&mut self, waiter: Waiter, effects: &mut Vec<Effect>) {
+        if self.waiters.len() >= WAITERS_MAX {
+            effects.push(Effect::Refuse(waiter.id, Refusal::Crowded));
+        } else {
+            self.waiters.push(waiter);
+        }
+    }
+
+    fn back_off(&mut self, until: Timestamp, hold: Hold, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.phase = Phase::BackedOff { until, hold };
+        effects.push(Effect::ArmTimer(until));
+        self.release_waiters(now, effects);
+    }
+
+    /// Everybody who waited for this attempt is answered, one way or the other: nobody waits for a second one.
+    fn release_waiters(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            let verdict = match (waiter.want, &self.phase, self.row.token) {
+                (Wanted::Token { min_ttl }, phase, Some(token))
+                    if *phase != Phase::Revoked && token.usable_for(now, min_ttl) =>
+                {
+                    Effect::Grant(waiter.id)
+                }
+                (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token)) => {
+                    let longest = token.remaining(now).unwrap_or_default();
+                    Effect::Refuse(waiter.id, Refusal::TooShortLived { longest })
+                }
+                (Wanted::Refresh, Phase::Active | Phase::Refreshing, Some(_)) => Effect::Grant(waiter.id),
+                (Wanted::Token { .. } | Wanted::Refresh, _, _) => {
+                    Effect::Refuse(waiter.id, self.refusal(now))
+                }
+            };
+            effects.push(verdict);
+        }
+    }
+
+    /// Why nothing can be had now, and whose move it is.
+    fn refusal(&self, now: Timestamp) -> Refusal {
+        let reason = self.row.standing.reason.clone().unwrap_or_else(|| ReasonCode::new("unknown"));
+        match &self.phase {
+            Phase::Revoked => Refusal::NotConnected,
+            Phase::ReauthRequired => Refusal::Reauth(reason),
+            Phase::BackedOff { until: at, hold } => {
+                let retry_after = until(now, *at).max(schedule::RETRY_AFTER_MIN);
+                match hold {
+                    Hold::Database => Refusal::Database { retry_after },
+                    Hold::Breaker(OpenCause::Operator(reason)) => {
+                        Refusal::Operator { reason: reason.clone(), retry_after }
+                    }
+                    Hold::Breaker(OpenCause::Outage(reason)) => {
+                        Refusal::Unavailable { reason: reason.clone(), retry_after }
+                    }
+                    Hold::Failing => match self.row.standing.who_must_act {
+                        Some(WhoMustAct::Admin) => Refusal::Admin(reason),
+                        Some(WhoMustAct::Operator | WhoMustAct::Developer) => {
+                            Refusal::Operator { reason, retry_after }
+                        }
+                        Some(WhoMustAct::User | WhoMustAct::Nobody) | None => {
+                            Refusal::Unavailable { reason, retry_after }
+                        }
+                    },
+                }
+            }
+            Phase::Active | Phase::Refreshing | Phase::RefreshedElsewhere { .. } => {
+                Refusal::Unavailable { reason, retry_after: schedule::RETRY_AFTER_MIN }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod tests;

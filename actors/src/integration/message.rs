@@ -1,0 +1,113 @@
+//! Messages of an integration: who sends each, and what becomes of it if the actor is gone.
+
+use std::sync::Arc;
+
+use ractor::RpcReplyPort;
+use uuid::Uuid;
+
+use super::{opened::Opened, refresh::RefreshOutcome};
+use crate::{
+    audit::RecordPermit,
+    domain::{
+        caller::RequestContext,
+        client::ServiceClient,
+        error::ServiceError,
+        feature::FeatureKey,
+        ids::Subject,
+        integration::{IntegrationView, StoredIntegration},
+        scope::ScopeSet,
+        token::{AccessGrant, ProviderRevocation, RevocationReport},
+    },
+    handle::ServiceResult,
+};
+
+/// Messages of an integration.
+#[derive(Debug)]
+pub(crate) enum IntegrationMsg {
+    /// From outside, by way of the supervisor: a token, please. If the actor ends with it queued, the port is dropped
+    /// and the façade asks once more.
+    Ask(Box<TokenAsk>),
+    /// From outside: refresh now.
+    Refresh(Box<RefreshAsk>),
+    /// From outside: take it back.
+    Revoke(Box<RevokeAsk>),
+    /// From its own timer, or from the Scheduler by way of the supervisor: work may be due.
+    Due,
+    /// From a connect flow or another node, by way of the supervisor: the row has changed, read it again.
+    Reload,
+    /// From its own effect: the row as it is now; `None`: it is gone.
+    Reloaded(Result<Option<Box<Opened>>, ServiceError>),
+    /// From its own effect: how a refresh ended. Durable already; losing this message loses nothing.
+    Refreshed(Box<RefreshOutcome>),
+    /// From its own effect: the revocation is durable (or there was nothing to revoke).
+    RevocationStored(Box<RevokeAsk>, ServiceResult<Option<Box<StoredIntegration>>>),
+    /// From its own effect: what the provider said about the revocation.
+    ProviderTold(Option<Box<RevokeAsk>>, ProviderRevocation),
+    /// From tests: a defect.
+    #[cfg(any(test, feature = "testing"))]
+    Panic,
+}
+
+/// Who receives a token.
+#[derive(Debug, Clone)]
+pub(crate) enum Recipient {
+    /// A service client, within its policy.
+    Client(Arc<ServiceClient>),
+    /// A service in this process: trusted with whatever it asks for.
+    InProcess,
+}
+
+/// A question for a token.
+#[derive(Debug)]
+pub(crate) struct TokenAsk {
+    pub(crate) recipient: Recipient,
+    pub(crate) feature: Option<FeatureKey>,
+    pub(crate) scopes: ScopeSet,
+    pub(crate) min_ttl: std::time::Duration,
+    pub(crate) context: RequestContext,
+    /// Leave to record the hand-out; travels with it.
+    pub(crate) permit: RecordPermit,
+    /// Other accounts of the user to ask if this one refuses, next one last.
+    pub(crate) others: Vec<Uuid>,
+    /// The first refusal, answered if the others refuse as well.
+    pub(crate) refused: Option<ServiceError>,
+    pub(crate) reply: RpcReplyPort<ServiceResult<AccessGrant>>,
+}
+
+/// A wish for a refresh.
+#[derive(Debug)]
+pub(crate) struct RefreshAsk {
+    /// Must own it; `None`: the operator.
+    pub(crate) owner: Option<Subject>,
+    pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
+}
+
+/// A wish to take it back.
+#[derive(Debug)]
+pub(crate) struct RevokeAsk {
+    /// Must own it; `None`: the operator.
+    pub(crate) owner: Option<Subject>,
+    pub(crate) context: RequestContext,
+    pub(crate) reply: RpcReplyPort<ServiceResult<RevocationReport>>,
+}
+
+impl IntegrationMsg {
+    /// Answers whoever waits for this message that it cannot be taken.
+    pub(crate) fn refuse(self, error: ServiceError) {
+        // A port whose other end has gone needs no answer.
+        match self {
+            Self::Ask(ask) => drop(ask.reply.send(Err(ask.refused.unwrap_or(error)))),
+            Self::Refresh(ask) => drop(ask.reply.send(Err(error))),
+            Self::Revoke(ask) | Self::RevocationStored(ask, _) | Self::ProviderTold(Some(ask), _) => {
+                drop(ask.reply.send(Err(error)));
+            }
+            Self::Due
+            | Self::Reload
+            | Self::Reloaded(_)
+            | Self::Refreshed(_)
+            | Self::ProviderTold(None, _) => {}
+            #[cfg(any(test, feature = "testing"))]
+            Self::Panic => {}
+        }
+    }
+}

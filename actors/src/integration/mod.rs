@@ -1,0 +1,413 @@
+//! One connected account: the actor that owns its token, its timer and whoever waits for them.
+//!
+//! A shell around the pure [`lifecycle`]: it keeps the row and the access token in clear, runs effects as tracked tasks
+//! and answers. It never awaits I/O, so a token still valid is served while its refresh is under way. Everything durable
+//! is in the row: killed at any moment, it is re-read and goes on.
+
+pub(crate) mod answer;
+pub(crate) mod lifecycle;
+pub(crate) mod message;
+pub(crate) mod opened;
+mod outcome;
+pub(crate) mod refresh;
+mod revocation;
+pub(crate) mod schedule;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use self::{
+    lifecycle::{Effect, Input, Row, State, WaiterId, Wanted},
+    message::{IntegrationMsg, RefreshAsk, RevokeAsk, TokenAsk},
+    opened::Opened,
+    refresh::RefreshOutcome,
+};
+use crate::{
+    domain::{
+        error::ServiceError,
+        ids::Subject,
+        integration::{IntegrationView, StoredIntegration},
+        provider::Provider,
+        token::ProviderRevocation,
+    },
+    handle::ServiceResult,
+    provider::message::ProviderMsg,
+    shared::{Shared, until},
+    timer::Timer,
+};
+
+/// The actor.
+pub(crate) struct Integration {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) provider: Arc<Provider>,
+    /// The supervisor, for questions that another account of the user may answer.
+    pub(crate) supervisor: ActorRef<ProviderMsg>,
+    /// Shown to the supervisor, which puts only idle ones to sleep.
+    pub(crate) busy: Arc<AtomicBool>,
+}
+
+/// Its state. Derived from the row; wiped with it.
+pub(crate) struct IntegrationState {
+    opened: Opened,
+    lifecycle: State,
+    timer: Timer,
+    waiters: HashMap<WaiterId, Waiting>,
+    next_waiter: u64,
+}
+
+enum Waiting {
+    Token(Box<TokenAsk>),
+    Refresh(Box<RefreshAsk>),
+}
+
+// === impl Actor for Integration ===
+
+impl Actor for Integration {
+    type Msg = IntegrationMsg;
+    type State = IntegrationState;
+    type Arguments = Opened;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<IntegrationMsg>,
+        opened: Opened,
+    ) -> Result<IntegrationState, ActorProcessingErr> {
+        let (lifecycle, effects) = lifecycle::awaken(Row::of(&opened.stored), self.shared.now());
+        let mut state = IntegrationState {
+            opened,
+            lifecycle,
+            timer: Timer::default(),
+            waiters: HashMap::new(),
+            next_waiter: 0,
+        };
+        self.run(&myself, &mut state, effects);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<IntegrationMsg>,
+        message: IntegrationMsg,
+        state: &mut IntegrationState,
+    ) -> Result<(), ActorProcessingErr> {
+        // ractor keeps the sender's span: an own one says whose log lines these are.
+        let span = tracing::info_span!(parent: None, "integration", integration.id = %state.opened.stored.id);
+        let _entered = span.enter();
+        match message {
+            IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
+            IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
+            IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
+            IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
+            IntegrationMsg::Reload => self.reload(&myself, state),
+            IntegrationMsg::Reloaded(result) => self.reloaded(&myself, state, result),
+            IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
+            IntegrationMsg::RevocationStored(ask, result) => {
+                self.revocation_stored(&myself, state, ask, result)
+            }
+            IntegrationMsg::ProviderTold(ask, outcome) => self.provider_told(&myself, state, ask, outcome),
+            #[cfg(any(test, feature = "testing"))]
+            #[expect(clippy::panic, reason = "this is the defect a test asks for")]
+            IntegrationMsg::Panic => panic!("a test asked for this"),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<IntegrationMsg>,
+        _: SupervisionEvent,
+        _: &mut IntegrationState,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(()) // It has no children; its effects are tasks.
+    }
+}
+
+// === impl Integration ===
+
+impl Integration {
+    fn feed(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, input: Input) {
+        let from = state.lifecycle.phase.clone();
+        let effects = lifecycle::step(&mut state.lifecycle, input, self.shared.now());
+        if from != state.lifecycle.phase {
+            tracing::debug!(lifecycle.from = ?from, lifecycle.to = ?state.lifecycle.phase, "the lifecycle moved");
+        }
+        self.run(myself, state, effects);
+    }
+
+    fn run(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::StartRefresh => self.start_refresh(myself, state),
+                Effect::TellProvider => self.tell_provider(myself, state, None),
+                Effect::ArmTimer(at) => {
+                    state.timer.arm(myself, until(self.shared.now(), at), || IntegrationMsg::Due);
+                }
+                Effect::Grant(waiter) => self.grant(state, waiter),
+                Effect::Refuse(waiter, refusal) => {
+                    let error = answer::refusal(&state.opened.stored.id, refusal);
+                    self.refuse(state, waiter, error);
+                }
+            }
+        }
+        self.busy.store(!state.lifecycle.is_idle() || !state.waiters.is_empty(), Ordering::Relaxed);
+    }
+
+    fn enlist(state: &mut IntegrationState, waiting: Waiting) -> WaiterId {
+        let id = WaiterId(state.next_waiter);
+        state.next_waiter += 1;
+        state.waiters.insert(id, waiting);
+        id
+    }
+
+    fn ask(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
+        if ask.reply.is_closed() {
+            return; // Nobody waits any more; a hand-out would be recorded that nobody received.
+        }
+        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+            self.pass_on(state, ask, error);
+            return;
+        }
+        let want = Wanted::Token { min_ttl: ask.min_ttl };
+        let waiter = Self::enlist(state, Waiting::Token(ask));
+        self.feed(myself, state, Input::Asked(waiter, want));
+    }
+
+    fn refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<RefreshAsk>) {
+        if !owned(&state.opened.stored, ask.owner.as_ref()) {
+            let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
+            return;
+        }
+        let waiter = Self::enlist(state, Waiting::Refresh(ask));
+        self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+    }
+
+    fn grant(&self, state: &mut IntegrationState, waiter: WaiterId) {
+        match state.waiters.remove(&waiter) {
+            None => {}
+            Some(Waiting::Refresh(ask)) => {
+                let view = IntegrationView::of(&state.opened.stored, Some(&self.provider));
+                let _ = ask.reply.send(Ok(view));
+            }
+            Some(Waiting::Token(ask)) => {
+                // Scopes may have narrowed while it waited.
+                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+                    self.pass_on(state, ask, error);
+                } else {
+                    answer::hand_out(&self.shared, &state.opened, *ask);
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
+        match state.waiters.remove(&waiter) {
+            None => {}
+            Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
+            Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
+        }
+    }
+
+    /// This account refuses: perhaps another one of the user does not.
+    fn pass_on(&self, state: &IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+        let first = ask.refused.take().unwrap_or(error);
+        match ask.others.pop() {
+            None => answer::refuse(&self.shared, &state.opened.stored, *ask, first),
+            Some(next) => {
+                ask.refused = Some(first);
+                let message = ProviderMsg::To { integration: next, message: IntegrationMsg::Ask(ask) };
+                if let Err(ractor::MessagingErr::SendErr(ProviderMsg::To { message, .. })) =
+                    self.supervisor.cast(message)
+                {
+                    message.refuse(ServiceError::Internal);
+                }
+            }
+        }
+    }
+
+    fn start_refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
+        let Some(token) = state.lifecycle.row.token else {
+            return;
+        };
+        let (shared, provider, myself) =
+            (Arc::clone(&self.shared), Arc::clone(&self.provider), myself.clone());
+        let id = state.opened.stored.id.clone();
+        self.shared.effects.spawn(async move {
+            let outcome = refresh::refresh(&shared, &provider, id, token.generation).await;
+            // If the actor is gone, its next incarnation reads the row.
+            let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
+        });
+    }
+
+    fn refreshed(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        outcome: RefreshOutcome,
+    ) {
+        let input = match outcome {
+            RefreshOutcome::Settled(opened) => {
+                state.opened = opened;
+                Input::Settled(Row::of(&state.opened.stored))
+            }
+            RefreshOutcome::HeldElsewhere { look_at } => Input::HeldElsewhere { look_at },
+            RefreshOutcome::BreakerOpen { cause, until } => Input::BreakerOpen { cause, until },
+            RefreshOutcome::DatabaseAway { until } => Input::DatabaseAway { until },
+            RefreshOutcome::Gone => {
+                state.opened.access_token = None;
+                Input::Gone
+            }
+        };
+        self.feed(myself, state, input);
+    }
+
+    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
+        let (shared, myself, id) = (Arc::clone(&self.shared), myself.clone(), state.opened.stored.id.clone());
+        self.shared.effects.spawn(async move {
+            let result = load(&shared, &id).await;
+            let _ = myself.cast(IntegrationMsg::Reloaded(result));
+        });
+    }
+
+    fn reloaded(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        result: Result<Option<Box<Opened>>, ServiceError>,
+    ) {
+        match result {
+            Ok(Some(opened)) => {
+                let generation =
+                    |opened: &Opened| opened.stored.grant.as_ref().map_or(0, |grant| grant.generation);
+                let known = generation(&state.opened);
+                let newer =
+                    generation(&opened) > known || opened.stored.standing != state.opened.stored.standing;
+                let refreshing = state.lifecycle.phase == lifecycle::Phase::Refreshing;
+                state.opened = *opened;
+                // A refresh under way ends with its own reading of the row; until then its waiters keep waiting,
+                // unless what they wait for is here already.
+                if newer || !refreshing {
+                    self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
+                }
+            }
+            Ok(None) => {
+                state.opened.access_token = None;
+                self.feed(myself, state, Input::Gone);
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a changed row could not be read yet");
+                self.feed(
+                    myself,
+                    state,
+                    Input::DatabaseAway {
+                        until: crate::shared::after(self.shared.now(), schedule::RETRY_AFTER_MIN),
+                    },
+                );
+            }
+        }
+    }
+
+    fn revoke(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState, ask: Box<RevokeAsk>) {
+        if !owned(&state.opened.stored, ask.owner.as_ref()) {
+            let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
+            return;
+        }
+        let (shared, myself, stored) =
+            (Arc::clone(&self.shared), myself.clone(), state.opened.stored.clone());
+        self.busy.store(true, Ordering::Relaxed);
+        self.shared.effects.spawn(async move {
+            let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
+            if let Err(ractor::MessagingErr::SendErr(unheard)) =
+                myself.cast(IntegrationMsg::RevocationStored(ask, result))
+            {
+                // Durable; the Scheduler finds it and tells the provider.
+                unheard.refuse(ServiceError::DeadlineExceeded);
+            }
+        });
+    }
+
+    fn revocation_stored(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        ask: Box<RevokeAsk>,
+        result: ServiceResult<Option<Box<StoredIntegration>>>,
+    ) {
+        match result {
+            Ok(Some(stored)) => {
+                state.opened = Opened { stored: *stored, access_token: None };
+                self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
+                self.tell_provider(myself, state, Some(ask));
+            }
+            Ok(None) => {
+                let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
+                self.reload(myself, state);
+            }
+            Err(error) => {
+                let _ = ask.reply.send(Err(error));
+            }
+        }
+    }
+
+    fn tell_provider(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &IntegrationState,
+        ask: Option<Box<RevokeAsk>>,
+    ) {
+        let (shared, provider, myself) =
+            (Arc::clone(&self.shared), Arc::clone(&self.provider), myself.clone());
+        let stored = state.opened.stored.clone();
+        self.shared.effects.spawn(async move {
+            let outcome = revocation::tell_provider(&shared, &provider, stored).await;
+            if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
+                myself.cast(IntegrationMsg::ProviderTold(ask, outcome))
+            {
+                let _ = ask.reply.send(Ok(revocation::report(&provider, outcome)));
+            }
+        });
+    }
+
+    fn provider_told(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        ask: Option<Box<RevokeAsk>>,
+        outcome: ProviderRevocation,
+    ) {
+        if let Some(ask) = ask {
+            let _ = ask.reply.send(Ok(revocation::report(&self.provider, outcome)));
+        }
+        // Either the tokens are forgotten or the next attempt is planned: the row says which.
+        self.reload(myself, state);
+    }
+}
+
+fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {
+    owner.is_none_or(|owner| *owner == stored.owner.subject)
+}
+
+/// Reads and opens a row; `Ok(None)`: there is none.
+pub(crate) async fn load(
+    shared: &Shared,
+    id: &crate::domain::ids::IntegrationId,
+) -> Result<Option<Box<Opened>>, ServiceError> {
+    let opened = match shared.ports.integrations.load(id).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(stored)) => Opened::open(&*shared.ports.vault, stored),
+        Err(error) => Err(opened::OpenError::Store(error)),
+    };
+    match opened {
+        Ok(opened) => Ok(Some(Box::new(opened))),
+        Err(error) => {
+            tracing::error!(integration.id = %id, error = %error, "a row cannot be read or opened");
+            Err(refresh::open_error(&error))
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What each ending of an attempt writes into the row: the rules of design section 5 and of the providers' error tables.
+
+use std::time::Duration;
+
+use super::{
+    opened::{OpenError, Opened},
+    refresh::{PROBE_BEFORE_END, reason},
+    schedule,
+};
+use crate::{
+    domain::{
+        Timestamp,
+        audit::{AuditAction, AuditEntry, AuditOutcome},
+        caller::RequestContext,
+        ids::AttemptId,
+        integration::{Standing, Status, StoredGrant},
+        provider::{Provider, RefreshClass},
+        reason::{ReasonCode, WhoMustAct},
+        sealed::{Sealed, SealedColumn},
+        secret::RefreshToken,
+        token::TokenAnswer,
+    },
+    ports::{
+        oauth::{FailureKind, ProviderFailure},
+        store::{FailureCommit, RefreshCommit},
+    },
+    shared::{Shared, after, before},
+};
+
+/// Odd refusals of one account in a row before a reconnect is suspected (facts, section 8, rule 9).
+const REFUSALS_MAX: u32 = 3;
+
+/// An attempt under way: a claimed row and who claimed it.
+pub(super) struct Attempt<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) provider: &'a Provider,
+    pub(super) attempt: AttemptId,
+    pub(super) opened: &'a Opened,
+}
+
+// === impl Attempt ===
+
+impl Attempt<'_> {
+    fn grant(&self) -> Option<&StoredGrant> {
+        self.opened.stored.grant.as_ref()
+    }
+
+    fn generation(&self) -> i64 {
+        self.grant().map_or(0, |grant| grant.generation)
+    }
+
+    fn failures(&self) -> u32 {
+        self.grant().map_or(0, |grant| grant.failures)
+    }
+
+    fn jitter(&self) -> f64 {
+        self.shared.ports.rng.unit()
+    }
+
+    fn audit(&self, outcome: AuditOutcome) -> AuditEntry {
+        AuditEntry::new(AuditAction::Refresh, outcome, RequestContext::system())
+            .with_integration(&self.opened.stored.id, &self.opened.stored.owner.subject)
+    }
+
+    /// Seals a value for the generation this attempt will make.
+    fn seal(&self, column: SealedColumn, value: &str) -> Result<Sealed, OpenError> {
+        let stored = &self.opened.stored;
+        let failed = |error| OpenError::Vault { id: stored.id.to_string(), error };
+        let grant = self.grant().ok_or_else(|| failed(crate::ports::vault::VaultError::Refused))?;
+        let context = stored.seal_context(column, self.generation() + 1);
+        self.shared.ports.vault.seal(&grant.data_key, &context, value.as_bytes()).map_err(failed)
+    }
+
+    fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
+        FailureCommit {
+            id: self.opened.stored.id.clone(),
+            generation: self.generation(),
+            attempt: self.attempt,
+            standing,
+            failures: self.failures().saturating_add(1),
+            next_refresh_at: None,
+            forget_tokens: false,
+            keep_claim: false,
+            audit: self.audit(AuditOutcome::Failure).with_error(error.clone()),
+        }
+    }
+
+    fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
+        let pause = schedule::backoff(self.failures().saturating_add(1), retry_after, self.jitter());
+        after(self.shared.now(), pause)
+    }
+}
+
+/// The provider gave new tokens.
+pub(super) fn commit_of(
+    attempt: &Attempt<'_>,
+    presented: &RefreshToken,
+    answer: TokenAnswer,
+) -> Result<RefreshCommit, OpenError> {
+    let stored = &attempt.opened.stored;
+    let now = attempt.shared.now();
+    // An absent refresh token means: keep the present one (RFC 6749 6). It is sealed anew because its generation changes.
+    let keep = answer.refresh_token.as_ref().unwrap_or(presented);
+    let scopes = answer.scopes.unwrap_or_else(|| stored.scopes.clone());
+    let next = schedule::refresh_at(attempt.provider, now, answer.expires_at, now, attempt.jitter());
+    Ok(RefreshCommit {
+        id: stored.id.clone(),
+        generation: attempt.generation(),
+        attempt: attempt.attempt,
+        access_token: attempt.seal(SealedColumn::AccessToken, answer.access_token.expose())?,
+        refresh_token: Some(attempt.seal(SealedColumn::RefreshToken, keep.expose())?),
+        token_type: answer.token_type,
+        issued_at: now,
+        expires_at: answer.expires_at,
+        refresh_token_expires_at: answer.refresh_token_expires_at,
+        next_refresh_at: next,
+        scopes: scopes.clone(),
+        standing: Standing::active(),
+        refreshed: true,
+        failures: 0,
+        audit: attempt.audit(AuditOutcome::Success).with_scopes(scopes),
+    })
+}
+
+/// The answer could not be used, but it held a rotated refresh token: that one is kept, beside the old access token.
+pub(super) fn commit_of_salvage(
+    attempt: &Attempt<'_>,
+    failure: &ProviderFailure,
+    salvaged: &RefreshToken,
+) -> Result<RefreshCommit, OpenError> {
+    let stored = &attempt.opened.stored;
+    let refused =
+        || OpenError::Vault { id: stored.id.to_string(), error: crate::ports::vault::VaultError::Refused };
+    let grant = attempt.grant().ok_or_else(refused)?;
+    let access_token = attempt.opened.access_token.as_ref().ok_or_else(refused)?;
+    Ok(RefreshCommit {
+        id: stored.id.clone(),
+        generation: grant.generation,
+        attempt: attempt.attempt,
+        access_token: attempt.seal(SealedColumn::AccessToken, access_token.expose())?,
+        refresh_token: Some(attempt.seal(SealedColumn::RefreshToken, salvaged.expose())?),
+        token_type: grant.token_type.clone(),
+        issued_at: grant.issued_at,
+        expires_at: grant.expires_at,
+        refresh_token_expires_at: None,
+        next_refresh_at: Some(attempt.back_off(failure.retry_after)),
+        scopes: stored.scopes.clone(),
+        standing: Standing::because(Status::Degraded, reason("answer_unreadable"), WhoMustAct::Nobody),
+        refreshed: false,
+        failures: grant.failures.saturating_add(1),
+        audit: attempt.audit(AuditOutcome::Failure).with_error(reason("answer_unreadable")),
+    })
+}
+
+/// There is no refresh token: the account lives as long as its access token.
+pub(super) fn not_refreshable(attempt: &Attempt<'_>) -> FailureCommit {
+    let code = reason("no_refresh_token");
+    let now = attempt.shared.now();
+    match attempt.grant().and_then(|grant| grant.expires_at) {
+        Some(end) if end > now => FailureCommit {
+            next_refresh_at: Some(end),
+            failures: attempt.failures(),
+            ..attempt.failure(attempt.opened.stored.standing.clone(), &code)
+        },
+        // Nothing says the token is dead: it stays as it is, and is not refreshed by itself.
+        None => FailureCommit {
+            failures: attempt.failures(),
+            ..attempt.failure(attempt.opened.stored.standing.clone(), &code)
+        },
+        Some(_past) => FailureCommit {
+            forget_tokens: true,
+            ..attempt
+                .failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), &code)
+        },
+    }
+}
+
+/// An attempt before this one vanished, and presenting its refresh token again could end the grant: wait with it until
+/// the living access token is about to end anyway.
+pub(super) fn outcome_unknown(attempt: &Attempt<'_>, probe_at: Timestamp) -> FailureCommit {
+    let code = reason("outcome_unknown");
+    FailureCommit {
+        next_refresh_at: Some(probe_at),
+        failures: attempt.failures(),
+        keep_claim: true,
+        ..attempt.failure(Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody), &code)
+    }
+}
+
+/// The call failed: what that means for the account.
+pub(super) fn failure_of(
+    attempt: &Attempt<'_>,
+    after_stale: bool,
+    failure: &ProviderFailure,
+) -> FailureCommit {
+    let code = &failure.reason;
+    let failures = attempt.failures().saturating_add(1);
+    let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
+    match failure.kind {
+        FailureKind::Passing => FailureCommit {
+            next_refresh_at: Some(attempt.back_off(failure.retry_after)),
+            ..attempt.failure(degraded(code), code)
+        },
+        FailureKind::OutcomeUnknown | FailureKind::Unreadable => {
+            let again = attempt.back_off(failure.retry_after);
+            let unknown = reason("outcome_unknown");
+            match attempt.provider.refresh_class {
+                RefreshClass::Safe => {
+                    FailureCommit { next_refresh_at: Some(again), ..attempt.failure(degraded(code), code) }
+                }
+                RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
+                    let end = attempt.grant().and_then(|grant| grant.expires_at);
+                    let probe_at = end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)));
+                    FailureCommit {
+                        next_refresh_at: Some(probe_at),
+                        keep_claim: true,
+                        ..attempt.failure(degraded(&unknown), &unknown)
+                    }
+                }
+            }
+        }
+        FailureKind::DeadGrant => {
+            // After a vanished attempt the refusal proves that attempt had spent the token: say so.
+            let code = if after_stale { reason("outcome_unknown") } else { code.clone() };
+            FailureCommit {
+                forget_tokens: true,
+                ..attempt
+                    .failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), &code)
+            }
+        }
+        FailureKind::Interaction => {
+            attempt.failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), code)
+        }
+        FailureKind::Admin => FailureCommit {
+            next_refresh_at: Some(after(
+                attempt.shared.now(),
+                schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0),
+            )),
+            ..attempt.failure(Standing::because(Status::Paused, code.clone(), WhoMustAct::Admin), code)
+        },
+        // An operator's mistake never touches a user's state: as it stood, so it stands.
+        FailureKind::Operator => FailureCommit {
+            failures: attempt.failures(),
+            next_refresh_at: Some(after(
+                attempt.shared.now(),
+                attempt.shared.settings.breaker_interval.mul_f64(1.0 + attempt.jitter()),
+            )),
+            ..attempt.failure(attempt.opened.stored.standing.clone(), code)
+        },
+        FailureKind::Refused if failures < REFUSALS_MAX => FailureCommit {
+            next_refresh_at: Some(attempt.back_off(failure.retry_after)),
+            ..attempt.failure(degraded(code), code)
+        },
+        FailureKind::Refused => {
+            attempt.failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), code)
+        }
+    }
+}

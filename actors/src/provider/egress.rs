@@ -1,0 +1,120 @@
+//! The way out to one provider: how many calls at once, and whether any at all. Shared by every effect that calls it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::breaker::{Admission, Breaker, OpenCause};
+use crate::{
+    domain::ids::ProviderKey,
+    ports::oauth::{FailureKind, ProviderFailure},
+};
+
+/// The budget of one provider.
+#[derive(Debug)]
+pub struct Egress {
+    permits: Arc<Semaphore>,
+    breaker: Mutex<Breaker>,
+}
+
+/// Leave to make one call; one of the provider's slots until dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _slot: OwnedSemaphorePermit,
+}
+
+/// No leave: why, and when to come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Why.
+    pub cause: OpenCause,
+    /// When to come again.
+    pub retry_after: Duration,
+}
+
+impl Egress {
+    /// A closed breaker and this many slots.
+    pub fn new(max_concurrency: usize, breaker_interval: Duration) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(max_concurrency.max(1))),
+            breaker: Mutex::new(Breaker::new(breaker_interval)),
+        }
+    }
+
+    /// Waits for a slot, then asks the breaker: in this order, so that a call that waited through an outage's beginning
+    /// does not go out into it.
+    pub async fn admit(&self) -> Result<Permit, Held> {
+        let slot = Arc::clone(&self.permits).acquire_owned().await;
+        let admission = self.breaker().admit(Instant::now());
+        match (admission, slot) {
+            (Admission::Go, Ok(slot)) => Ok(Permit { _slot: slot }),
+            (Admission::Wait(cause, retry_after), _) => Err(Held { cause, retry_after }),
+            // The semaphore is never closed; were it, waiting would be the answer.
+            (Admission::Go, Err(_closed)) => Err(Held {
+                cause: OpenCause::Outage(crate::domain::reason::ReasonCode::new("stopping")),
+                retry_after: Duration::from_secs(1),
+            }),
+        }
+    }
+
+    /// Tells the breaker how a call went, and the operator what is news.
+    pub fn report<T>(&self, provider: &ProviderKey, result: &Result<T, ProviderFailure>) {
+        let now = Instant::now();
+        let Err(failure) = result else {
+            self.answered(provider);
+            return;
+        };
+        match failure.kind {
+            FailureKind::Operator => {
+                if self.breaker().refused_operator(now, failure.reason.clone()) {
+                    tracing::error!(
+                        provider.id = %provider, oauth.error = %failure.reason,
+                        "the provider refuses this service's registration: check its client id and secret; no account is \
+                         touched, and calls resume by themselves"
+                    );
+                }
+            }
+            FailureKind::Passing | FailureKind::OutcomeUnknown => {
+                if self.breaker().outage(now, failure.reason.clone(), failure.retry_after) {
+                    tracing::warn!(
+                        provider.id = %provider, oauth.error = %failure.reason,
+                        "the provider has trouble: calls to it pause and are probed; valid tokens are still served"
+                    );
+                }
+            }
+            FailureKind::DeadGrant
+            | FailureKind::Interaction
+            | FailureKind::Admin
+            | FailureKind::Unreadable
+            | FailureKind::Refused => self.answered(provider),
+        }
+    }
+
+    fn answered(&self, provider: &ProviderKey) {
+        if self.breaker().answered() {
+            tracing::info!(provider.id = %provider, "the provider answers again");
+        }
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        // A panic while holding it leaves a breaker that is still a breaker.
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === for observers ===
+
+impl Egress {
+    /// Why the breaker is open, if it is.
+    pub fn open_reason(&self) -> Option<String> {
+        self.breaker().open_cause().map(|cause| match cause {
+            OpenCause::Operator(reason) | OpenCause::Outage(reason) => reason.to_string(),
+        })
+    }
+}

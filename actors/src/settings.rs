@@ -1,0 +1,89 @@
+//! What the operator may set about the actors, with the defaults of the design.
+
+use std::{sync::Arc, time::Duration};
+
+use url::Url;
+
+use crate::{
+    domain::ids::NodeId,
+    ports::{
+        clock::Clock,
+        oauth::OAuth,
+        rng::Rng,
+        store::{AuthorizationStore, ClientStore, IntegrationStore, RecordStore, SessionStore},
+        vault::Vault,
+    },
+};
+
+/// The adapters.
+#[derive(Clone)]
+pub struct Ports {
+    /// Integrations and tokens.
+    pub integrations: Arc<dyn IntegrationStore>,
+    /// Connect flows.
+    pub authorizations: Arc<dyn AuthorizationStore>,
+    /// Consents and audit.
+    pub records: Arc<dyn RecordStore>,
+    /// Service clients.
+    pub clients: Arc<dyn ClientStore>,
+    /// Browser sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// The provider engine.
+    pub oauth: Arc<dyn OAuth>,
+    /// Sealing.
+    pub vault: Arc<dyn Vault>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// Settings of the actor system.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This run of the program.
+    pub node: NodeId,
+    /// Where browsers reach us; redirect URIs and links are made of it.
+    pub public_url: Url,
+    /// How long a claim keeps other nodes off. More than twice the provider deadline, so that a call is over before
+    /// anyone may take the claim for stale.
+    pub lease: Duration,
+    /// After how long without a request an integration is put to sleep; `None`: never.
+    pub idle_after: Option<Duration>,
+    /// How often the Scheduler looks for work that falls due.
+    pub poll_interval: Duration,
+    /// How long a call from outside waits for its answer.
+    pub call_deadline: Duration,
+    /// How long a connect flow may take.
+    pub authorization_lifetime: Duration,
+    /// How long a session link works.
+    pub session_link_lifetime: Duration,
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// How often recorded hand-outs are written.
+    pub audit_flush_interval: Duration,
+    /// How long a provider's breaker stays open before it lets one probe through.
+    pub breaker_interval: Duration,
+    /// How long a graceful stop waits for what is in flight.
+    pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// The defaults of the design, for this node and public URL.
+    pub fn new(node: NodeId, public_url: Url) -> Self {
+        Self {
+            node,
+            public_url,
+            lease: Duration::from_secs(30),
+            idle_after: Some(Duration::from_secs(600)),
+            poll_interval: Duration::from_secs(2),
+            call_deadline: Duration::from_secs(25),
+            authorization_lifetime: Duration::from_secs(600),
+            session_link_lifetime: Duration::from_secs(600),
+            session_lifetime: Duration::from_secs(12 * 3600),
+            audit_flush_interval: Duration::from_secs(1),
+            breaker_interval: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Starting and stopping: `start(ports, settings) -> (OAuthManager, Shutdown)`.
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorRef, SpawnErr};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    address::Address,
+    audit::AuditHandle,
+    handle::{OAuthManager, drain_audit},
+    root::{Root, RootMsg},
+    settings::{Ports, Settings},
+    shared::Shared,
+};
+
+/// How long the last hand-out records may take to be written.
+const AUDIT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the tree may take to end.
+const TREE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Ends the system, in order.
+#[derive(Debug)]
+pub struct Shutdown {
+    root: ActorRef<RootMsg>,
+    failed: CancellationToken,
+    shared: Arc<Shared>,
+}
+
+/// How a graceful stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether everything in flight ended by itself within the grace period.
+    pub drained: bool,
+    /// Whether every recorded hand-out is written.
+    pub audit_written: bool,
+}
+
+/// Starts the tree. Returns when every permanent actor runs.
+///
+/// # Errors
+/// A permanent actor that does not start: a defect.
+pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Shutdown), SpawnErr> {
+    let shared = Arc::new(Shared::new(ports, settings, AuditHandle::new()));
+    let registry = Address::new();
+    let failed = CancellationToken::new();
+    let root = Root { shared: Arc::clone(&shared), registry: registry.clone(), failed: failed.clone() };
+    let (root, _) = Actor::spawn(None, root, ()).await?;
+    let manager = OAuthManager::new(Arc::clone(&shared), registry);
+    Ok((manager, Shutdown { root, failed, shared }))
+}
+
+// === impl Shutdown ===
+
+impl Shutdown {
+    /// Ends when the tree has given up on itself; the process should then exit and be started afresh.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Ends the system: begins nothing new, waits for what is in flight, writes what was recorded, ends the actors.
+    pub async fn graceful(self) -> Stopped {
+        let grace = self.shared.settings.shutdown_grace;
+        let drained = self.shared.effects.drain(grace).await;
+        if !drained {
+            tracing::warn!(
+                in_flight = self.shared.effects.in_flight(),
+                "not everything in flight ended in time"
+            );
+        }
+        let audit_written = drain_audit(&self.shared.audit, AUDIT_DEADLINE).await;
+        let stopped = self.root.stop_and_wait(Some("graceful stop".into()), Some(TREE_DEADLINE)).await;
+        if let Err(error) = stopped {
+            tracing::warn!(error = %error, "the actors did not end in time");
+        }
+        Stopped { drained, audit_written }
+    }
+}

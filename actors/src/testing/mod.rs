@@ -1,0 +1,3 @@
+//! Fakes, a scripted provider and a test clock.
+
+pub mod provider;

@@ -1,0 +1,43 @@
+//! Provider declarations for tests.
+
+use crate::domain::{
+    feature::{FeatureSpec, ScopeSpec},
+    provider::{Provider, RefreshClass, RevocationSupport},
+    scope::{Scope, ScopeSet},
+};
+
+/// A provider with two features, `<key>.read` (default) and `<key>.write`, and the class `safe`.
+///
+/// # Panics
+/// If the key is not one.
+#[expect(clippy::expect_used, reason = "a test's own mistake")]
+pub fn provider(key: &str) -> Provider {
+    let feature = |name: &str, default: bool| FeatureSpec {
+        key: format!("{key}.{name}").parse().expect("a feature key"),
+        display_name: name.into(),
+        description: format!("{name} things"),
+        default,
+        scopes: vec![ScopeSpec {
+            scope: Scope::new(name),
+            display_name: name.into(),
+            description: name.into(),
+            category: name.into(),
+            required: true,
+            dangerous: false,
+            implied_by: ScopeSet::default(),
+        }],
+    };
+    Provider {
+        key: key.parse().expect("a provider key"),
+        display_name: key.into(),
+        configured: true,
+        base_scopes: ["openid"].into_iter().collect(),
+        features: vec![feature("read", true), feature("write", false)],
+        open_scopes: false,
+        reports_scopes: true,
+        refresh_class: RefreshClass::Safe,
+        refresh_margin: None,
+        max_concurrency: 32,
+        revocation: RevocationSupport::Supported,
+    }
+}
