@@ -30,6 +30,7 @@ mod keys;
 mod ledger;
 mod microsoft;
 mod microsoft_errors;
+mod microsoft_scopes;
 mod mischief;
 mod notion;
 mod oidc;

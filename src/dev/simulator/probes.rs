@@ -211,7 +211,7 @@ pub fn probe(world: &World, call: &Call<'_>, rest: &str) -> Answer {
             .iter()
             .any(|scope| means(call.provider, scope, wanted))
     };
-    if !resource.scopes.is_empty() && !resource.scopes.iter().any(|wanted| opens(wanted)) {
+    if !resource.scopes.is_empty() && !resource.scopes.iter().any(opens) {
         return refusal(call.provider, 403).because("the token lacks the scope");
     }
     let account = &grant.account;
