@@ -1,5 +1,7 @@
 //! What an endpoint answers, before faults have spoilt it and before anything is signed.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -14,7 +16,7 @@ pub type ReplyBody = UnsyncBoxBody<Bytes, std::io::Error>;
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     pub body: AnswerBody,
     /// Signed late, and put into a JSON body as `id_token`.
     pub id_token: Option<IdTokenDraft>,
@@ -27,7 +29,7 @@ pub enum AnswerBody {
     Empty,
     Json(Value),
     Html(String),
-    Text(&'static str, String),
+    Text(Cow<'static, str>, String),
 }
 
 impl Answer {
@@ -60,7 +62,7 @@ impl Answer {
     pub fn text(status: u16, text: &str) -> Self {
         Self::new(
             status,
-            AnswerBody::Text("text/plain; charset=utf-8", text.to_owned()),
+            AnswerBody::Text("text/plain; charset=utf-8".into(), text.to_owned()),
         )
     }
 
@@ -70,8 +72,8 @@ impl Answer {
             .with_header("cache-control", "no-store")
     }
 
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    pub fn with_header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -83,17 +85,17 @@ impl Answer {
     pub fn header_mut(&mut self, name: &str) -> Option<&mut String> {
         self.headers
             .iter_mut()
-            .find(|(key, _)| *key == name)
+            .find(|(key, _)| key == name)
             .map(|(_, value)| value)
     }
 
     /// Content type and bytes, as they would go over the wire.
-    pub fn content(&self) -> (Option<&'static str>, Bytes) {
+    pub fn content(&self) -> (Option<&str>, Bytes) {
         match &self.body {
             AnswerBody::Empty => (None, Bytes::new()),
             AnswerBody::Json(value) => (Some("application/json; charset=utf-8"), value.to_string().into()),
             AnswerBody::Html(page) => (Some("text/html; charset=utf-8"), page.clone().into()),
-            AnswerBody::Text(content_type, text) => (Some(content_type), text.clone().into()),
+            AnswerBody::Text(content_type, text) => (Some(content_type.as_ref()), text.clone().into()),
         }
     }
 
@@ -101,7 +103,10 @@ impl Answer {
     pub fn respond_with(&self, content_type: Option<&str>, body: ReplyBody) -> Response<ReplyBody> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
-        let headers = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_str()));
         for (name, value) in headers.chain(content_type.map(|value| ("content-type", value))) {
             // A value that is no header value can only come from a fault's own text: then the header is left out.
             if let (Ok(name), Ok(value)) = (

@@ -40,6 +40,13 @@ struct Advance {
 }
 
 pub fn control(shared: &Shared, request: &Request) -> Answer {
+    // Any web page can send a plain POST to this machine; only our own pages may steer the simulator.
+    if request
+        .header("origin")
+        .is_some_and(|origin| origin != shared.base)
+    {
+        return Answer::json(403, json!({ "error": "a page from elsewhere has no say here" }));
+    }
     let resource = request.path.strip_prefix("/_sim").unwrap_or_default();
     match (request.method.clone(), resource) {
         (Method::GET, "" | "/") => Answer::json(200, overview(shared)),

@@ -77,7 +77,12 @@ pub enum Fault {
     #[serde(skip)]
     GateAnswer(Gate),
 
-    // --- the work is done, the answer does not arrive whole ---
+    // --- the work is done, the answer does not arrive whole, or late ---
+    /// The work is done; then a pause before the answer.
+    DelayAnswer {
+        #[serde(rename = "milliseconds", with = "milliseconds")]
+        by: Duration,
+    },
     /// The work is done, the connection closed without a byte.
     LoseAnswer,
     /// The work is done; no answer until the simulator stops.

@@ -46,6 +46,17 @@ pub fn discovery(call: &Call<'_>) -> Answer {
     Answer::json(200, body).with_header("cache-control", "public, max-age=3600")
 }
 
+/// Where a receiver of security events learns who signs them.
+pub fn risc_configuration(call: &Call<'_>) -> Answer {
+    let base = call.base;
+    let body = json!({
+        "issuer": issuer(base),
+        "jwks_uri": format!("{base}/google/oauth2/v3/certs"),
+        "delivery_methods_supported": ["https://schemas.openid.net/secevent/risc/delivery-method/push"],
+    });
+    Answer::json(200, body)
+}
+
 pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     let params = &call.request.query;
     let mut scopes: Vec<String> = Vec::new();

@@ -121,15 +121,23 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     })
 }
 
-/// Who may sign in at this tenant, and with what.
-pub fn check_account(call: &Call<'_>, account: &Account, wish: &Wish) -> Result<(), Refusal> {
-    let welcome = match call.tenant {
+/// Does this tenant sign this account in?
+fn serves(tenant: &str, account: &Account) -> bool {
+    match tenant {
         "common" => true,
         "organizations" => !account.personal,
         "consumers" | CONSUMERS_TENANT => account.personal,
         own => uuid::Uuid::try_parse(own).is_err() || own == account.tenant,
-    };
-    if !welcome {
+    }
+}
+
+/// Who may sign in at this tenant, and with what.
+pub fn check_account(call: &Call<'_>, account: &Account, wish: &Wish) -> Result<(), Refusal> {
+    if !tenant_exists(call.tenant) {
+        let text = format!("AADSTS90002: Tenant '{}' not found.", call.tenant);
+        return Err(Refusal::page(400, "invalid_request", text));
+    }
+    if !serves(call.tenant, account) {
         let text = "AADSTS50020: User account does not exist in this tenant.";
         return Err(Refusal::page(400, "invalid_request", text));
     }
@@ -188,6 +196,9 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     if let Some(other) = &call.shaping.account_instead {
         code.account = world.account(call.provider, Some(other));
     }
+    if !serves(call.tenant, &code.account) {
+        return aadsts(call, 50020);
+    }
     let consented: Scopes = call.shaping.apply(code.scopes).into_iter().collect();
     let scopes = match narrow(call, &consented) {
         Ok(scopes) => scopes,
@@ -229,6 +240,9 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     };
     if grant.client_id != client_id {
         return aadsts(call, 70000).because("the token is another client's");
+    }
+    if !serves(call.tenant, &grant.account) {
+        return aadsts(call, 50020);
     }
     // It serves everything this person has consented to for this client by now.
     let everything: Scopes = grant.scopes.union(&consented).cloned().collect();

@@ -1,7 +1,10 @@
 //! How each fault changes what an endpoint does: instead of the work, in the work, in its answer, on the wire.
 
+use std::io;
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::Response;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
@@ -18,6 +21,8 @@ use super::world::{Call, Shaping};
 use super::{google_errors, notion, oidc};
 
 const MEBIBYTE: usize = 1024 * 1024;
+/// Long enough for a loopback socket to take a few kilobytes.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 
 // === instead of the work ===
 
@@ -64,7 +69,7 @@ pub fn instead(fault: &Fault, call: &Call<'_>, endpoint: Endpoint) -> Option<Ans
         Fault::EmptyBody { status } => Answer::new(*status, AnswerBody::Empty),
         Fault::NonsenseJson => Answer::new(
             200,
-            AnswerBody::Text("application/json", r#"{"access_token": oops]"#.to_owned()),
+            AnswerBody::Text("application/json".into(), r#"{"access_token": oops]"#.to_owned()),
         ),
         Fault::Redirect { to } => Answer::new(307, AnswerBody::Empty).with_header("location", to.clone()),
         Fault::HugeBody { .. } => Answer::new(200, AnswerBody::Empty),
@@ -108,31 +113,13 @@ fn server_error(call: &Call<'_>, endpoint: Endpoint, status: u16) -> Answer {
 }
 
 fn custom(status: u16, content_type: &str, headers: &[(String, String)], body: &str) -> Answer {
-    // The few header names that make a difference to a client; others would be noise.
-    const NAMES: [&str; 8] = [
-        "retry-after",
-        "location",
-        "www-authenticate",
-        "cache-control",
-        "date",
-        "set-cookie",
-        "content-encoding",
-        "x-request-id",
-    ];
-    let content_type = match content_type {
-        "text/html" => "text/html",
-        "text/plain" => "text/plain",
-        "application/x-www-form-urlencoded" => "application/x-www-form-urlencoded",
-        "application/octet-stream" => "application/octet-stream",
-        _ => "application/json",
-    };
-    let mut answer = Answer::new(status, AnswerBody::Text(content_type, body.to_owned()));
-    for (name, value) in headers {
-        if let Some(name) = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-            answer = answer.with_header(name, value.clone());
-        }
-    }
-    answer
+    let answer = Answer::new(
+        status,
+        AnswerBody::Text(content_type.to_owned().into(), body.to_owned()),
+    );
+    headers.iter().fold(answer, |answer, (name, value)| {
+        answer.with_header(name.clone(), value.clone())
+    })
 }
 
 // === in the work ===
@@ -251,10 +238,8 @@ pub fn transmit(faults: &[Fault], answer: &Answer) -> Response<ReplyBody> {
                 );
             }
             Fault::TruncateAfterRefreshToken => {
-                let error = std::io::Error::other("the simulator breaks off here");
-                let parts = [Ok(Frame::data(until_refresh_token(&bytes))), Err(error)];
-                return answer
-                    .respond_with(content_type, StreamBody::new(stream::iter(parts)).boxed_unsync());
+                let body = StreamBody::new(breaking_off(until_refresh_token(&bytes))).boxed_unsync();
+                return answer.respond_with(content_type, body);
             }
             Fault::TruncateQuietly => {
                 return answer.respond_with(content_type, whole(until_refresh_token(&bytes)));
@@ -289,6 +274,16 @@ fn chunks(start: Bytes, middle: impl Iterator<Item = Bytes> + Send + 'static, en
         .filter(|bytes| !bytes.is_empty())
         .map(|bytes| Ok(Frame::data(bytes)));
     StreamBody::new(stream::iter(frames)).boxed_unsync()
+}
+
+/// What there is, and when that is on its way: an error, which closes the connection.
+fn breaking_off(bytes: Bytes) -> impl Stream<Item = Result<Frame<Bytes>, io::Error>> + Send + 'static {
+    let end = stream::once(async {
+        // The pause lets hyper send what it holds; without it the bytes would be lost with the connection.
+        tokio::time::sleep(FLUSH_PAUSE).await;
+        Err(io::Error::other("the simulator breaks off here"))
+    });
+    stream::iter([Ok(Frame::data(bytes))]).chain(end)
 }
 
 /// The answer up to just behind the refresh token; its first half if there is none.

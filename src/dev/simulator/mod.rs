@@ -300,7 +300,7 @@ impl Simulator {
     /// Waits until the record is as `reached` wants it.
     pub async fn until(&self, reached: impl Fn(&[RecordedRequest]) -> bool) {
         let mut changes = self.shared.changes.subscribe();
-        while !reached(&self.requests()) {
+        while !reached(self.shared.world().recorder.as_slice()) {
             // The sender lives in `self`: this cannot fail.
             let _ = changes.changed().await;
         }

@@ -124,6 +124,10 @@ impl Recorder {
         self.requests.iter()
     }
 
+    pub fn as_slice(&mut self) -> &[RecordedRequest] {
+        self.requests.make_contiguous()
+    }
+
     pub fn clear(&mut self) {
         self.requests.clear();
     }

@@ -53,7 +53,7 @@ fn google_endpoint(rest: &str) -> Option<Endpoint> {
         "revoke" => Endpoint::Revoke,
         "v1/userinfo" | "oauth2/v3/userinfo" => Endpoint::Userinfo,
         "oauth2/v3/certs" => Endpoint::Jwks,
-        ".well-known/openid-configuration" => Endpoint::Discovery,
+        ".well-known/openid-configuration" | ".well-known/risc-configuration" => Endpoint::Discovery,
         _ => return None,
     })
 }
@@ -137,6 +137,9 @@ pub fn work(world: &mut World, keys: &Keys, call: &Call<'_>, target: Target<'_>)
             Provider::Notion => nothing_here(),
         },
         Endpoint::Discovery => match target.provider {
+            Provider::Google | Provider::YouTube if target.rest.ends_with("risc-configuration") => {
+                google::risc_configuration(call)
+            }
             Provider::Google | Provider::YouTube => google::discovery(call),
             Provider::Microsoft if !microsoft::tenant_exists(call.tenant) => nothing_here(),
             Provider::Microsoft => microsoft::discovery(call),

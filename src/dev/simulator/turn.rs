@@ -133,6 +133,9 @@ async fn serve(
                 shared.stop.cancelled().await;
                 return Ending::Drop;
             }
+            Fault::DelayAnswer { by } => {
+                let _ = shared.stop.run_until_cancelled(tokio::time::sleep(*by)).await;
+            }
             Fault::GateAnswer(gate) if shared.stop.run_until_cancelled(gate.pass()).await.is_none() => {
                 return Ending::Drop;
             }

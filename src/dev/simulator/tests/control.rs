@@ -35,6 +35,11 @@ async fn faults_can_be_planned_from_another_process() {
         200
     );
     assert_eq!(bench.refresh(Notion, refresh_token).await.status, 200);
+    let foreign = bench
+        .http
+        .delete(bench.url("_sim/faults"))
+        .header("origin", "https://evil.example");
+    assert_eq!(bench.send(foreign).await.unwrap().status, 403);
     let nonsense = json!({ "provider": "notion", "endpoint": "token", "fault": { "kind": "gate" } });
     assert_eq!(bench.post_json("_sim/faults", nonsense).await.status, 400);
 }

@@ -132,10 +132,10 @@ async fn tokens_end_with_their_time() {
     let bench = bench().await;
     let tokens = bench.connect(Google, &[SCOPE, OFFLINE]).await;
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
-    bench.simulator.advance(Duration::from_secs(3600));
+    bench.simulator.advance(Duration::from_hours(1));
     assert_eq!(bench.get_as("google/v1/userinfo", access).await.status, 401);
     assert_eq!(bench.refresh(Google, refresh).await.status, 200);
-    bench.simulator.advance(Duration::from_secs(190 * 24 * 3600));
+    bench.simulator.advance(Duration::from_hours(190 * 24));
     assert_eq!(
         bench.refresh(Google, refresh).await.refusal(),
         (400, "invalid_grant".into())

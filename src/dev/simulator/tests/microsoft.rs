@@ -93,7 +93,7 @@ async fn refresh_rotates_and_the_old_token_stays_good() {
     let second = bench.refresh(Microsoft, first).await.json();
     assert_ne!(text(&second, "refresh_token"), first);
     assert_eq!(bench.refresh(Microsoft, first).await.status, 200);
-    bench.simulator.advance(Duration::from_secs(91 * 24 * 3600));
+    bench.simulator.advance(Duration::from_hours(91 * 24));
     let dead = bench.refresh(Microsoft, first).await;
     assert_eq!(dead.json()["error_codes"][0], 700_082);
     assert_eq!(dead.refusal(), (400, "invalid_grant".into()));
@@ -184,6 +184,27 @@ async fn personal_accounts_stay_out_of_organizations() {
         400
     );
     assert_eq!(bench.send(bench.http.get(url)).await.unwrap().status, 302);
+    let ada = bench.connect(Microsoft, &[SCOPE]).await;
+    for (person, status) in [("ada", 200), ("chiyo", 400)] {
+        let tenant = bench.simulator.account(Microsoft, person).tenant;
+        let (id, secret) = bench.simulator.client(Microsoft);
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", text(&ada, "refresh_token")),
+            ("client_id", &id),
+            ("client_secret", &secret),
+        ];
+        let path = format!("microsoft/{tenant}/oauth2/v2.0/token");
+        assert_eq!(
+            bench
+                .send(bench.form_request(&path, &fields))
+                .await
+                .unwrap()
+                .status,
+            status,
+            "{person}"
+        );
+    }
     let teams = [("scope", "openid Team.ReadBasic.All"), ("_sim_user", "chiyo")];
     assert_eq!(
         bench.authorize(Microsoft, &teams).await.callback()["error"],
