@@ -1,4 +1,16 @@
 //! The control interface over HTTP, for tests in other processes and for people: everything under `/_sim`.
+//!
+//! | request | body | what it does |
+//! |---|---|---|
+//! | `GET /_sim/` | | providers, their clients' ids, people, settings |
+//! | `GET /_sim/requests?provider=&endpoint=&after=` | | the record; `DELETE` empties it |
+//! | `GET`, `POST`, `DELETE /_sim/faults` | a [`FaultRule`] | faults still to come |
+//! | `POST /_sim/revoke` | `{"provider", "account"?}` | the user removes the application |
+//! | `POST /_sim/expire` | `{"provider"}` | all access tokens end now |
+//! | `GET`, `POST /_sim/settings` | any of [`Settings`] | consent mode, lifetimes … |
+//! | `POST /_sim/secret` | `{"provider", "client_secret"}` | the client's secret changes |
+//! | `POST /_sim/rotate-keys` | | the other key signs from now on |
+//! | `POST /_sim/advance` | `{"seconds"}` | the simulator's clock runs ahead |
 
 use http::Method;
 use serde::Deserialize;

@@ -75,16 +75,32 @@ pub async fn take(shared: &Shared, request: &Request) -> Ending {
         return Ending::Reply(routes::nothing_here().respond());
     };
     let (sequence, faults) = arrive(shared, request, target);
-    let ending = serve(shared, request, target, sequence, &faults).await;
-    let outcome = match &ending {
-        Ending::Reply(response) => Outcome::Status(response.status().as_u16()),
-        Ending::Drop | Ending::Reset => Outcome::Dropped,
+    let mut departure = Departure {
+        shared,
+        sequence,
+        outcome: Outcome::Dropped,
     };
-    if let Some(entry) = shared.world().recorder.entry(sequence) {
-        entry.outcome = Some(outcome);
+    let ending = serve(shared, request, target, sequence, &faults).await;
+    if let Ending::Reply(response) = &ending {
+        departure.outcome = Outcome::Status(response.status().as_u16());
     }
-    shared.changed();
     ending
+}
+
+/// Records how a request ended, also when its client leaves while it waits: then it is dropped here and now.
+struct Departure<'a> {
+    shared: &'a Shared,
+    sequence: u64,
+    outcome: Outcome,
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.shared.world().recorder.entry(self.sequence) {
+            entry.outcome = Some(self.outcome);
+        }
+        self.shared.changed();
+    }
 }
 
 fn arrive(shared: &Shared, request: &Request, target: Target<'_>) -> (u64, Vec<Fault>) {

@@ -344,3 +344,18 @@ async fn stop_ends_requests_that_hang() {
     let (answer, ()) = tokio::join!(request.send(), stop);
     assert!(answer.is_err());
 }
+
+#[tokio::test]
+async fn client_that_leaves_early_is_on_record_and_the_work_is_done() {
+    let bench = bench().await;
+    let token = connected(&bench, Notion).await;
+    let gate = bench.simulator.gate_answer(Notion, Endpoint::Refresh);
+    tokio::select! {
+        _ = bench.try_refresh(Notion, &token) => panic!("the gate is closed"),
+        () = gate.arrived() => {}
+    }
+    bench.simulator.answered(Notion, Endpoint::Refresh, 1).await;
+    let requests = bench.simulator.token_requests(Notion, "refresh_token");
+    assert_eq!(requests[0].outcome, Some(Outcome::Dropped));
+    assert!(!bench.simulator.refresh_token_is_live(&token));
+}
