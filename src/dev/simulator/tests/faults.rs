@@ -133,6 +133,31 @@ async fn reset_has_done_nothing() {
 }
 
 #[tokio::test]
+async fn reset_is_a_reset_and_a_drop_is_not() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let bench = bench().await;
+    let mut endings = Vec::new();
+    for fault in [Fault::Reset, Fault::LoseAnswer] {
+        bench.simulator.inject(Oidc, Endpoint::Jwks, fault, 1);
+        let address = bench.simulator.url().socket_addrs(|| None).unwrap()[0];
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /oidc/jwks HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        endings.push(
+            stream
+                .read_to_end(&mut answer)
+                .await
+                .map_err(|error| error.kind()),
+        );
+        assert!(answer.is_empty());
+    }
+    assert_eq!(endings, [Err(std::io::ErrorKind::ConnectionReset), Ok(0)]);
+}
+
+#[tokio::test]
 async fn truncated_answer_keeps_the_refresh_token() {
     let bench = bench().await;
     let token = connected(&bench, Oidc).await;
