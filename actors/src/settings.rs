@@ -38,6 +38,12 @@ pub struct Ports {
     pub rng: Arc<dyn Rng>,
 }
 
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
 /// Settings of the actor system.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -109,7 +109,7 @@ impl Actor for Integration {
             IntegrationMsg::Reloaded(result) => self.reloaded(&myself, state, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
             IntegrationMsg::RevocationStored(ask, result) => {
-                self.revocation_stored(&myself, state, ask, result)
+                self.revocation_stored(&myself, state, ask, result);
             }
             IntegrationMsg::ProviderTold(ask, outcome) => self.provider_told(&myself, state, ask, outcome),
             #[cfg(any(test, feature = "testing"))]

@@ -102,17 +102,17 @@ impl Actor for ProviderSupervisor {
         match message {
             ProviderMsg::To { integration, message } => self.deliver(&myself, state, integration, message),
             ProviderMsg::ToUser { subject, account, ask } => {
-                self.to_user(&myself, state, &subject, account, ask)
+                self.to_user(&myself, state, &subject, account, ask);
             }
             ProviderMsg::Due(integrations) => self.due(&myself, state, integrations),
             ProviderMsg::Changed { integration, subject } => {
-                Self::changed(state, integration, subject.as_ref())
+                Self::changed(state, integration, subject.as_ref());
             }
             ProviderMsg::Hydrated(integration, result) => {
-                self.hydrated(&myself, state, integration, result).await
+                self.hydrated(&myself, state, integration, result).await;
             }
             ProviderMsg::DirectoryRead(subject, result) => {
-                self.directory_read(&myself, state, &subject, result)
+                self.directory_read(&myself, state, &subject, result);
             }
             ProviderMsg::Restart(integration) => self.restart(&myself, state, integration),
             ProviderMsg::Sweep => self.sweep(&myself, state),
