@@ -1,0 +1,107 @@
+//! The application: adapters, actors and HTTP put together, started and stopped in order.
+
+mod assembly;
+pub mod clock;
+mod exit;
+mod jwks;
+mod mapping;
+mod prepare;
+pub mod rng;
+
+use std::{future::Future, sync::Arc};
+
+use anyhow::Context as _;
+use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, system};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use assembly::{Assembly, vault};
+pub use exit::Exit;
+pub use prepare::{Unusable, prepare, prepare_within};
+
+use crate::{config::Config, http};
+
+/// Runs the service on this listener until `stop` ends, or until it cannot go on.
+///
+/// The listener is open from the first moment, so that `/health` and `/ready` can tell what is missing while Postgres is
+/// not there yet.
+///
+/// # Errors
+/// Something is configured that cannot work.
+pub async fn serve(config: &Config, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<Exit> {
+    let running = Running::start(config, listener).await?;
+    running.until(stop).await
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Running {
+    /// The façade, for services in this process.
+    pub manager: OAuthManager,
+    assembly: Assembly,
+    shutdown: system::Shutdown,
+    stop_http: CancellationToken,
+    /// Cancelled when the database is found unusable: its keys or its schema are not this program's.
+    unusable: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// Starts actors and HTTP; the database is prepared in the background, for as long as it takes.
+    ///
+    /// # Errors
+    /// Something is configured that cannot work.
+    pub async fn start(config: &Config, listener: TcpListener) -> anyhow::Result<Self> {
+        let assembly = Assembly::new(config)?;
+        let settings = mapping::actor_settings(config)?;
+        let (manager, shutdown) = system::start(assembly.ports(), settings).await.context("the actors do not start")?;
+
+        let (tasks, stop_http, unusable) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let clock: Arc<dyn Clock> = Arc::clone(&assembly.clock);
+        let service = http::HttpService::new(
+            manager.clone(),
+            mapping::http_settings(config)?,
+            jwks::source(config)?,
+            Arc::new(move || clock.now()),
+        );
+        let address = listener.local_addr().context("the listener has no address")?;
+        tasks.spawn(http::serve(listener, service, stop_http.clone()));
+        tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");
+        if config.server.is_development() {
+            tracing::warn!("environment is development: http and loopback addresses are accepted; never use this for real accounts");
+        }
+
+        let (preparation, signal) = (assembly.clone(), unusable.clone());
+        let stopping = stop_http.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                prepared = prepare(&preparation) => if let Err(unusable) = prepared {
+                    tracing::error!("{unusable}");
+                    signal.cancel();
+                },
+            }
+        });
+        Ok(Self { manager, assembly, shutdown, stop_http, unusable, tasks })
+    }
+
+    /// Serves until `stop` ends or the service cannot go on, then stops in order: HTTP, what is in flight, the actors.
+    ///
+    /// # Errors
+    /// None today; callers treat this as the end of the process.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> anyhow::Result<Exit> {
+        let exit = tokio::select! {
+            () = stop => Exit::Stopped,
+            () = self.shutdown.failed() => Exit::Defective,
+            () = self.unusable.cancelled() => Exit::Unusable,
+        };
+        tracing::info!(?exit, "stopping");
+        self.stop_http.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let stopped = self.shutdown.graceful().await;
+        self.assembly.storage.close();
+        tracing::info!(drained = stopped.drained, audit_written = stopped.audit_written, "stopped");
+        Ok(exit)
+    }
+}

@@ -1,0 +1,104 @@
+//! Making the database ready: schema, key check, catalogue. Retried for as long as Postgres is away; until it is done,
+//! nothing else gets a connection.
+
+use std::time::Duration;
+
+use oauth_manager_actors::ports::{
+    oauth::OAuth as _,
+    store::{RecordStore as _, StoreError},
+};
+
+use super::Assembly;
+use crate::{
+    storage::{KeyCheck, MigrationError},
+    vault::{KeyCheckError, check},
+};
+
+/// First pause between tries; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between tries: how late a returned Postgres is noticed at most.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// The database can be reached, and this program must not work with it. One line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its schema.
+    #[error("database: {0}")]
+    Schema(MigrationError),
+    /// Its keys.
+    #[error("encryption.keys: {0}")]
+    Key(KeyCheckError),
+    /// It is not there, and whoever asks does not wait.
+    #[error("database.url: {0}")]
+    Away(StoreError),
+}
+
+enum Obstacle {
+    Passing(String),
+    Final(Unusable),
+}
+
+/// Makes the database ready, waiting for it as long as it takes.
+///
+/// # Errors
+/// It is there, and not one this program can work with.
+pub async fn prepare(assembly: &Assembly) -> Result<(), Unusable> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match attempt(assembly).await {
+            Ok(()) => return Ok(()),
+            Err(Obstacle::Final(unusable)) => return Err(unusable),
+            Err(Obstacle::Passing(reason)) => {
+                tracing::warn!(reason, retry_in_ms = pause.as_millis(), "waiting for Postgres (database.url)");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// The same for a command that does not wait forever.
+///
+/// # Errors
+/// It is not there in time, or not one this program can work with.
+pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<(), Unusable> {
+    match tokio::time::timeout(patience, prepare(assembly)).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Unusable::Away(StoreError::Unavailable("no answer in time".into()))),
+    }
+}
+
+async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
+    let storage = &assembly.storage;
+    let applied = storage.migrate().await.map_err(|error| match error {
+        MigrationError::Store(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
+        other => Obstacle::Final(Unusable::Schema(other)),
+    })?;
+    for migration in applied {
+        tracing::info!(version = migration.version, name = migration.name, "schema migrated");
+    }
+    check_keys(assembly).await?;
+    storage.open();
+    storage.seed_catalogue(assembly.engine.providers()).await.map_err(|error| Obstacle::Passing(error.to_string()))?;
+    tracing::info!("the database is ready");
+    Ok(())
+}
+
+/// Every key whose check value is stored must prove itself; a key seen for the first time leaves one.
+async fn check_keys(assembly: &Assembly) -> Result<(), Obstacle> {
+    let passing = |error: StoreError| Obstacle::Passing(error.to_string());
+    let wrong = |error: KeyCheckError| Obstacle::Final(Unusable::Key(error));
+    let keyring = assembly.vault.keyring();
+    for id in keyring.ids() {
+        let check_value = check::make(keyring, id).map_err(wrong)?;
+        assembly.storage.add_key_check(&KeyCheck { key_id: id.to_owned(), check_value }).await.map_err(passing)?;
+    }
+    for stored in assembly.storage.key_checks().await.map_err(passing)? {
+        // A key that was retired after its rows were re-wrapped leaves its check value behind; a row that still needs
+        // it says so when it is opened.
+        if keyring.ids().any(|id| id == stored.key_id) {
+            check::verify(keyring, &stored.key_id, &stored.check_value).map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
