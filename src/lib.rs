@@ -4,4 +4,5 @@
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod storage;
 pub mod vault;
