@@ -51,10 +51,16 @@ impl<'a> AuditRow<'a> {
         Self {
             id: Uuid::now_v7(),
             actor: clean(&context.actor.label(), ACTOR_MAX_CHARS),
-            subject: entry.subject.as_ref().map(|subject| subject.as_str()),
+            subject: entry
+                .subject
+                .as_ref()
+                .map(oauth_manager_actors::domain::ids::Subject::as_str),
             action: entry.action.as_str(),
             outcome: entry.outcome.as_str(),
-            provider: entry.provider.as_ref().map(|provider| provider.as_str()),
+            provider: entry
+                .provider
+                .as_ref()
+                .map(oauth_manager_actors::domain::ids::ProviderKey::as_str),
             integration_id: entry.integration_id.as_ref().map(|id| id.uuid),
             authorization_id: entry.authorization_id.map(|id| id.0),
             scopes: entry
@@ -62,7 +68,10 @@ impl<'a> AuditRow<'a> {
                 .iter()
                 .map(|s| clean(s.as_str(), usize::MAX))
                 .collect(),
-            error: entry.error.as_ref().map(|error| error.as_str()),
+            error: entry
+                .error
+                .as_ref()
+                .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
             count: i32::try_from(entry.count.max(1)).unwrap_or(i32::MAX),
             request_id: Some(clean(&context.request_id, REQUEST_ID_MAX_CHARS)).filter(|id| !id.is_empty()),
             ip: context.ip,

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// How long past its end a flow may still be exchanging its code: the provider's answer is not thrown away for a second.
-pub const CODE_EXCHANGE_GRACE: Duration = Duration::from_secs(300);
+pub const CODE_EXCHANGE_GRACE: Duration = Duration::from_mins(5);
 /// Longest login hint kept: an e-mail address.
 const LOGIN_HINT_MAX_CHARS: usize = 320;
 

@@ -254,5 +254,8 @@ async fn record(transaction: &Transaction, commit: &ConnectCommit) -> StoreResul
 pub(super) fn feature_names<'a>(
     features: impl IntoIterator<Item = &'a oauth_manager_actors::domain::feature::FeatureKey>,
 ) -> Vec<&'a str> {
-    features.into_iter().map(|feature| feature.as_str()).collect()
+    features
+        .into_iter()
+        .map(oauth_manager_actors::domain::feature::FeatureKey::as_str)
+        .collect()
 }

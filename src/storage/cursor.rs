@@ -43,9 +43,13 @@ impl Cursor {
             .decode(text)
             .map_err(|_| StoreError::InvalidCursor)?;
         let (at, id) = bytes.split_first_chunk::<8>().ok_or(StoreError::InvalidCursor)?;
+        let at = Timestamp::from_microsecond(i64::from_be_bytes(*at))
+            .ok()
+            // None of ours is older, and the database's calendar begins later than this type's.
+            .filter(|at| *at >= Timestamp::UNIX_EPOCH)
+            .ok_or(StoreError::InvalidCursor)?;
         Ok(Self {
-            at: Timestamp::from_microsecond(i64::from_be_bytes(*at))
-                .map_err(|_| StoreError::InvalidCursor)?,
+            at,
             id: Uuid::from_slice(id).map_err(|_| StoreError::InvalidCursor)?,
         })
     }

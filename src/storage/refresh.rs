@@ -163,8 +163,15 @@ impl Storage {
                     &count(commit.failures),
                     &commit.scopes.to_strings(),
                     &commit.standing.status.as_str(),
-                    &commit.standing.reason.as_ref().map(|reason| reason.as_str()),
-                    &commit.standing.who_must_act.map(|who| who.as_str()),
+                    &commit
+                        .standing
+                        .reason
+                        .as_ref()
+                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
+                    &commit
+                        .standing
+                        .who_must_act
+                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
                     &commit.refreshed,
                 ]),
             )
@@ -188,8 +195,15 @@ impl Storage {
                     &commit.forget_tokens,
                     &commit.keep_claim,
                     &commit.standing.status.as_str(),
-                    &commit.standing.reason.as_ref().map(|reason| reason.as_str()),
-                    &commit.standing.who_must_act.map(|who| who.as_str()),
+                    &commit
+                        .standing
+                        .reason
+                        .as_ref()
+                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
+                    &commit
+                        .standing
+                        .who_must_act
+                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
                 ]),
             )
             .await?;
