@@ -1,7 +1,13 @@
 //! The OAuth Manager: connects users' accounts at OAuth 2 providers, keeps their tokens sealed and fresh, and hands
 //! them to the application's own services.
 
+pub mod app;
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod http;
+pub mod oauth;
+pub mod storage;
 pub mod telemetry;
+pub mod vault;
+mod web;

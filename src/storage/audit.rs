@@ -1,0 +1,131 @@
+//! The audit row as it goes into statements: bounded, and without anything that could break a log line or a terminal.
+//!
+//! Every statement that changes something writes its audit row itself. So that one list of columns serves all, the row's
+//! values are always the first [`PARAMS`] parameters.
+
+use std::net::IpAddr;
+
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use oauth_manager_actors::domain::{audit::AuditEntry, caller::USER_AGENT_MAX_CHARS};
+
+/// How many parameters an audit row takes.
+pub(super) const PARAMS: usize = 14;
+/// Longest actor and request id kept: a subject and a service's name fit.
+const ACTOR_MAX_CHARS: usize = 300;
+const REQUEST_ID_MAX_CHARS: usize = 128;
+
+/// `INSERT INTO oauth_audit_log … SELECT …` of parameters 1 to 14, to be followed by `FROM` what must have happened.
+macro_rules! insert_audit {
+    () => {
+        "INSERT INTO oauth_audit_log (id, actor, subject, action, outcome, provider, integration_id, \
+         authorization_id, scopes, error, count, request_id, ip, user_agent) \
+         SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text[], \
+         $10::text, $11::int, $12::text, $13::inet, $14::text"
+    };
+}
+pub(super) use insert_audit;
+
+/// An audit row's values.
+pub(super) struct AuditRow<'a> {
+    id: Uuid,
+    actor: String,
+    subject: Option<&'a str>,
+    action: &'static str,
+    outcome: &'static str,
+    provider: Option<&'a str>,
+    integration_id: Option<Uuid>,
+    authorization_id: Option<Uuid>,
+    scopes: Vec<String>,
+    error: Option<&'a str>,
+    count: i32,
+    request_id: Option<String>,
+    ip: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl<'a> AuditRow<'a> {
+    pub(super) fn of(entry: &'a AuditEntry) -> Self {
+        let context = &entry.context;
+        Self {
+            id: Uuid::now_v7(),
+            actor: clean(&context.actor.label(), ACTOR_MAX_CHARS),
+            subject: entry
+                .subject
+                .as_ref()
+                .map(oauth_manager_actors::domain::ids::Subject::as_str),
+            action: entry.action.as_str(),
+            outcome: entry.outcome.as_str(),
+            provider: entry
+                .provider
+                .as_ref()
+                .map(oauth_manager_actors::domain::ids::ProviderKey::as_str),
+            integration_id: entry.integration_id.as_ref().map(|id| id.uuid),
+            authorization_id: entry.authorization_id.map(|id| id.0),
+            scopes: entry
+                .scopes
+                .iter()
+                .map(|s| clean(s.as_str(), usize::MAX))
+                .collect(),
+            error: entry
+                .error
+                .as_ref()
+                .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
+            count: i32::try_from(entry.count.max(1)).unwrap_or(i32::MAX),
+            request_id: Some(clean(&context.request_id, REQUEST_ID_MAX_CHARS)).filter(|id| !id.is_empty()),
+            ip: context.ip,
+            user_agent: context
+                .user_agent
+                .as_deref()
+                .map(|agent| clean(agent, USER_AGENT_MAX_CHARS)),
+        }
+    }
+
+    /// As the first parameters of a statement, followed by these.
+    pub(super) fn params_and<'p>(&'p self, rest: &[&'p (dyn ToSql + Sync)]) -> Vec<&'p (dyn ToSql + Sync)> {
+        let own: [&'p (dyn ToSql + Sync); PARAMS] = [
+            &self.id,
+            &self.actor,
+            &self.subject,
+            &self.action,
+            &self.outcome,
+            &self.provider,
+            &self.integration_id,
+            &self.authorization_id,
+            &self.scopes,
+            &self.error,
+            &self.count,
+            &self.request_id,
+            &self.ip,
+            &self.user_agent,
+        ];
+        own.into_iter().chain(rest.iter().copied()).collect()
+    }
+}
+
+/// At most so many characters, with everything replaced that could end a line, hide text or steer a terminal.
+pub(super) fn clean(text: &str, chars_max: usize) -> String {
+    text.chars()
+        .take(chars_max)
+        .map(|c| if breaks_lines(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn breaks_lines(c: char) -> bool {
+    // Besides control characters: line and paragraph separators, and marks that turn the direction of writing.
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_injection_neutralised() {
+        let text = clean("curl/8\r\n2026 admin logged in\u{1b}[2K\u{2028}\0", 256);
+        assert!(!text.chars().any(breaks_lines), "{text:?}");
+        assert_eq!(clean("Mozilla", 3), "Moz");
+    }
+}

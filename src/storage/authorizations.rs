@@ -1,0 +1,336 @@
+//! Connect flows: the port, and the statements that begin, move on, end and clear them. Every step is conditional on the
+//! step before, by the database's clock, so that of any number of callers one makes it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use oauth_manager_actors::{
+    domain::{
+        audit::AuditEntry,
+        authorization::{AuthorizationStatus, StoredAuthorization},
+        ids::{AuthorizationId, Subject},
+        reason::ReasonCode,
+        sealed::{Digest, Sealed},
+    },
+    ports::store::{
+        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
+        StoreResult,
+    },
+};
+
+use super::{
+    Storage,
+    audit::{AuditRow, clean, insert_audit},
+    connect::feature_names,
+    flow::{self, authorization_columns},
+    refresh::done_if,
+};
+
+/// How long past its end a flow may still be exchanging its code: the provider's answer is not thrown away for a second.
+pub const CODE_EXCHANGE_GRACE: Duration = Duration::from_mins(5);
+/// Longest login hint kept: an e-mail address.
+const LOGIN_HINT_MAX_CHARS: usize = 320;
+
+/// Makes the user's row, or locks it: flows of one user begin one after the other, so that they are counted rightly.
+const LOCK_USER: &str = "\
+INSERT INTO users (id, subject) VALUES ($1, $2)
+ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject
+RETURNING id";
+const CREATE: &str = concat!(
+    "WITH pending AS (
+        SELECT count(*) AS flows FROM oauth_authorizations
+        WHERE subject = $17 AND expires_at > now()
+            AND status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'exchanged')
+    ), a AS (
+        INSERT INTO oauth_authorizations (id, user_id, subject, provider, status, handle, features, requested_scopes,
+            redirect_uri, return_to, integration_id, login_hint, expires_at)
+        SELECT $15::uuid, $16::uuid, $17, $18::text, 'created', $19::bytea, $20::text[], $21::text[], $22::text,
+            $23::text, $24::uuid, $25::text, now() + $26::double precision * interval '1 second'
+        FROM pending WHERE pending.flows < $27::bigint
+        RETURNING *
+    ), audit AS (",
+    insert_audit!(),
+    " FROM a) SELECT ",
+    authorization_columns!(),
+    " FROM a"
+);
+const FIND_BY_HANDLE: &str = concat!(
+    "SELECT ",
+    authorization_columns!(),
+    " FROM oauth_authorizations a WHERE a.handle = $1"
+);
+const FIND: &str = concat!(
+    "SELECT ",
+    authorization_columns!(),
+    " FROM oauth_authorizations a WHERE a.id = $1 AND a.subject = $2"
+);
+const REDIRECT: &str = "\
+UPDATE oauth_authorizations
+SET status = 'redirected', state = $2, browser = $3, nonce = $4, data_key = $5, pkce_verifier = $6, updated_at = now()
+WHERE id = $1 AND status IN ('created', 'redirected') AND expires_at > now()";
+const CONSUME_STATE: &str = concat!(
+    "UPDATE oauth_authorizations AS a SET status = 'returned', updated_at = now()
+     WHERE a.state = $1 AND a.status = 'redirected' AND a.expires_at > now()
+     RETURNING ",
+    authorization_columns!()
+);
+const FIND_BY_STATE: &str = concat!(
+    "SELECT ",
+    authorization_columns!(),
+    " FROM oauth_authorizations a WHERE a.state = $1"
+);
+const HOLD_CODE: &str = concat!(
+    "WITH a AS (
+        UPDATE oauth_authorizations
+        SET status = 'awaiting_confirmation', code = $16, confirmation = $17, updated_at = now()
+        WHERE id = $15 AND status = 'returned' AND expires_at > now()
+        RETURNING id
+    ), audit AS (",
+    insert_audit!(),
+    " FROM a) SELECT id FROM a"
+);
+const BEGIN_EXCHANGE: &str = "\
+UPDATE oauth_authorizations SET status = 'exchanged', updated_at = now()
+WHERE id = $1 AND status = 'returned' AND expires_at > now()";
+const FINISH: &str = concat!(
+    "WITH a AS (
+        UPDATE oauth_authorizations
+        SET status = $16, error = $17, data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL,
+            nonce = NULL, updated_at = now()
+        WHERE id = $15 AND status NOT IN ('connected', 'denied', 'failed', 'expired')
+        RETURNING id
+    ), audit AS (",
+    insert_audit!(),
+    " FROM a) SELECT id FROM a"
+);
+/// The state's digest stays, so that a late callback hears that it is late and not that it is forged.
+const PURGE_SECRETS: &str = "\
+UPDATE oauth_authorizations
+SET status = 'expired', data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL,
+    updated_at = now()
+WHERE status IN ('created', 'redirected', 'returned', 'awaiting_confirmation') AND expires_at <= now()
+    OR status = 'exchanged' AND expires_at <= now() - $1::double precision * interval '1 second'";
+const PURGE_ROWS: &str = "DELETE FROM oauth_authorizations WHERE expires_at < now() - interval '7 days'";
+
+impl Storage {
+    async fn begin_flow(&self, new: &NewAuthorization) -> StoreResult<Option<StoredAuthorization>> {
+        let audit = AuditRow::of(&new.audit);
+        let subject = new.subject.as_str();
+        let transaction = self.system().await?.begin().await?;
+        let user = transaction
+            .query_opt(LOCK_USER, &[&Uuid::now_v7(), &subject])
+            .await?;
+        let Some(user) = user.and_then(|row| row.try_get::<_, Uuid>("id").ok()) else {
+            return Ok(None);
+        };
+        let row = transaction
+            .query_opt(
+                CREATE,
+                &audit.params_and(&[
+                    &new.id.0,
+                    &user,
+                    &subject,
+                    &new.provider.as_str(),
+                    &new.handle.0.as_slice(),
+                    &feature_names(&new.features),
+                    &new.requested_scopes.to_strings(),
+                    &new.redirect_uri.as_str(),
+                    &new.return_to.as_ref().map(url::Url::as_str),
+                    &new.integration_id.as_ref().map(|id| id.uuid),
+                    &new.login_hint
+                        .as_deref()
+                        .map(|hint| clean(hint, LOGIN_HINT_MAX_CHARS)),
+                    &new.lifetime.as_secs_f64(),
+                    &i64::from(new.pending_max),
+                ]),
+            )
+            .await?;
+        let Some(row) = row else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
+        transaction.commit().await?;
+        flow::authorization(&row).map(Some)
+    }
+
+    async fn flow_of_link(&self, handle: &Digest) -> StoreResult<Option<StoredAuthorization>> {
+        let client = self.system().await?;
+        let row = client.query_opt(FIND_BY_HANDLE, &[&handle.0.as_slice()]).await?;
+        row.as_ref().map(flow::authorization).transpose()
+    }
+
+    async fn flow_of_owner(
+        &self,
+        owner: &Subject,
+        id: AuthorizationId,
+    ) -> StoreResult<Option<StoredAuthorization>> {
+        let transaction = self.owned_by(owner).await?;
+        let row = transaction.query_opt(FIND, &[&id.0, &owner.as_str()]).await?;
+        transaction.commit().await?;
+        row.as_ref().map(flow::authorization).transpose()
+    }
+
+    async fn store_redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit> {
+        let client = self.system().await?;
+        let touched = client
+            .execute(
+                REDIRECT,
+                &[
+                    &id.0,
+                    &record.state.0.as_slice(),
+                    &record.browser.0.as_slice(),
+                    &record.nonce,
+                    &record.data_key.0,
+                    &record.pkce_verifier.0,
+                ],
+            )
+            .await?;
+        Ok(done_if(touched == 1))
+    }
+
+    async fn use_state(&self, state: &Digest) -> StoreResult<StateOutcome> {
+        let client = self.system().await?;
+        if let Some(row) = client.query_opt(CONSUME_STATE, &[&state.0.as_slice()]).await? {
+            return Ok(StateOutcome::Consumed(Box::new(flow::authorization(&row)?)));
+        }
+        let Some(row) = client.query_opt(FIND_BY_STATE, &[&state.0.as_slice()]).await? else {
+            return Ok(StateOutcome::Unknown);
+        };
+        let flow = Box::new(flow::authorization(&row)?);
+        Ok(match flow.status {
+            AuthorizationStatus::Expired => StateOutcome::Expired(flow),
+            _ => StateOutcome::Used(flow),
+        })
+    }
+
+    async fn keep_code(
+        &self,
+        id: AuthorizationId,
+        code: &Sealed,
+        confirmation: &Digest,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        let audit = AuditRow::of(audit);
+        let client = self.system().await?;
+        let row = client
+            .query_opt(
+                HOLD_CODE,
+                &audit.params_and(&[&id.0, &code.0, &confirmation.0.as_slice()]),
+            )
+            .await?;
+        Ok(done_if(row.is_some()))
+    }
+
+    async fn go_exchange(&self, id: AuthorizationId) -> StoreResult<Commit> {
+        let client = self.system().await?;
+        let touched = client.execute(BEGIN_EXCHANGE, &[&id.0]).await?;
+        Ok(done_if(touched == 1))
+    }
+
+    async fn end_flow(
+        &self,
+        id: AuthorizationId,
+        status: AuthorizationStatus,
+        error: &ReasonCode,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        let audit = AuditRow::of(audit);
+        let client = self.system().await?;
+        let row = client
+            .query_opt(
+                FINISH,
+                &audit.params_and(&[&id.0, &status.as_str(), &error.as_str()]),
+            )
+            .await?;
+        Ok(done_if(row.is_some()))
+    }
+
+    async fn purge_flows(&self) -> StoreResult<u64> {
+        let client = self.system().await?;
+        let expired = client
+            .execute(PURGE_SECRETS, &[&CODE_EXCHANGE_GRACE.as_secs_f64()])
+            .await?;
+        let deleted = client.execute(PURGE_ROWS, &[]).await?;
+        drop(client);
+        Ok(expired + deleted + self.purge_sessions().await? + self.purge_events().await?)
+    }
+}
+
+// === impl AuthorizationStore ===
+
+#[async_trait]
+impl AuthorizationStore for Storage {
+    async fn create(&self, new: &NewAuthorization) -> StoreResult<Option<StoredAuthorization>> {
+        self.within("authorizations.create", self.begin_flow(new)).await
+    }
+
+    async fn find_by_handle(&self, handle: &Digest) -> StoreResult<Option<StoredAuthorization>> {
+        self.within("authorizations.find_by_handle", self.flow_of_link(handle))
+            .await
+    }
+
+    async fn find(&self, owner: &Subject, id: AuthorizationId) -> StoreResult<Option<StoredAuthorization>> {
+        self.within("authorizations.find", self.flow_of_owner(owner, id))
+            .await
+    }
+
+    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit> {
+        self.within("authorizations.redirect", self.store_redirect(id, record))
+            .await
+    }
+
+    async fn consume_state(&self, state: &Digest) -> StoreResult<StateOutcome> {
+        self.within("authorizations.consume_state", self.use_state(state))
+            .await
+    }
+
+    async fn hold_code(
+        &self,
+        id: AuthorizationId,
+        code: &Sealed,
+        confirmation: &Digest,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.within(
+            "authorizations.hold_code",
+            self.keep_code(id, code, confirmation, audit),
+        )
+        .await
+    }
+
+    async fn begin_exchange(&self, id: AuthorizationId) -> StoreResult<Commit> {
+        self.within("authorizations.begin_exchange", self.go_exchange(id))
+            .await
+    }
+
+    async fn confirm(
+        &self,
+        caller: &Subject,
+        id: AuthorizationId,
+        confirmation: &Digest,
+        refusal: &AuditEntry,
+    ) -> StoreResult<ConfirmationOutcome> {
+        self.within(
+            "authorizations.confirm",
+            self.take_code(caller, id, confirmation, refusal),
+        )
+        .await
+    }
+
+    async fn finish(
+        &self,
+        id: AuthorizationId,
+        status: AuthorizationStatus,
+        error: &ReasonCode,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.within("authorizations.finish", self.end_flow(id, status, error, audit))
+            .await
+    }
+
+    async fn purge(&self) -> StoreResult<u64> {
+        self.within("authorizations.purge", self.purge_flows()).await
+    }
+}

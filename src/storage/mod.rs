@@ -1,0 +1,151 @@
+//! The Postgres adapter: fulfils the store ports of the actors. One file per noun, one constant per statement.
+//!
+//! Invariants: every change and its audit row are one transaction; every conditional write checks what it touched; every
+//! read of a user's data names its owner, in SQL and to row-level security. Secrets pass through sealed; storage cannot
+//! open them. Time is the database's clock wherever two nodes must agree.
+//!
+//! Two pools, so that the second wall costs the hot path nothing. Connections of the *system* pool carry
+//! `oauth_manager.scope = system` for their whole life: claims and commits are one statement and one round trip.
+//! Connections of the *owner* pool carry nothing: a user's reads run there in a transaction that names the user by
+//! `SET LOCAL`, which ends with it, so nothing of one user is left for the next.
+
+mod audit;
+mod authorizations;
+mod clients;
+mod connect;
+mod cursor;
+mod errors;
+mod events;
+mod flow;
+mod integrations;
+mod key_checks;
+mod lease;
+mod migrations;
+mod pool;
+mod records;
+mod refresh;
+mod revocation;
+mod rotation;
+mod row;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use deadpool_postgres::Pool;
+use tracing::Instrument;
+
+use oauth_manager_actors::{
+    domain::ids::Subject,
+    ports::store::{StoreError, StoreResult},
+};
+
+pub use authorizations::CODE_EXCHANGE_GRACE;
+pub use key_checks::KeyCheck;
+use lease::{Lease, Transaction};
+pub use migrations::{Applied, MigrationError};
+pub use pool::StorageConfigError;
+pub use rotation::DataKeyRow;
+
+/// How the database is reached.
+#[derive(Clone)]
+pub struct StorageOptions {
+    /// `postgres://…`, with `sslmode` and `sslrootcert` where wanted.
+    pub url: String,
+    /// Connections of this node, both pools together; at least 2.
+    pub max_connections: usize,
+    /// Longest wait for a free connection.
+    pub wait_timeout: Duration,
+    /// Longest wait for a new connection.
+    pub connect_timeout: Duration,
+    /// Longest run of a statement.
+    pub statement_timeout: Duration,
+}
+
+impl fmt::Debug for StorageOptions {
+    /// Without the URL: it holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorageOptions")
+            .field("max_connections", &self.max_connections)
+            .field("wait_timeout", &self.wait_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The database. Cheap to clone; all clones share the pools.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    system: Pool,
+    owners: Pool,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("system", &self.0.system.status())
+            .field("owners", &self.0.owners.status())
+            .finish()
+    }
+}
+
+impl Storage {
+    /// Prepares the pools. Connects to nothing: a database that is away is an error of the statement, not of the start.
+    ///
+    /// # Errors
+    /// The options cannot be understood, or the certificates they name cannot be read.
+    pub fn connect(options: StorageOptions) -> Result<Self, StorageConfigError> {
+        let (system, owners) = pool::build(&options)?;
+        // A transaction runs a handful of statements; more than this means that the connection is dead, not slow.
+        let deadline = options.wait_timeout + options.connect_timeout + 2 * options.statement_timeout;
+        Ok(Self(Arc::new(Inner {
+            system,
+            owners,
+            deadline,
+        })))
+    }
+
+    /// Connections in use or idle, of both pools: for metrics.
+    pub fn connections(&self) -> usize {
+        self.0.system.status().size + self.0.owners.status().size
+    }
+
+    /// Closes the pools; whatever waits for a connection fails.
+    pub fn close(&self) {
+        self.0.system.close();
+        self.0.owners.close();
+    }
+
+    /// Runs one unit of work under the deadline and in a span of this name. The server's own timeouts end what is slow;
+    /// this ends what hears nothing any more.
+    async fn within<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let span = tracing::debug_span!("db", db.operation = name);
+        match tokio::time::timeout(self.0.deadline, work.instrument(span)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable("no answer in time".into())),
+        }
+    }
+
+    /// A connection for the system's own work.
+    async fn system(&self) -> StoreResult<Lease> {
+        Lease::take(&self.0.system).await
+    }
+
+    /// A read-only transaction that sees this owner's rows and no others.
+    async fn owned_by(&self, owner: &Subject) -> StoreResult<Transaction> {
+        const ACT_FOR: &str = "SELECT set_config('oauth_manager.subject', $1, true)";
+        let transaction = Lease::take(&self.0.owners).await?.begin_read_only().await?;
+        transaction.query(ACT_FOR, &[&owner.as_str()]).await?;
+        Ok(transaction)
+    }
+}

@@ -1,0 +1,244 @@
+//! The refresh protocol's three writes (design, section 5): claim, commit, give up. Each is one statement, so that a
+//! refresh costs two round trips and holds no connection while the provider answers.
+//!
+//! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
+//! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
+
+use uuid::Uuid;
+
+use oauth_manager_actors::{
+    domain::integration::{Status, StoredIntegration},
+    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult},
+};
+
+use super::{
+    Storage,
+    audit::{AuditRow, insert_audit},
+    events::insert_event,
+    row::{self, integration_columns},
+};
+
+/// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
+const CLAIM_TRIES_MAX: u32 = 3;
+
+const CLAIM: &str = concat!(
+    "WITH old AS (
+        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until
+        FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
+        WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
+            AND (t.claim_until IS NULL OR t.claim_until <= now())
+            AND t.revoked_at IS NULL AND t.refresh_token IS NOT NULL
+            AND i.status NOT IN ('revoked', 'reauth_required')
+        FOR UPDATE OF t
+    ), t AS (
+        UPDATE oauth_tokens AS new
+        SET claim_attempt = $4, claim_node = $5, claim_since = now(),
+            claim_until = now() + $6::double precision * interval '1 second'
+        FROM old WHERE new.integration_id = old.integration_id
+        RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
+            old.claim_since AS stale_since, old.claim_until AS stale_until
+    )
+    SELECT ",
+    integration_columns!(),
+    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_until, true AS stale_stale
+    FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
+);
+
+const COMMIT_REFRESH: &str = concat!(
+    "WITH t AS (
+        UPDATE oauth_tokens
+        SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
+            issued_at = $22, expires_at = $23,
+            refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
+            next_refresh_at = $25, failures = $26,
+            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
+        WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18
+            AND revoked_at IS NULL AND data_key IS NOT NULL
+        RETURNING integration_id, generation
+    ), i AS (
+        UPDATE oauth_integrations AS own
+        SET scopes = $27, status = $28, status_reason = $29, who_must_act = $30,
+            last_refreshed_at = CASE WHEN $31::boolean THEN now() ELSE last_refreshed_at END, updated_at = now()
+        FROM t WHERE own.id = t.integration_id
+        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+    ), audit AS (",
+    insert_audit!(),
+    " FROM t), event AS (",
+    insert_event!("$15", "'refreshed'"),
+    " FROM i JOIN t ON t.integration_id = i.id)
+    SELECT t.generation FROM t"
+);
+
+const COMMIT_FAILURE: &str = concat!(
+    "WITH before AS (
+        SELECT status, status_reason FROM oauth_integrations WHERE id = $16
+    ), t AS (
+        UPDATE oauth_tokens
+        SET failures = $19, next_refresh_at = $20, updated_at = now(),
+            generation = CASE WHEN $21::boolean THEN generation + 1 ELSE generation END,
+            data_key = CASE WHEN $21 THEN NULL ELSE data_key END,
+            access_token = CASE WHEN $21 THEN NULL ELSE access_token END,
+            refresh_token = CASE WHEN $21 THEN NULL ELSE refresh_token END,
+            claim_attempt = CASE WHEN $22::boolean THEN claim_attempt END,
+            claim_node = CASE WHEN $22 THEN claim_node END,
+            claim_since = CASE WHEN $22 THEN claim_since END,
+            claim_until = CASE WHEN $22 THEN least(claim_until, now()) END
+        WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18 AND revoked_at IS NULL
+        RETURNING integration_id, generation
+    ), i AS (
+        UPDATE oauth_integrations AS own
+        SET status = $23, status_reason = $24, who_must_act = $25, updated_at = now()
+        FROM t WHERE own.id = t.integration_id
+        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+    ), audit AS (",
+    insert_audit!(),
+    " FROM t), event AS (",
+    insert_event!("$15", "'status_changed'"),
+    " FROM i JOIN t ON t.integration_id = i.id JOIN before ON before.status <> i.status)
+    SELECT before.status <> $23 AS changed FROM t, before"
+);
+
+impl Storage {
+    pub(super) async fn claim_refresh(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
+        for _ in 0..CLAIM_TRIES_MAX {
+            if let Some(outcome) = self.try_claim(request).await? {
+                return Ok(outcome);
+            }
+            let Some(present) = self.load_integration(&request.id).await? else {
+                return Ok(ClaimOutcome::Gone);
+            };
+            if let Some(outcome) = refusal(present, request) {
+                return Ok(outcome);
+            }
+        }
+        // Claimed by others and given back, time after time: to the caller, that is held.
+        Ok(match self.load_integration(&request.id).await? {
+            Some(present) => ClaimOutcome::Held(Box::new(present)),
+            None => ClaimOutcome::Gone,
+        })
+    }
+
+    async fn try_claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimOutcome>> {
+        let client = self.system().await?;
+        let row = client
+            .query_opt(
+                CLAIM,
+                &[
+                    &request.id.uuid,
+                    &request.id.provider.as_str(),
+                    &request.generation,
+                    &request.attempt.0,
+                    &request.node.0,
+                    &request.lease.as_secs_f64(),
+                ],
+            )
+            .await?;
+        row.map(|row| {
+            Ok(ClaimOutcome::Claimed {
+                integration: Box::new(row::integration(&row)?),
+                stale: row::stale_claim(&row)?,
+            })
+        })
+        .transpose()
+    }
+
+    pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+        let audit = AuditRow::of(&commit.audit);
+        let client = self.system().await?;
+        let row = client
+            .query_opt(
+                COMMIT_REFRESH,
+                &audit.params_and(&[
+                    &Uuid::now_v7(),
+                    &commit.id.uuid,
+                    &commit.generation,
+                    &commit.attempt.0,
+                    &commit.access_token.0,
+                    &commit.refresh_token.as_ref().map(|sealed| &sealed.0),
+                    &commit.token_type,
+                    &commit.issued_at,
+                    &commit.expires_at,
+                    &commit.refresh_token_expires_at,
+                    &commit.next_refresh_at,
+                    &count(commit.failures),
+                    &commit.scopes.to_strings(),
+                    &commit.standing.status.as_str(),
+                    &commit
+                        .standing
+                        .reason
+                        .as_ref()
+                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
+                    &commit
+                        .standing
+                        .who_must_act
+                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
+                    &commit.refreshed,
+                ]),
+            )
+            .await?;
+        Ok(done_if(row.is_some()))
+    }
+
+    pub(super) async fn store_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+        let audit = AuditRow::of(&commit.audit);
+        let client = self.system().await?;
+        let row = client
+            .query_opt(
+                COMMIT_FAILURE,
+                &audit.params_and(&[
+                    &Uuid::now_v7(),
+                    &commit.id.uuid,
+                    &commit.generation,
+                    &commit.attempt.0,
+                    &count(commit.failures),
+                    &commit.next_refresh_at,
+                    &commit.forget_tokens,
+                    &commit.keep_claim,
+                    &commit.standing.status.as_str(),
+                    &commit
+                        .standing
+                        .reason
+                        .as_ref()
+                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
+                    &commit
+                        .standing
+                        .who_must_act
+                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
+                ]),
+            )
+            .await?;
+        drop(client);
+        if row
+            .as_ref()
+            .is_some_and(|row| row.try_get("changed").unwrap_or(true))
+        {
+            self.announce(&commit.id).await;
+        }
+        Ok(done_if(row.is_some()))
+    }
+}
+
+/// Why a claim was refused; `None`: nothing is in its way any more.
+fn refusal(present: StoredIntegration, request: &ClaimRequest) -> Option<ClaimOutcome> {
+    let dead = matches!(present.standing.status, Status::Revoked | Status::ReauthRequired);
+    let Some(grant) = present.grant.as_ref().filter(|_| !dead) else {
+        return Some(ClaimOutcome::Gone);
+    };
+    if grant.generation != request.generation {
+        return Some(ClaimOutcome::Moved(Box::new(present)));
+    }
+    if grant.refresh_token.is_none() {
+        return Some(ClaimOutcome::Gone);
+    }
+    let held = grant.claim.as_ref().is_some_and(|claim| !claim.stale);
+    held.then(|| ClaimOutcome::Held(Box::new(present)))
+}
+
+/// A count as the database keeps it.
+pub(super) fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+pub(super) fn done_if(written: bool) -> Commit {
+    if written { Commit::Done } else { Commit::Fenced }
+}

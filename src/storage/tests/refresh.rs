@@ -1,0 +1,274 @@
+//! Claims, commits and their fences.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use oauth_manager_actors::{
+    domain::{
+        audit::AuditAction,
+        integration::{Standing, Status},
+        reason::{ReasonCode, WhoMustAct},
+        token::ProviderRevocation,
+    },
+    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, IntegrationStore},
+};
+
+use super::{fresh, scenario::*};
+
+fn failed(claim: &ClaimRequest, status: Status) -> FailureCommit {
+    let owner = user("alice");
+    FailureCommit {
+        id: claim.id.clone(),
+        generation: claim.generation,
+        attempt: claim.attempt,
+        standing: Standing::because(status, ReasonCode::new("server_error"), WhoMustAct::Nobody),
+        failures: 1,
+        next_refresh_at: Some(at(3100)),
+        forget_tokens: false,
+        keep_claim: false,
+        audit: entry(AuditAction::Refresh, &owner).with_integration(&claim.id, &owner),
+    }
+}
+
+#[tokio::test]
+async fn of_64_parallel_claims_one_wins() {
+    let storage = fresh().await;
+    let id = connected(&storage, &user("alice"), "1").await.id;
+    let requests: Vec<ClaimRequest> = (0..64).map(|_| claim_request(&id, 1, LEASE)).collect();
+    let outcomes = join_all(requests.iter().map(|request| storage.claim(request))).await;
+    let mut winners = 0;
+    for outcome in outcomes {
+        match outcome.unwrap() {
+            ClaimOutcome::Claimed { integration, stale } => {
+                winners += 1;
+                assert_eq!(stale, None);
+                assert!(!integration.grant.unwrap().claim.unwrap().stale);
+            }
+            ClaimOutcome::Held(row) => assert!(row.grant.unwrap().claim.is_some()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn a_refresh_is_committed_with_its_audit_row_and_event() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let before = connected(&storage, &alice, "1").await;
+    let claim = claimed(&storage, &before.id, 1).await;
+    let commit = refreshed(&claim, &alice);
+    assert_eq!(storage.commit_refresh(&commit).await.unwrap(), Commit::Done);
+
+    let after = storage.load(&before.id).await.unwrap().unwrap();
+    let grant = after.grant.unwrap();
+    assert_eq!(grant.generation, 2);
+    assert_eq!(grant.access_token, commit.access_token);
+    assert_eq!(grant.refresh_token, commit.refresh_token);
+    assert_eq!(grant.expires_at, commit.expires_at);
+    assert_eq!(grant.claim, None);
+    assert_eq!(after.scopes, commit.scopes);
+    assert!(after.last_refreshed_at.is_some());
+    assert_eq!(
+        audited(&storage, &alice).await,
+        ["authorize", "connect", "refresh"]
+    );
+    assert_eq!(events(&storage).await, ["connected", "refreshed"]);
+}
+
+#[tokio::test]
+async fn a_late_commit_with_a_stale_claim_is_fenced() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let late = claim_request(&id, 1, Duration::from_millis(1));
+    storage.claim(&late).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+
+    let second = claim_request(&id, 1, LEASE);
+    let ClaimOutcome::Claimed {
+        stale: Some(stale), ..
+    } = storage.claim(&second).await.unwrap()
+    else {
+        panic!("the claim that ran out was not reported");
+    };
+    assert_eq!((stale.attempt, stale.stale), (late.attempt, true));
+
+    let fenced = storage.commit_refresh(&refreshed(&late, &alice)).await.unwrap();
+    assert_eq!(fenced, Commit::Fenced);
+    let fenced = storage
+        .commit_failure(&failed(&late, Status::Degraded))
+        .await
+        .unwrap();
+    assert_eq!(fenced, Commit::Fenced);
+    assert_eq!(audited(&storage, &alice).await, ["authorize", "connect"]);
+
+    let done = storage.commit_refresh(&refreshed(&second, &alice)).await.unwrap();
+    assert_eq!(done, Commit::Done);
+    // The same commit again finds another generation.
+    let again = storage.commit_refresh(&refreshed(&second, &alice)).await.unwrap();
+    assert_eq!(again, Commit::Fenced);
+    assert_eq!(events(&storage).await, ["connected", "refreshed"]);
+}
+
+#[tokio::test]
+async fn a_claim_on_another_generation_shows_the_present_row() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let claim = claimed(&storage, &id, 1).await;
+    storage.commit_refresh(&refreshed(&claim, &alice)).await.unwrap();
+    match storage.claim(&claim_request(&id, 1, LEASE)).await.unwrap() {
+        ClaimOutcome::Moved(row) => assert_eq!(row.grant.unwrap().generation, 2),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let before = connected(&storage, &alice, "1").await;
+    let claim = claimed(&storage, &before.id, 1).await;
+    let audit = entry(AuditAction::Revoke, &alice).with_integration(&before.id, &alice);
+    let reason = ReasonCode::new("user");
+    let revoked = storage
+        .revoke(Some(&alice), &before.id, &reason, at(1), &audit)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(revoked.standing.status, Status::Revoked);
+
+    let commit = storage.commit_refresh(&refreshed(&claim, &alice)).await.unwrap();
+    assert_eq!(commit, Commit::Fenced);
+    let now = storage.load(&before.id).await.unwrap().unwrap();
+    assert_eq!(now.standing.status, Status::Revoked);
+    let grant = now.grant.unwrap();
+    assert_eq!(grant.generation, 1);
+    assert_eq!(grant.next_refresh_at, Some(at(1)));
+    let outcome = storage.claim(&claim_request(&before.id, 1, LEASE)).await.unwrap();
+    assert_eq!(outcome, ClaimOutcome::Gone);
+    let again = storage
+        .revoke(None, &before.id, &reason, at(1), &audit)
+        .await
+        .unwrap();
+    assert_eq!(again, None);
+    let due = storage.due(at(2), 10).await.unwrap();
+    assert_eq!(due.len(), 1);
+
+    let disconnect = entry(AuditAction::Disconnect, &alice).with_integration(&before.id, &alice);
+    let postponed = storage
+        .postpone_revocation(&before.id, 1, 1, at(5))
+        .await
+        .unwrap();
+    assert_eq!(postponed, Commit::Done);
+    let outcome = ProviderRevocation::Confirmed;
+    let finished = storage
+        .finish_revocation(&before.id, 1, outcome, &disconnect)
+        .await
+        .unwrap();
+    assert_eq!(finished, Commit::Done);
+    let again = storage
+        .finish_revocation(&before.id, 1, outcome, &disconnect)
+        .await
+        .unwrap();
+    assert_eq!(again, Commit::Fenced);
+    assert_eq!(storage.load(&before.id).await.unwrap().unwrap().grant, None);
+    assert_eq!(storage.due(at(10), 10).await.unwrap(), []);
+    assert_eq!(events(&storage).await, ["connected", "revoked", "disconnected"]);
+}
+
+#[tokio::test]
+async fn revoking_while_refreshing_never_resurrects() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    for round in 0..50 {
+        let id = connected(&storage, &alice, &round.to_string()).await.id;
+        let claim = claimed(&storage, &id, 1).await;
+        let commit = refreshed(&claim, &alice);
+        let audit = entry(AuditAction::Revoke, &alice).with_integration(&id, &alice);
+        let reason = ReasonCode::new("user");
+        let (committed, revoked) = tokio::join!(
+            storage.commit_refresh(&commit),
+            storage.revoke(Some(&alice), &id, &reason, at(1), &audit)
+        );
+        let row = storage.load(&id).await.unwrap().unwrap();
+        assert!(revoked.unwrap().is_some());
+        assert_eq!(row.standing.status, Status::Revoked);
+        let generation = row.grant.unwrap().generation;
+        assert_eq!(generation == 2, committed.unwrap() == Commit::Done);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_gives_the_claim_back_and_tells_of_a_change_once() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    for _ in 0..2 {
+        let claim = claimed(&storage, &id, 1).await;
+        let done = storage
+            .commit_failure(&failed(&claim, Status::Degraded))
+            .await
+            .unwrap();
+        assert_eq!(done, Commit::Done);
+    }
+    let row = storage.load(&id).await.unwrap().unwrap();
+    assert_eq!(row.standing.status, Status::Degraded);
+    assert_eq!(row.grant.unwrap().claim, None);
+    assert_eq!(events(&storage).await, ["connected", "status_changed"]);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let claim = claimed(&storage, &id, 1).await;
+    let unknown = FailureCommit {
+        keep_claim: true,
+        ..failed(&claim, Status::Degraded)
+    };
+    assert_eq!(storage.commit_failure(&unknown).await.unwrap(), Commit::Done);
+    let kept = storage
+        .load(&id)
+        .await
+        .unwrap()
+        .unwrap()
+        .grant
+        .unwrap()
+        .claim
+        .unwrap();
+    assert_eq!((kept.attempt, kept.stale), (claim.attempt, true));
+
+    let claim = claimed(&storage, &id, 1).await;
+    let dead = FailureCommit {
+        forget_tokens: true,
+        next_refresh_at: None,
+        ..failed(&claim, Status::ReauthRequired)
+    };
+    assert_eq!(storage.commit_failure(&dead).await.unwrap(), Commit::Done);
+    let row = storage.load(&id).await.unwrap().unwrap();
+    assert_eq!(row.standing.status, Status::ReauthRequired);
+    assert_eq!(row.grant, None);
+    let outcome = storage.claim(&claim_request(&id, 1, LEASE)).await.unwrap();
+    assert_eq!(outcome, ClaimOutcome::Gone);
+    // Connected again: the same integration, and a generation that never was before.
+    let again = connected(&storage, &alice, "1").await;
+    assert_eq!(again.id, id);
+    assert_eq!(again.standing.status, Status::Active);
+    assert_eq!(again.grant.unwrap().generation, 3);
+}
+
+#[tokio::test]
+async fn due_work_leaves_out_what_is_claimed() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let one = connected(&storage, &alice, "1").await.id;
+    let two = connected(&storage, &alice, "2").await.id;
+    claimed(&storage, &one, 1).await;
+    let due = storage.due(at(3000), 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| &due.id).collect::<Vec<_>>(), [&two]);
+    assert_eq!(storage.due(at(2999), 10).await.unwrap(), []);
+}
