@@ -1,0 +1,181 @@
+//! [`Engine`]: the registrations, the transport and the two caches, behind the port. Each call has its own file.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use oauth_manager_actors::{
+    domain::{ids::ProviderKey, provider::Provider, reason::ReasonCode, token::TokenAnswer},
+    ports::{
+        clock::Clock,
+        oauth::{
+            AuthorizationUrlRequest, CallbackIssuer, ExchangeRequest, Exchanged, FailureKind, OAuth,
+            ProviderFailure, RefreshRequest, RevocationRequest, Revoked,
+        },
+    },
+};
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    classify::Verdict,
+    discovery::Discovered,
+    fetch_cache::FetchCache,
+    jwks::KeySet,
+    registration::Registration,
+    settings::{EngineSettings, InvalidSettings, ProviderKind, ProviderSettings},
+    transport::Transport,
+};
+
+/// Endpoints hardly ever move.
+const DISCOVERY_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// Keys rotate over days; an unknown key id is looked up at once anyway.
+const KEYS_MAX_AGE: SignedDuration = SignedDuration::from_hours(1);
+/// At most one look-up out of turn in this time and per key set.
+const KEYS_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// The provider engine.
+pub struct Engine {
+    providers: Vec<Arc<Provider>>,
+    registrations: HashMap<ProviderKey, Registration>,
+    pub(super) transport: Transport,
+    pub(super) clock: Arc<dyn Clock>,
+    deadline: Duration,
+    pub(super) documents: FetchCache<Discovered>,
+    pub(super) key_sets: FetchCache<KeySet>,
+}
+
+impl Engine {
+    /// An engine for these providers. Built-in ones that are not among them are known, and unconfigured.
+    pub fn new(
+        settings: EngineSettings,
+        providers: Vec<ProviderSettings>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, InvalidSettings> {
+        let mut all = Vec::new();
+        for kind in ProviderKind::BUILT_IN {
+            if let Ok(key) = kind.as_str().parse::<ProviderKey>() {
+                let given = providers.iter().find(|provider| provider.key == key).cloned();
+                all.push(given.unwrap_or_else(|| ProviderSettings::new(key, kind)));
+            }
+        }
+        let is_built_in = |key: &ProviderKey| {
+            ProviderKind::BUILT_IN
+                .iter()
+                .any(|kind| kind.as_str() == key.as_str())
+        };
+        all.extend(
+            providers
+                .into_iter()
+                .filter(|provider| !is_built_in(&provider.key)),
+        );
+
+        let mut listed = Vec::new();
+        let mut registrations = HashMap::new();
+        for provider in all {
+            let key = provider.key.clone();
+            let registration = Registration::new(provider, settings.allow_private_networks)?;
+            listed.push(registration.provider.clone());
+            if registrations.insert(key.clone(), registration).is_some() {
+                return Err(InvalidSettings::new(&key, "is declared twice"));
+            }
+        }
+        Ok(Self {
+            providers: listed,
+            registrations,
+            transport: Transport::new(&settings)?,
+            clock,
+            deadline: settings.deadline,
+            documents: FetchCache::new(DISCOVERY_MAX_AGE, KEYS_AGAIN_AFTER),
+            key_sets: FetchCache::new(KEYS_MAX_AGE, KEYS_AGAIN_AFTER),
+        })
+    }
+
+    /// When a call begun now must be over.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    /// The registration of a provider that can be spoken to.
+    pub(super) fn registration(&self, key: &ProviderKey) -> Result<&Registration, ProviderFailure> {
+        let refused =
+            |reason: &str| ProviderFailure::new(key.clone(), FailureKind::Operator, ReasonCode::new(reason));
+        let registration = self
+            .registrations
+            .get(key)
+            .ok_or_else(|| refused("unknown_provider"))?;
+        if registration.provider.configured {
+            Ok(registration)
+        } else {
+            Err(refused("not_configured"))
+        }
+    }
+}
+
+impl Registration {
+    /// A failure at this provider.
+    pub(super) fn failure(&self, verdict: Verdict) -> ProviderFailure {
+        ProviderFailure {
+            provider: self.provider.key.clone(),
+            kind: verdict.kind,
+            reason: ReasonCode::new(verdict.reason),
+            retry_after: verdict.retry_after,
+            salvaged: None,
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.providers.iter().map(|provider| &provider.key);
+        f.debug_struct("Engine")
+            .field("providers", &keys.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl OAuth for Engine {
+    fn providers(&self) -> &[Arc<Provider>] {
+        &self.providers
+    }
+
+    async fn callback_issuer(
+        &self,
+        provider: &ProviderKey,
+    ) -> Result<Option<CallbackIssuer>, ProviderFailure> {
+        self.expected_issuer(self.registration(provider)?).await
+    }
+
+    async fn authorization_url(
+        &self,
+        provider: &ProviderKey,
+        request: AuthorizationUrlRequest,
+    ) -> Result<Url, ProviderFailure> {
+        self.authorize(self.registration(provider)?, request).await
+    }
+
+    async fn exchange(
+        &self,
+        provider: &ProviderKey,
+        request: ExchangeRequest,
+    ) -> Result<Exchanged, ProviderFailure> {
+        self.exchange_code(self.registration(provider)?, request).await
+    }
+
+    async fn refresh(
+        &self,
+        provider: &ProviderKey,
+        request: RefreshRequest,
+    ) -> Result<TokenAnswer, ProviderFailure> {
+        self.refresh_once(self.registration(provider)?, request).await
+    }
+
+    async fn revoke(
+        &self,
+        provider: &ProviderKey,
+        request: RevocationRequest,
+    ) -> Result<Revoked, ProviderFailure> {
+        self.revoke_grant(self.registration(provider)?, request).await
+    }
+}

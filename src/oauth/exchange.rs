@@ -1,0 +1,117 @@
+//! The code exchange (RFC 6749 4.1.3): once, never repeated, and not before everything it will need is at hand.
+
+use jiff::Timestamp;
+use oauth_manager_actors::{
+    domain::secret::RefreshToken,
+    ports::oauth::{ExchangeRequest, Exchanged, FailureKind, ProviderFailure},
+};
+use serde_json::Value;
+
+use super::{
+    classify::{self, Step, Verdict},
+    engine::Engine,
+    registration::Registration,
+    salvage,
+    settings::Pkce,
+    token_answer::{self, Understood, Unusable},
+    token_request,
+    transport::{Answer, Cut},
+};
+
+impl Engine {
+    pub(super) async fn exchange_code(
+        &self,
+        registration: &Registration,
+        request: ExchangeRequest,
+    ) -> Result<Exchanged, ProviderFailure> {
+        let deadline = self.deadline();
+        let endpoints = self.endpoints(registration, &Value::Null, deadline).await?;
+        // The code works once: keys that cannot be had are better found missing before it is spent.
+        if let Some(jwks) = &endpoints.jwks {
+            let keys = self.keys(registration, jwks, deadline).await;
+            keys.map_err(|verdict| registration.failure(verdict))?;
+        }
+
+        let mut parameters = vec![
+            ("grant_type", "authorization_code"),
+            ("code", request.code.expose()),
+            ("redirect_uri", request.redirect_uri.as_str()),
+        ];
+        if registration.settings.pkce == Pkce::S256 {
+            parameters.push(("code_verifier", request.verifier.expose()));
+        }
+        let auth = Some(endpoints.client_auth);
+        let call = token_request::post(registration, endpoints.token.clone(), auth, parameters);
+        let sent_at = self.clock.now();
+        let sent = self.transport.send(call, deadline).await;
+        let answer =
+            sent.map_err(|failure| registration.failure(classify::no_answer(Step::Exchange, failure)))?;
+        let mut understood = self.read_tokens(registration, Step::Exchange, &answer, sent_at, None)?;
+
+        let (account, metadata) = self
+            .identify(registration, &endpoints, &request, &understood, deadline)
+            .await
+            .map_err(|verdict| registration.failure(spent(verdict)))?;
+        let has_refresh_token = understood.answer.refresh_token.is_some();
+        understood.answer.scopes = registration.dialect.granted(
+            understood.answer.scopes.take(),
+            &request.requested_scopes,
+            has_refresh_token,
+        );
+        Ok(Exchanged {
+            answer: understood.answer,
+            account,
+            metadata,
+        })
+    }
+
+    /// Tokens, or what their absence means. An answer that cannot be used gives up its refresh token first.
+    pub(super) fn read_tokens(
+        &self,
+        registration: &Registration,
+        step: Step,
+        answer: &Answer,
+        sent_at: Timestamp,
+        presented: Option<&RefreshToken>,
+    ) -> Result<Understood, ProviderFailure> {
+        let dialect = registration.dialect.as_ref();
+        let classified = || classify::answer(dialect, step, answer, self.clock.now());
+        if !answer.status.is_success() {
+            return Err(registration.failure(classified()));
+        }
+        // An object that closes is whole, however the connection ended.
+        let is_whole = answer.cut.is_none()
+            || (answer.cut != Some(Cut::TooLarge) && answer.body.trim_ascii_end().ends_with(b"}"));
+        let unusable = if is_whole {
+            match token_answer::understand(&answer.body, sent_at, dialect) {
+                Ok(understood) => return Ok(understood),
+                Err(unusable) => Some(unusable),
+            }
+        } else {
+            None
+        };
+        let salvaged = salvage::refresh_token(&answer.body, answer.cut.is_none(), presented);
+        let verdict = match (answer.cut, unusable) {
+            (Some(cut), _) if cut == Cut::TooLarge || salvaged.is_some() => {
+                Verdict::new(FailureKind::Unreadable, cut.reason())
+            }
+            (Some(cut), _) => classify::lost_answer(step, cut.reason()),
+            (None, Some(Unusable::Unreadable(reason))) => Verdict::new(FailureKind::Unreadable, reason),
+            (None, Some(Unusable::SaysError) | None) => classified(),
+        };
+        let mut failure = registration.failure(verdict);
+        failure.salvaged = salvaged;
+        Err(failure)
+    }
+}
+
+/// A failure after the exchange: the code is gone, so nothing here is harmless to do again.
+fn spent(verdict: Verdict) -> Verdict {
+    match verdict.kind {
+        FailureKind::Passing => Verdict {
+            kind: FailureKind::OutcomeUnknown,
+            ..verdict
+        },
+        _ => verdict,
+    }
+}

@@ -1,0 +1,145 @@
+//! Documents the engine reads beside tokens: discovery, key sets, who an account is. All of them may be asked again.
+
+use http::{HeaderValue, header};
+use oauth_manager_actors::{
+    domain::secret::AccessToken,
+    ports::oauth::{FailureKind, ProviderFailure},
+};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::{
+    classify::{self, Step, Verdict},
+    declaration::Object,
+    discovery::Discovered,
+    engine::Engine,
+    jwks::KeySet,
+    registration::{Endpoints, Registration},
+    transport::{Answer, Call},
+};
+
+impl Engine {
+    /// The endpoints for a tenant, discovered first where that is needed.
+    pub(super) async fn endpoints(
+        &self,
+        registration: &Registration,
+        metadata: &Value,
+        deadline: Instant,
+    ) -> Result<Endpoints, ProviderFailure> {
+        let discovered = match &registration.discovery {
+            Some(url) => Some(self.discovered(registration, url, deadline).await?),
+            None => None,
+        };
+        let tenant = registration.dialect.tenant(metadata);
+        registration
+            .endpoints(tenant, discovered.as_deref())
+            .map_err(|reason| registration.failure(Verdict::new(FailureKind::Operator, reason)))
+    }
+
+    pub(super) async fn discovered(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<Arc<Discovered>, ProviderFailure> {
+        let fetch = async {
+            let document = self
+                .read_object(registration, url.clone(), None, deadline)
+                .await?;
+            let issuer = registration.issuers.first().map_or("", String::as_str);
+            let overrides = &registration.settings.endpoints;
+            let allowed = registration.dialect.facts().algorithms;
+            Discovered::read(&document, issuer, overrides, allowed, registration.policy)
+                .map_err(|reason| Verdict::new(FailureKind::Operator, reason))
+        };
+        let found = timeout_at(deadline, self.documents.get(url, self.clock.now(), fetch)).await;
+        settle(found).map_err(|verdict| registration.failure(verdict))
+    }
+
+    /// The provider's key set, from memory where it is young enough.
+    pub(super) async fn keys(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<Arc<KeySet>, Verdict> {
+        let fetch = self.fetch_keys(registration, url, deadline);
+        settle(timeout_at(deadline, self.key_sets.get(url, self.clock.now(), fetch)).await)
+    }
+
+    /// The key set fetched out of turn, unless that was done a moment ago.
+    pub(super) async fn fresh_keys(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        deadline: Instant,
+    ) -> Option<Result<Arc<KeySet>, Verdict>> {
+        let fetch = self.fetch_keys(registration, url, deadline);
+        match timeout_at(deadline, self.key_sets.again(url, self.clock.now(), fetch)).await {
+            Ok(found) => found,
+            Err(_) => Some(Err(Verdict::new(FailureKind::Passing, "timeout"))),
+        }
+    }
+
+    async fn fetch_keys(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<KeySet, Verdict> {
+        let document = self
+            .read_object(registration, url.clone(), None, deadline)
+            .await?;
+        KeySet::read(&document).ok_or_else(|| Verdict::new(FailureKind::Passing, "jwks_unreadable"))
+    }
+
+    /// A JSON object by GET, with a token if it is about an account.
+    pub(super) async fn read_object(
+        &self,
+        registration: &Registration,
+        url: Url,
+        token: Option<&AccessToken>,
+        deadline: Instant,
+    ) -> Result<Object, Verdict> {
+        let answer = self.get(registration, url, token, deadline).await?;
+        if !answer.status.is_success() {
+            let dialect = registration.dialect.as_ref();
+            return Err(classify::answer(
+                dialect,
+                Step::Repeatable,
+                &answer,
+                self.clock.now(),
+            ));
+        }
+        if let Some(cut) = answer.cut {
+            return Err(Verdict::new(FailureKind::Passing, cut.reason()));
+        }
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| Verdict::new(FailureKind::Passing, "document_unreadable"))
+    }
+
+    pub(super) async fn get(
+        &self,
+        registration: &Registration,
+        url: Url,
+        token: Option<&AccessToken>,
+        deadline: Instant,
+    ) -> Result<Answer, Verdict> {
+        let mut call = Call::get(url, registration.settings.allow_loopback);
+        if let Some(token) = token {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| Verdict::new(FailureKind::Unreadable, "access_token_unfit"))?;
+            bearer.set_sensitive(true);
+            call.headers.insert(header::AUTHORIZATION, bearer);
+        }
+        let sent = self.transport.send(call, deadline).await;
+        sent.map_err(|failure| classify::no_answer(Step::Repeatable, failure))
+    }
+}
+
+/// Waiting for another caller's fetch counts against the deadline as well.
+fn settle<T>(found: Result<Result<T, Verdict>, tokio::time::error::Elapsed>) -> Result<T, Verdict> {
+    found.unwrap_or_else(|_| Err(Verdict::new(FailureKind::Passing, "timeout")))
+}

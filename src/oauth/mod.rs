@@ -1,0 +1,48 @@
+//! The provider engine: authorization URLs, code exchange, refresh, revocation and identity, at any OAuth 2 provider.
+//!
+//! [`Engine`] fulfils the port [`OAuth`](oauth_manager_actors::ports::oauth::OAuth). A provider is a table of facts
+//! ([`declaration`]) with a dialect where it truly differs ([`google`], [`youtube`], [`microsoft`], [`notion`],
+//! [`oidc`], [`oauth2`]). One call goes: [`engine`] finds the [`registration`], [`token_request`] writes the request,
+//! [`transport`] sends it once, [`token_answer`] reads a success and [`classify`] everything else; [`identity`] finds out
+//! whose tokens they are.
+//!
+//! The crates `oauth2` and `openidconnect` are not used, on purpose. Their parser refuses a whole answer for one odd
+//! member (`"expires_in": "3600"`), and with it loses a refresh token that the provider has already rotated; their error
+//! carries the raw body, tokens included, and prints it; and Notion's JSON bodies cannot be expressed. ID tokens are
+//! verified with `jsonwebtoken`, so that one JWT library serves the whole program.
+//!
+//! Nothing here logs: a failure is returned and logged once, where it is handled.
+
+mod address;
+mod authorize;
+mod catalogue;
+mod classify;
+mod declaration;
+mod discovery;
+mod engine;
+mod exchange;
+mod fetch_cache;
+mod google;
+mod id_token;
+mod identity;
+mod jwks;
+mod lookup;
+mod microsoft;
+mod notion;
+mod oauth2;
+mod oidc;
+mod refresh;
+mod registration;
+mod revoke;
+mod salvage;
+pub mod settings;
+mod token_answer;
+mod token_request;
+mod transport;
+mod youtube;
+
+#[cfg(test)]
+mod testing;
+
+pub use engine::Engine;
+pub use settings::{EngineSettings, ProviderKind, ProviderSettings};

@@ -1,0 +1,84 @@
+//! A plain OAuth 2 server: everything is configured, nothing is assumed.
+//!
+//! Without a userinfo endpoint nothing says whose token it is; the account's id is then [`ONLY_ACCOUNT`], which allows
+//! one account per user.
+
+use jsonwebtoken::Algorithm;
+use oauth_manager_actors::domain::{account::Account, provider::RefreshClass};
+use serde_json::Value;
+
+use super::declaration::{BodyFormat, Dialect, Facts, Identity, Object, RevokeRule};
+use super::settings::ClientAuth;
+
+/// The id of the account at a provider that cannot tell accounts apart.
+pub(super) const ONLY_ACCOUNT: &str = "default";
+
+const FACTS: Facts = Facts {
+    issuers: &[],
+    authorization: "",
+    token: "",
+    revocation: "",
+    userinfo: "",
+    jwks: "",
+    client_auth: Some(ClientAuth::Basic),
+    body: BodyFormat::Form,
+    asks_for_scopes: true,
+    reports_scopes: true,
+    identity: Identity::Userinfo,
+    revoke: RevokeRule::Rfc7009,
+    refresh_class: RefreshClass::SingleUse,
+    max_concurrency: 16,
+    algorithms: &[Algorithm::RS256],
+    callback_issuer: true,
+};
+
+/// The dialect of RFC 6749 itself.
+pub(super) struct Oauth2;
+
+impl Dialect for Oauth2 {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
+
+/// The account in a userinfo answer: its id where the operator says, or at the two usual places.
+pub(super) fn account(answer: &Object, pointer: Option<&str>) -> Option<Account> {
+    let root = Value::Object(answer.clone());
+    let at = |pointer: &str| root.pointer(pointer).and_then(id_text);
+    let id = match pointer {
+        Some(pointer) => at(pointer),
+        None => at("/sub").or_else(|| at("/id")),
+    }?;
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(Account {
+        id,
+        issuer: None,
+        name: text("name").or_else(|| text("login")),
+        email: text("email"),
+    })
+}
+
+/// Ids are strings or numbers.
+fn id_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_id_is_found_where_the_operator_says() {
+        let answer = json!({"data": {"user": {"id": 42}}, "sub": "s", "name": "N"});
+        let answer = answer.as_object().unwrap();
+        assert_eq!(account(answer, Some("/data/user/id")).unwrap().id, "42");
+        assert_eq!(account(answer, None).unwrap().id, "s");
+        assert!(account(answer, Some("/missing")).is_none());
+    }
+}

@@ -1,0 +1,74 @@
+//! The refresh (RFC 6749 6): one presentation of one refresh token, and a faithful account of what came of it.
+
+use oauth_manager_actors::{
+    domain::token::TokenAnswer,
+    ports::oauth::{FailureKind, ProviderFailure, RefreshRequest},
+};
+use serde_json::Value;
+
+use super::{
+    classify::{self, Step, Verdict},
+    declaration::Identity,
+    engine::Engine,
+    id_token,
+    registration::Registration,
+    token_answer::Understood,
+    token_request,
+};
+
+impl Engine {
+    pub(super) async fn refresh_once(
+        &self,
+        registration: &Registration,
+        request: RefreshRequest,
+    ) -> Result<TokenAnswer, ProviderFailure> {
+        let deadline = self.deadline();
+        let endpoints = self.endpoints(registration, &request.metadata, deadline).await?;
+        let extra = registration.dialect.refresh_parameters(&request.scopes);
+        let mut parameters = vec![
+            ("grant_type", "refresh_token"),
+            ("refresh_token", request.refresh_token.expose()),
+        ];
+        parameters.extend(extra.iter().map(|(name, value)| (*name, value.as_str())));
+        let auth = Some(endpoints.client_auth);
+        let call = token_request::post(registration, endpoints.token, auth, parameters);
+
+        let step = Step::Refresh(registration.provider.refresh_class);
+        let sent_at = self.clock.now();
+        let sent = self.transport.send(call, deadline).await;
+        let answer = sent.map_err(|failure| registration.failure(classify::no_answer(step, failure)))?;
+        let presented = Some(&request.refresh_token);
+        let mut understood = self.read_tokens(registration, step, &answer, sent_at, presented)?;
+
+        if is_about_another(registration, &request, &understood) {
+            return Err(registration.failure(Verdict::new(FailureKind::Refused, "account_mismatch")));
+        }
+        understood.answer.scopes =
+            registration
+                .dialect
+                .granted(understood.answer.scopes.take(), &request.scopes, true);
+        Ok(understood.answer)
+    }
+}
+
+/// Whether the answer names another account than the one whose refresh token was presented. The tokens of somebody else
+/// must neither be stored nor handed out.
+fn is_about_another(registration: &Registration, request: &RefreshRequest, understood: &Understood) -> bool {
+    if registration
+        .dialect
+        .is_about_another(&understood.rest, &request.metadata)
+    {
+        return true;
+    }
+    let has_subject = matches!(
+        registration.dialect.facts().identity,
+        Identity::IdToken | Identity::Channel
+    );
+    let named = understood
+        .id_token
+        .as_ref()
+        .filter(|_| has_subject)
+        .and_then(|token| id_token::unverified_subject(token));
+    let kept = request.metadata.get("sub").and_then(Value::as_str);
+    named.is_some_and(|named| named != kept.unwrap_or(&request.account.id))
+}

@@ -1,0 +1,283 @@
+//! One provider as we are registered there: its facts, the operator's settings on top, and its dialect. Everything that
+//! can be checked before the first request is checked here.
+
+use std::{fmt, sync::Arc};
+
+use jsonwebtoken::Algorithm;
+use oauth_manager_actors::domain::{
+    provider::{Provider, RevocationSupport},
+    scope::ScopeSet,
+};
+use url::Url;
+
+use super::{
+    address::AddressPolicy,
+    catalogue,
+    declaration::{Dialect, Facts, RevokeRule},
+    discovery::{self, Discovered},
+    google::Google,
+    microsoft::Microsoft,
+    notion::Notion,
+    oauth2::Oauth2,
+    oidc::Oidc,
+    settings::{ClientAuth, ClientSecret, InvalidSettings, ProviderKind, ProviderSettings},
+    youtube::Youtube,
+};
+
+/// Parameters of the authorization request that are the protocol's: no setting replaces them.
+const PROTOCOL_PARAMETERS: [&str; 11] = [
+    "response_type",
+    "client_id",
+    "client_secret",
+    "redirect_uri",
+    "scope",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+];
+
+/// A provider, ready to be spoken to.
+pub(super) struct Registration {
+    pub(super) provider: Arc<Provider>,
+    pub(super) dialect: Box<dyn Dialect>,
+    pub(super) settings: ProviderSettings,
+    pub(super) policy: AddressPolicy,
+    /// Accepted values of `iss`.
+    pub(super) issuers: Vec<String>,
+    /// Where the discovery document is, if one is needed.
+    pub(super) discovery: Option<Url>,
+}
+
+/// The endpoints of one call, all from the same source.
+pub(super) struct Endpoints {
+    pub(super) authorization: Url,
+    pub(super) token: Url,
+    pub(super) revocation: Option<Url>,
+    pub(super) userinfo: Option<Url>,
+    pub(super) jwks: Option<Url>,
+    pub(super) client_auth: ClientAuth,
+    pub(super) algorithms: Vec<Algorithm>,
+}
+
+impl Registration {
+    pub(super) fn new(settings: ProviderSettings, allow_private: bool) -> Result<Self, InvalidSettings> {
+        let invalid = |problem: &str| InvalidSettings::new(&settings.key, problem);
+        let entry = catalogue::entry(&settings)?;
+        let scopes = entry.features.iter().flat_map(|feature| &feature.scopes);
+        let catalogued: ScopeSet = scopes.map(|spec| &spec.scope).collect();
+        let dialect: Box<dyn Dialect> = match settings.kind {
+            ProviderKind::Google => Box::new(Google),
+            ProviderKind::Youtube => Box::new(Youtube),
+            ProviderKind::Microsoft => {
+                let tenant = settings.tenant.as_deref();
+                Box::new(Microsoft::new(tenant, entry.base_scopes.clone(), catalogued).map_err(invalid)?)
+            }
+            ProviderKind::Notion => {
+                let version = settings.notion_version.as_deref();
+                Box::new(Notion::new(version, settings.notion_capabilities.as_ref()).map_err(invalid)?)
+            }
+            ProviderKind::Oidc => Box::new(Oidc),
+            ProviderKind::Oauth2 => Box::new(Oauth2),
+        };
+        let facts = dialect.facts();
+        let provider = Provider {
+            key: settings.key.clone(),
+            display_name: entry.display_name,
+            configured: is_configured(&settings),
+            base_scopes: entry.base_scopes,
+            features: entry.features,
+            open_scopes: settings.open_scopes,
+            reports_scopes: facts.reports_scopes,
+            refresh_class: settings.refresh_class.unwrap_or(facts.refresh_class),
+            refresh_margin: settings.refresh_margin,
+            max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
+            revocation: revocation_support(&settings, facts),
+        };
+        let registration = Self {
+            provider: Arc::new(provider),
+            issuers: issuers(&settings, facts),
+            policy: AddressPolicy {
+                loopback: settings.allow_loopback,
+                private: allow_private,
+            },
+            discovery: None,
+            dialect,
+            settings,
+        };
+        registration.checked()
+    }
+
+    /// Checks what a configured provider needs, so that a mistake is found at the start and not by the first user.
+    fn checked(mut self) -> Result<Self, InvalidSettings> {
+        let invalid = |problem: String| InvalidSettings::new(&self.settings.key, problem);
+        if let Some(name) = self
+            .settings
+            .extra_authorize_params
+            .keys()
+            .find(|name| PROTOCOL_PARAMETERS.contains(&name.as_str()))
+        {
+            return Err(invalid(format!("extra_authorize_params must not hold {name}")));
+        }
+        let endpoints = &self.settings.endpoints;
+        for (name, template) in [
+            ("authorization endpoint", &endpoints.authorization),
+            ("token endpoint", &endpoints.token),
+            ("revocation endpoint", &endpoints.revocation),
+            ("userinfo endpoint", &endpoints.userinfo),
+            ("jwks endpoint", &endpoints.jwks),
+            ("discovery document", &endpoints.discovery),
+        ] {
+            if let Some(template) = template {
+                self.fill(template, self.dialect.tenant(&serde_json::Value::Null))
+                    .map_err(|problem| invalid(format!("{name} {problem}")))?;
+            }
+        }
+        let is_oidc = self.settings.kind == ProviderKind::Oidc;
+        let is_complete =
+            endpoints.authorization.is_some() && endpoints.token.is_some() && endpoints.jwks.is_some();
+        if endpoints.discovery.is_some() || (is_oidc && !is_complete) {
+            let issuer = self
+                .issuers
+                .first()
+                .ok_or_else(|| invalid("needs an issuer".to_owned()))?;
+            let address = endpoints
+                .discovery
+                .clone()
+                .unwrap_or_else(|| discovery::address(issuer));
+            let url = self
+                .policy
+                .accept(&address)
+                .map_err(|problem| invalid(format!("issuer {problem}")))?;
+            self.discovery = Some(url);
+        } else if self.settings.kind == ProviderKind::Oauth2
+            && (endpoints.authorization.is_none() || endpoints.token.is_none())
+        {
+            return Err(invalid(
+                "needs an authorization endpoint and a token endpoint".to_owned(),
+            ));
+        } else if is_oidc && self.issuers.is_empty() {
+            return Err(invalid("needs an issuer".to_owned()));
+        }
+        Ok(self)
+    }
+
+    /// The endpoints for a tenant: what is configured, else what was discovered, else the provider's own.
+    pub(super) fn endpoints(
+        &self,
+        tenant: &str,
+        discovered: Option<&Discovered>,
+    ) -> Result<Endpoints, &'static str> {
+        let facts = self.dialect.facts();
+        let configured = &self.settings.endpoints;
+        let pick = |configured: &Option<String>,
+                    found: Option<&Option<Url>>,
+                    own: &str|
+         -> Result<Option<Url>, &'static str> {
+            match (configured, found) {
+                (Some(template), _) => self.fill(template, tenant).map(Some),
+                (None, Some(found)) => Ok(found.clone()),
+                (None, None) if own.is_empty() => Ok(None),
+                (None, None) => self.fill(own, tenant).map(Some),
+            }
+            .map_err(|_| "endpoint_unusable")
+        };
+        Ok(Endpoints {
+            authorization: pick(
+                &configured.authorization,
+                discovered.map(|d| &d.authorization),
+                facts.authorization,
+            )?
+            .ok_or("authorization_endpoint_unknown")?,
+            token: pick(&configured.token, discovered.map(|d| &d.token), facts.token)?
+                .ok_or("token_endpoint_unknown")?,
+            revocation: pick(
+                &configured.revocation,
+                discovered.map(|d| &d.revocation),
+                facts.revocation,
+            )?,
+            userinfo: pick(
+                &configured.userinfo,
+                discovered.map(|d| &d.userinfo),
+                facts.userinfo,
+            )?,
+            jwks: pick(&configured.jwks, discovered.map(|d| &d.jwks), facts.jwks)?,
+            client_auth: self.client_auth(discovered),
+            algorithms: match discovered {
+                Some(discovered) => discovered.algorithms.clone(),
+                None => facts.algorithms.to_vec(),
+            },
+        })
+    }
+
+    fn client_auth(&self, discovered: Option<&Discovered>) -> ClientAuth {
+        let usual = self.dialect.facts().client_auth;
+        match self.settings.client_auth {
+            Some(configured) => configured,
+            None if self.settings.client_secret.is_none() => ClientAuth::None,
+            None => usual
+                .or(discovered.map(|discovered| discovered.client_auth))
+                .unwrap_or(ClientAuth::Basic),
+        }
+    }
+
+    fn fill(&self, template: &str, tenant: &str) -> Result<Url, &'static str> {
+        self.policy.accept(&template.replace("{tenant}", tenant))
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        self.settings.client_id.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn client_secret(&self) -> &str {
+        self.settings
+            .client_secret
+            .as_ref()
+            .map_or("", ClientSecret::expose)
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client id, and a secret unless the operator declared a public client or the protocol allows one.
+fn is_configured(settings: &ProviderSettings) -> bool {
+    let has_id = settings.client_id.as_deref().is_some_and(|id| !id.is_empty());
+    let may_be_public = settings.client_auth == Some(ClientAuth::None)
+        || matches!(settings.kind, ProviderKind::Oidc | ProviderKind::Oauth2);
+    has_id && (settings.client_secret.is_some() || may_be_public)
+}
+
+/// A configured issuer replaces the provider's own, all of its spellings.
+fn issuers(settings: &ProviderSettings, facts: &Facts) -> Vec<String> {
+    match &settings.endpoints.issuer {
+        Some(issuer) => vec![issuer.replace("{tenant}", "{tenantid}")],
+        None => facts.issuers.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// An OpenID provider's endpoint is known only after discovery; until then it counts as having one.
+fn revocation_support(settings: &ProviderSettings, facts: &Facts) -> RevocationSupport {
+    let unsupported = |reason: &str| RevocationSupport::Unsupported {
+        reason: reason.to_owned(),
+    };
+    match facts.revoke {
+        RevokeRule::Unsupported(reason) => unsupported(reason),
+        _ if settings.kind == ProviderKind::Oauth2 && settings.endpoints.revocation.is_none() => unsupported(
+            "This provider has no known way to end a grant. The tokens kept here are deleted; to withdraw the consent \
+             itself, look for connected applications in your account there.",
+        ),
+        _ => RevocationSupport::Supported,
+    }
+}
+
+#[cfg(test)]
+#[path = "registration_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! HTTP as the engine needs it: one request, one capped answer, one deadline.
+//!
+//! No redirect is followed (a redirected token request would carry the client's secret elsewhere), no proxy is taken from
+//! the environment, no cookie is kept, nothing is decompressed and nothing is retried. What went wrong is told as *never
+//! left* or *may have been done*: the one distinction a refresh depends on. Bodies are wiped and never logged; errors of
+//! the HTTP client are dropped where they appear, because they carry addresses.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{Client, redirect};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    address::{AddressPolicy, PolicyResolver},
+    settings::{EngineSettings, InvalidSettings},
+};
+
+/// How long an unused connection is kept. Shorter than the idle limits of the providers' front ends (one minute and
+/// more), so that a refresh seldom goes out on a connection that is just being closed.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// First allocation for a body of unknown length; most answers fit, and growing leaves copies behind.
+const BODY_EXPECTED_BYTES: usize = 8 * 1024;
+
+/// A request on its way out.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Zeroizing<Vec<u8>>>,
+    /// Whether this provider's addresses may be loopback ones.
+    pub(super) loopback: bool,
+}
+
+impl Call {
+    /// A GET that expects JSON.
+    pub(super) fn get(url: Url, loopback: bool) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        Self {
+            method: Method::GET,
+            url,
+            headers,
+            body: None,
+            loopback,
+        }
+    }
+}
+
+/// An answer, as far as it came.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// What arrived of the body.
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// Why that is not all of it.
+    pub(super) cut: Option<Cut>,
+}
+
+/// Why a body is incomplete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    TooLarge,
+    TimedOut,
+    ConnectionLost,
+}
+
+impl Cut {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::TooLarge => "answer_too_large",
+            Self::TimedOut => "timeout",
+            Self::ConnectionLost => "connection_lost",
+        }
+    }
+}
+
+/// No answer at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// The request certainly did not leave.
+    NeverLeft(&'static str),
+    /// It left, or may have.
+    MayHaveBeenDone(&'static str),
+}
+
+/// The HTTP clients: one for providers on the internet, one for those an operator declared to be on this machine.
+pub(super) struct Transport {
+    strict: Client,
+    loopback: Client,
+    body_max_bytes: usize,
+}
+
+impl Transport {
+    pub(super) fn new(settings: &EngineSettings) -> Result<Self, InvalidSettings> {
+        let client = |loopback| {
+            let policy = AddressPolicy {
+                loopback,
+                private: settings.allow_private_networks,
+            };
+            build(settings, policy)
+        };
+        Ok(Self {
+            strict: client(false)?,
+            loopback: client(true)?,
+            body_max_bytes: settings.body_max_bytes,
+        })
+    }
+
+    /// Sends once and reads until the end, the cap or the deadline. The deadline covers everything: a server that sends
+    /// one byte a second does not outlast it.
+    pub(super) async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, NoAnswer> {
+        let client = if call.loopback {
+            &self.loopback
+        } else {
+            &self.strict
+        };
+        let mut request = client.request(call.method, call.url).headers(call.headers);
+        if let Some(body) = call.body {
+            request = request.body(body.to_vec());
+        }
+        let mut response = match timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NeverLeft("connect_failed")),
+            Ok(Err(error)) if error.is_builder() => return Err(NoAnswer::NeverLeft("invalid_request")),
+            Ok(Err(_)) => return Err(NoAnswer::MayHaveBeenDone("connection_lost")),
+            Err(_) => return Err(NoAnswer::MayHaveBeenDone("timeout")),
+        };
+
+        let announced = response
+            .content_length()
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        let capacity = announced.unwrap_or(BODY_EXPECTED_BYTES).min(self.body_max_bytes);
+        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+        let cut = loop {
+            match timeout_at(deadline, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
+                    let room = self.body_max_bytes - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if chunk.len() > room {
+                        break Some(Cut::TooLarge);
+                    }
+                }
+                Ok(Ok(None)) => break None,
+                Ok(Err(_)) => break Some(Cut::ConnectionLost),
+                Err(_) => break Some(Cut::TimedOut),
+            }
+        };
+        Ok(Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body,
+            cut,
+        })
+    }
+}
+
+fn build(settings: &EngineSettings, policy: AddressPolicy) -> Result<Client, InvalidSettings> {
+    let failed = |what: &str| InvalidSettings::Client(what.to_owned());
+    let mut headers = HeaderMap::new();
+    // Nothing is decompressed here, so nothing may come compressed: a bomb cannot unfold.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Client::builder()
+        .tls_backend_preconfigured(tls()?)
+        .user_agent(HeaderValue::from_str(&settings.user_agent).map_err(|_| failed("unusable user agent"))?)
+        .default_headers(headers)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .https_only(!policy.loopback)
+        .dns_resolver(Arc::new(PolicyResolver(policy)))
+        .build()
+        .map_err(|_| failed("cannot be built"))
+}
+
+/// TLS 1.2 and 1.3 with ring and the machine's trusted roots. A machine without any still starts: every TLS handshake is
+/// then refused, and a provider on loopback works.
+fn tls() -> Result<rustls::ClientConfig, InvalidSettings> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|_| InvalidSettings::Client("no TLS version in common with the library".to_owned()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    Ok(config)
+}
