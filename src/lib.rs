@@ -4,3 +4,5 @@
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod http;
+mod web;
