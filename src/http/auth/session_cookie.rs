@@ -1,0 +1,172 @@
+//! Our cookies: the session of a user on our pages, and the mark that binds a connect flow to its browser.
+//!
+//! On https both carry the `__Host-` prefix, so that no neighbour domain can plant them. `SameSite=Lax` keeps them off
+//! cross-site posts and still lets them come along when a provider sends the browser back.
+
+use http::header;
+use oauth_manager_actors::domain::{
+    Timestamp,
+    ids::AuthorizationId,
+    secret::{BrowserBinding, SessionToken},
+};
+
+use crate::http::request_context::RequestHead;
+
+const SESSION: &str = "oauth_session";
+const FLOW_PREFIX: &str = "oauth_flow_";
+/// More parallel flows than one browser has at once.
+const FLOWS_MAX: usize = 32;
+/// Longer than any value we set.
+const VALUE_CHARS_MAX: usize = 256;
+
+/// The session cookie's value. Two cookies of that name mean that somebody planted one: then there is none.
+pub(crate) fn of(head: &RequestHead, https: bool) -> Option<SessionToken> {
+    let name = full_name(SESSION, https);
+    let mut values = pairs(head)
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value);
+    let value = values.next()?;
+    values.next().is_none().then(|| SessionToken::new(value))
+}
+
+/// The values of every flow cookie that came.
+pub(crate) fn flow_bindings(head: &RequestHead, https: bool) -> Vec<BrowserBinding> {
+    let prefix = full_name(FLOW_PREFIX, https);
+    pairs(head)
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .map(|(_, value)| BrowserBinding::new(value))
+        .take(FLOWS_MAX)
+        .collect()
+}
+
+/// Keeps a session in the browser.
+pub(crate) fn keep_session(token: &SessionToken, until: Timestamp, now: Timestamp, https: bool) -> String {
+    set(&full_name(SESSION, https), token.expose(), until, now, https)
+}
+
+/// Takes the session out of the browser.
+pub(crate) fn drop_session(https: bool) -> String {
+    clear(&full_name(SESSION, https), https)
+}
+
+/// Binds a flow to the browser.
+pub(crate) fn keep_flow(
+    id: AuthorizationId,
+    binding: &BrowserBinding,
+    until: Timestamp,
+    now: Timestamp,
+    https: bool,
+) -> String {
+    set(&flow_name(id, https), binding.expose(), until, now, https)
+}
+
+/// Takes a flow's mark out of the browser.
+pub(crate) fn drop_flow(id: AuthorizationId, https: bool) -> String {
+    clear(&flow_name(id, https), https)
+}
+
+fn flow_name(id: AuthorizationId, https: bool) -> String {
+    let id = id.0.simple().to_string();
+    full_name(&format!("{FLOW_PREFIX}{}", &id[..16]), https)
+}
+
+fn full_name(name: &str, https: bool) -> String {
+    if https {
+        format!("__Host-{name}")
+    } else {
+        name.to_owned()
+    }
+}
+
+fn set(name: &str, value: &str, until: Timestamp, now: Timestamp, https: bool) -> String {
+    let max_age = until.duration_since(now).as_secs().max(0);
+    format!("{name}={value}; Max-Age={max_age}; {}", attributes(https))
+}
+
+fn clear(name: &str, https: bool) -> String {
+    format!("{name}=; Max-Age=0; {}", attributes(https))
+}
+
+fn attributes(https: bool) -> &'static str {
+    if https {
+        "Path=/; HttpOnly; SameSite=Lax; Secure"
+    } else {
+        "Path=/; HttpOnly; SameSite=Lax"
+    }
+}
+
+fn pairs(head: &RequestHead) -> impl Iterator<Item = (&str, &str)> {
+    head.headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(_, value)| !value.is_empty() && value.len() <= VALUE_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Method, Uri};
+
+    use super::*;
+
+    fn head(cookies: &[&'static str]) -> RequestHead {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(header::COOKIE, HeaderValue::from_static(cookie));
+        }
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        RequestHead::new(
+            Method::GET,
+            Uri::from_static("/"),
+            headers,
+            "10.0.0.1".parse().unwrap(),
+            &[],
+            now,
+        )
+    }
+
+    fn session(cookies: &[&'static str], https: bool) -> Option<String> {
+        of(&head(cookies), https).map(|token| token.expose().to_owned())
+    }
+
+    #[test]
+    fn the_session_cookie_is_read_by_its_full_name_only() {
+        assert_eq!(session(&["a=b; oauth_session=x"], false).as_deref(), Some("x"));
+        assert_eq!(session(&["__Host-oauth_session=x"], true).as_deref(), Some("x"));
+        assert_eq!(session(&["oauth_session=x"], true), None);
+        assert_eq!(session(&["oauth_session="], false), None);
+        assert_eq!(session(&["oauth_session=x; oauth_session=y"], false), None);
+        assert_eq!(session(&["oauth_session=x", "oauth_session=y"], false), None);
+    }
+
+    #[test]
+    fn parallel_flows_do_not_clobber() {
+        let one = AuthorizationId("01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap());
+        let two = AuthorizationId("01890a5d-ac97-774b-bcce-b302099a8057".parse().unwrap());
+        assert_ne!(flow_name(one, true), flow_name(two, true));
+        assert_eq!(flow_name(one, true), "__Host-oauth_flow_01890a5dac96774b");
+        let head = head(&["oauth_flow_01890a5dac96774b=a; oauth_flow_01890a5dac97774b=b; oauth_session=c"]);
+        let values: Vec<_> = flow_bindings(&head, false)
+            .iter()
+            .map(|b| b.expose().to_owned())
+            .collect();
+        assert_eq!(values, ["a", "b"]);
+        assert!(flow_bindings(&head, true).is_empty());
+    }
+
+    #[test]
+    fn cookies_say_what_the_contract_says() {
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        let until = "2030-01-01T00:10:00Z".parse().unwrap();
+        assert_eq!(
+            keep_session(&SessionToken::new("v"), until, now, true),
+            "__Host-oauth_session=v; Max-Age=600; Path=/; HttpOnly; SameSite=Lax; Secure"
+        );
+        assert_eq!(
+            drop_session(false),
+            "oauth_session=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+        );
+    }
+}

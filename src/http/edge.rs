@@ -1,0 +1,152 @@
+//! What happens to every request, whatever its route: its id, the bounds, CORS, headers, the log line.
+//!
+//! The log shows the route's template and never the path or the query, which may hold a state or a session link.
+
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::combinators::BoxBody;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use oauth_manager_actors::domain::error::ServiceError;
+use tokio::sync::Semaphore;
+use tracing::{Instrument, field};
+use warp::filters::BoxedFilter;
+
+use super::{
+    Now, cors,
+    problem::Problem,
+    reply::Response,
+    request_context::{RequestHead, X_REQUEST_ID},
+    security_headers,
+    settings::HttpSettings,
+};
+
+/// A body as it comes from a connection.
+pub(crate) type IncomingBody = BoxBody<Bytes, hyper::Error>;
+
+/// Longest address, path and query together.
+const URI_BYTES_MAX: usize = 8 * 1024;
+/// Answered whatever the load: an orchestrator must not take a busy process for a dead one.
+const LIVENESS_PATH: &str = "/health";
+
+type Answering = futures_util::future::BoxFuture<'static, Response>;
+
+/// Answers requests.
+pub(crate) struct Edge {
+    routes: Box<dyn Fn(Request<IncomingBody>) -> Answering + Send + Sync>,
+    permits: Semaphore,
+    settings: Arc<HttpSettings>,
+    now: Now,
+}
+
+impl Edge {
+    /// In front of these routes, of which the last takes everything.
+    pub(crate) fn new(routes: BoxedFilter<(Response,)>, settings: Arc<HttpSettings>, now: Now) -> Self {
+        let service = TowerToHyperService::new(warp::service(routes));
+        Self {
+            routes: Box::new(move |request| {
+                let answer = service.call(request);
+                async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
+            }),
+            permits: Semaphore::new(settings.limits.requests_max),
+            settings,
+            now,
+        }
+    }
+
+    /// The answer to one request.
+    pub(crate) async fn answer(&self, peer: IpAddr, request: Request<IncomingBody>) -> Response {
+        let begun = tokio::time::Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let head = Arc::new(RequestHead::new(
+            parts.method.clone(),
+            parts.uri.clone(),
+            std::mem::take(&mut parts.headers),
+            peer,
+            &self.settings.trusted_proxies,
+            (self.now)(),
+        ));
+        parts.extensions.insert(Arc::clone(&head));
+        let span = tracing::info_span!(
+            "http.request",
+            http.method = %head.method,
+            http.request_id = %head.request_id,
+            http.route = field::Empty,
+        );
+        let routed = self.route(&head, Request::from_parts(parts, body));
+        let mut response = AssertUnwindSafe(routed)
+            .catch_unwind()
+            .instrument(span.clone())
+            .await
+            .unwrap_or_else(|_panic| {
+                // The panic hook has logged it; the caller learns no more than that it was us.
+                Problem::Service(ServiceError::Internal).into_response(&head.request_id)
+            });
+        self.finish(&head, &mut response);
+        span.in_scope(|| log(&head, &response, begun.elapsed()));
+        response
+    }
+
+    async fn route(&self, head: &RequestHead, request: Request<IncomingBody>) -> Response {
+        if let Some(problem) = out_of_bounds(head) {
+            return problem.into_response(&head.request_id);
+        }
+        let permit = self.permits.try_acquire();
+        if permit.is_err() && head.uri.path() != LIVENESS_PATH {
+            let overloaded = ServiceError::Overloaded {
+                detail: "this service has too much to do",
+                retry_after: Duration::from_secs(1),
+            };
+            return Problem::Service(overloaded).into_response(&head.request_id);
+        }
+        if let Some(preflight) =
+            cors::allowed_origin(&self.settings.allowed_origins, head).and_then(|_| cors::preflight(head))
+        {
+            return preflight;
+        }
+        (self.routes)(request).await
+    }
+
+    fn finish(&self, head: &RequestHead, response: &mut Response) {
+        let headers = response.headers_mut();
+        security_headers::apply(headers, self.settings.public_url.scheme() == "https");
+        if !self.settings.allowed_origins.is_empty() {
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+            if let Some(origin) = cors::allowed_origin(&self.settings.allowed_origins, head) {
+                cors::expose(headers, origin);
+            }
+        }
+        if let Ok(id) = HeaderValue::from_str(&head.request_id) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+    }
+}
+
+/// What is refused before any route looks at it.
+fn out_of_bounds(head: &RequestHead) -> Option<Problem> {
+    let uri_bytes = head.uri.path_and_query().map_or(0, |text| text.as_str().len());
+    if uri_bytes > URI_BYTES_MAX {
+        return Some(Problem::UriTooLong { max: URI_BYTES_MAX });
+    }
+    // TRACE would echo credentials, CONNECT would make a proxy of us.
+    let refused = head.method == Method::TRACE || head.method == Method::CONNECT;
+    refused.then_some(Problem::MethodNotAllowed(super::endpoint::READ))
+}
+
+fn log(head: &RequestHead, response: &Response, took: Duration) {
+    let route = head.route.get().copied().unwrap_or("-");
+    tracing::Span::current().record("http.route", route);
+    tracing::info!(
+        http.status = response.status().as_u16(),
+        http.route = route,
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+}
+
+#[cfg(test)]
+#[path = "edge_tests.rs"]
+mod tests;

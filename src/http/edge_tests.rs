@@ -1,0 +1,1 @@
+//! The edge in front of a few routes of its own.

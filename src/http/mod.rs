@@ -1,0 +1,156 @@
+//! The HTTP side: routes, credentials, errors (design, section 6). Handlers ask the [`OAuthManager`] and nothing below it.
+//!
+//! A request passes [`edge`] (id, bounds, headers, log), finds its route by path ([`endpoint`]), proves who it is
+//! ([`auth`]) and is answered by a handler of [`routes`]; what goes wrong becomes a [`problem`].
+
+use std::sync::Arc;
+
+use oauth_manager_actors::{domain::Timestamp, handle::OAuthManager};
+use url::Url;
+use warp::{Filter, filters::BoxedFilter};
+
+mod auth;
+mod body;
+mod catalogue;
+mod connection;
+mod cors;
+mod edge;
+mod endpoint;
+mod min_ttl;
+mod problem;
+mod query;
+mod reply;
+mod request_context;
+mod return_to;
+mod routes;
+mod security_headers;
+mod server;
+pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use auth::jwks::{KeySource, KeySourceError};
+pub use server::serve;
+
+use auth::user_jwt::UserJwt;
+use edge::Edge;
+use endpoint::{Endpoint, Route};
+use reply::Response;
+use request_context::RequestHead;
+use settings::{HttpSettings, Limits};
+
+/// What time it is.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything a handler may use.
+pub(crate) struct Api {
+    pub(crate) manager: OAuthManager,
+    pub(crate) settings: Arc<HttpSettings>,
+    pub(crate) users: UserJwt,
+    now: Now,
+}
+
+impl Api {
+    /// Now.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// Whether browsers reach us by https.
+    pub(crate) fn https(&self) -> bool {
+        self.settings.public_url.scheme() == "https"
+    }
+
+    /// The address of one of our pages, as browsers reach it.
+    pub(crate) fn page_url(&self, path: &str) -> Url {
+        let mut url = self.settings.public_url.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{prefix}{path}"));
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    }
+}
+
+/// The HTTP side, ready to be [`serve`]d.
+#[derive(Clone)]
+pub struct HttpService {
+    edge: Arc<Edge>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpService").finish_non_exhaustive()
+    }
+}
+
+impl HttpService {
+    /// In front of this system. `keys` fetches the application's published keys, where its JWTs are checked by them.
+    pub fn new(
+        manager: OAuthManager,
+        settings: HttpSettings,
+        keys: Option<Arc<dyn KeySource>>,
+        now: Now,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let api = Arc::new(Api {
+            manager,
+            users: UserJwt::new(settings.user_jwt.clone(), keys, Arc::clone(&now)),
+            settings: Arc::clone(&settings),
+            now: Arc::clone(&now),
+        });
+        Self::of_routes(routes::all(&api), settings, now)
+    }
+
+    fn of_routes(routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {
+        let limits = settings.limits.clone();
+        Self {
+            edge: Arc::new(Edge::new(table(routes), settings, now)),
+            limits,
+        }
+    }
+
+    fn edge(&self) -> Arc<Edge> {
+        Arc::clone(&self.edge)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// All routes as one filter, the first ones with the shortest way; what none of them takes is 404 or 405.
+fn table(routes: Vec<Route>) -> BoxedFilter<(Response,)> {
+    let endpoints: Vec<&'static Endpoint> = routes.iter().map(|route| route.endpoint).collect();
+    let rest = warp::ext::get::<Arc<RequestHead>>()
+        .map(move |head: Arc<RequestHead>| {
+            endpoint::untaken(&endpoints, &head).into_response(&head.request_id)
+        })
+        .boxed();
+    let mut routes: Vec<_> = routes.into_iter().map(|route| route.filter).collect();
+    routes.push(rest);
+    let others = routes.split_off(routes.len().min(routes::HOT));
+    let others = balanced(others);
+    // The hot ones one after another in front; the others as a tree, so that types and stacks stay small.
+    let hot = routes.into_iter().rev();
+    match others {
+        Some(others) => hot.fold(others, |rest, route| either(route, rest)),
+        None => balanced(hot.collect()).unwrap_or_else(|| warp::any().map(Response::default).boxed()),
+    }
+}
+
+fn balanced(mut routes: Vec<BoxedFilter<(Response,)>>) -> Option<BoxedFilter<(Response,)>> {
+    if routes.len() <= 1 {
+        return routes.pop();
+    }
+    let right = routes.split_off(routes.len() / 2);
+    match (balanced(routes), balanced(right)) {
+        (Some(left), Some(right)) => Some(either(left, right)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn either(left: BoxedFilter<(Response,)>, right: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    left.or(right).unify().boxed()
+}

@@ -1,0 +1,205 @@
+//! A request as handlers see it: its head, its id, where it came from. Made once, at the edge.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+
+use http::{HeaderMap, HeaderName, Method, Uri, header};
+use oauth_manager_actors::domain::{
+    Timestamp,
+    caller::{Actor, RequestContext, USER_AGENT_MAX_CHARS},
+};
+use uuid::{NoContext, Uuid};
+
+use super::{problem::Problem, query::Parameters};
+
+/// Carries a request's id in both directions.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Set by proxies.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Longest id accepted from a caller.
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    /// `GET`, …
+    pub(crate) method: Method,
+    /// The path and query as they came.
+    pub(crate) uri: Uri,
+    /// Every header.
+    pub(crate) headers: HeaderMap,
+    /// In logs, errors and the audit.
+    pub(crate) request_id: String,
+    /// The client, by its socket or by a proxy that is trusted.
+    pub(crate) ip: Option<IpAddr>,
+    /// The template of the route that took it: what logs may show of the path.
+    pub(crate) route: OnceLock<&'static str>,
+}
+
+impl RequestHead {
+    /// Reads a head; `headers` are taken over.
+    pub(crate) fn new(
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        peer: IpAddr,
+        trusted_proxies: &[IpAddr],
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            request_id: given_id(&headers).unwrap_or_else(|| new_id(now)),
+            ip: Some(client_ip(&headers, peer, trusted_proxies)),
+            method,
+            uri,
+            headers,
+            route: OnceLock::new(),
+        }
+    }
+
+    /// A header that came once and as text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(first)
+    }
+
+    /// The query's parameters.
+    pub(crate) fn query(&self) -> Result<Parameters, Problem> {
+        Parameters::read(self.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// What the audit needs, when this one causes something.
+    pub(crate) fn context(&self, actor: Actor) -> RequestContext {
+        RequestContext {
+            actor,
+            request_id: self.request_id.clone(),
+            ip: self.ip,
+            user_agent: self.user_agent(),
+        }
+    }
+
+    fn user_agent(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(self.headers.get(header::USER_AGENT)?.as_bytes());
+        let clean: String = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(USER_AGENT_MAX_CHARS)
+            .collect();
+        Some(clean).filter(|clean| !clean.is_empty())
+    }
+}
+
+/// A request that a route took: its head and the path's parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// The head.
+    pub(crate) head: Arc<RequestHead>,
+    /// What stood in the braces of the template, decoded, in order.
+    pub(crate) captures: Vec<String>,
+}
+
+impl Call {
+    /// The parameter at this place of the template; empty if the template has none there.
+    pub(crate) fn capture(&self, index: usize) -> &str {
+        self.captures.get(index).map_or("", String::as_str)
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = RequestHead;
+
+    fn deref(&self) -> &RequestHead {
+        &self.head
+    }
+}
+
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(safe)).then(|| id.to_owned())
+}
+
+fn new_id(now: Timestamp) -> String {
+    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanoseconds)).to_string()
+}
+
+/// The last address that a trusted proxy did not write itself. What stands left of it is hearsay.
+fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpAddr]) -> IpAddr {
+    let peer = peer.to_canonical();
+    if !trusted_proxies.contains(&peer) {
+        return peer;
+    }
+    headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .rev()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.rsplit(','))
+        .map_while(|text| text.trim().parse::<IpAddr>().ok())
+        .map(|ip| ip.to_canonical())
+        .find(|ip| !trusted_proxies.contains(ip))
+        .unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(headers: &[(&'static str, &str)], trusted: &[&str]) -> RequestHead {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        let trusted: Vec<IpAddr> = trusted.iter().map(|ip| ip.parse().unwrap()).collect();
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        RequestHead::new(
+            Method::GET,
+            Uri::from_static("/x?a=1"),
+            headers,
+            "10.0.0.1".parse().unwrap(),
+            &trusted,
+            now,
+        )
+    }
+
+    #[test]
+    fn a_safe_request_id_is_kept_and_another_replaced() {
+        assert_eq!(
+            head(&[("x-request-id", "abc-1_2.3")], &[]).request_id,
+            "abc-1_2.3"
+        );
+        let long = "x".repeat(65);
+        for bad in ["", "a b", "<script>", "a\"b", long.as_str()] {
+            let id = head(&[("x-request-id", bad)], &[]).request_id;
+            assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7, "{bad}");
+        }
+        assert_ne!(head(&[], &[]).request_id, head(&[], &[]).request_id);
+    }
+
+    #[test]
+    fn xff_spoof_ignored() {
+        let spoofed = [("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.2")];
+        assert_eq!(head(&spoofed, &[]).ip, Some("10.0.0.1".parse().unwrap()));
+        // Behind one trusted proxy, its own word counts and not what the client told it.
+        assert_eq!(
+            head(&spoofed, &["10.0.0.1", "10.0.0.2"]).ip,
+            Some("7.7.7.7".parse().unwrap())
+        );
+        assert_eq!(
+            head(&[("x-forwarded-for", "x")], &["10.0.0.1"]).ip,
+            Some("10.0.0.1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn the_user_agent_is_cut_and_cleaned() {
+        let long = "é".repeat(300);
+        let context = head(&[("user-agent", &long)], &[]).context(Actor::Browser);
+        assert!(context.user_agent.unwrap().chars().count() <= USER_AGENT_MAX_CHARS);
+        assert_eq!(head(&[], &[]).context(Actor::Browser).user_agent, None);
+    }
+}

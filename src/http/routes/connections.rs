@@ -1,0 +1,199 @@
+//! *Your connections*: the pages of a user with a session. No script is needed; every change is a form with a CSRF token.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use oauth_manager_actors::domain::{
+    authorization::AuthorizationRequest,
+    caller::Actor,
+    page::{PAGE_LIMIT_MAX, PageRequest},
+    scope::ScopeSet,
+    secret::SessionToken,
+    session::Session,
+};
+
+use crate::{
+    http::{
+        Api,
+        auth::{csrf, session_cookie},
+        body::Body,
+        catalogue::{Catalogue, integration_id, same_provider},
+        endpoint::{Endpoint, POST, READ, Route, as_page, body_route, route},
+        problem::{Answer, Problem},
+        query::Parameters,
+        reply,
+        request_context::{Call, RequestHead},
+    },
+    web::{
+        connections::{ConnectionsPage, Notice, Visit},
+        disconnect, moving_on,
+    },
+};
+
+static SHOW: Endpoint = Endpoint {
+    template: "/connections",
+    methods: READ,
+};
+static CONNECT: Endpoint = Endpoint {
+    template: "/connections/connect",
+    methods: POST,
+};
+static ASK_DISCONNECT: Endpoint = Endpoint {
+    template: "/connections/disconnect",
+    methods: READ,
+};
+static DISCONNECT: Endpoint = Endpoint {
+    template: "/connections/disconnect",
+    methods: POST,
+};
+static LOG_OUT: Endpoint = Endpoint {
+    template: "/connections/logout",
+    methods: POST,
+};
+
+/// A visitor whose session stands.
+struct Visitor {
+    cookie: SessionToken,
+    session: Session,
+}
+
+impl Visitor {
+    fn visit(&self) -> Visit<'_> {
+        Visit {
+            session: &self.session,
+            csrf: csrf::token(&self.cookie),
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        Actor::User(self.session.subject.clone())
+    }
+}
+
+async fn visitor(api: &Api, head: &RequestHead) -> Result<Visitor, Problem> {
+    let cookie = session_cookie::of(head, api.https())
+        .ok_or_else(|| Problem::unauthenticated("open this page from your application"))?;
+    let session = api.manager.session(&cookie).await?;
+    Ok(Visitor { cookie, session })
+}
+
+/// A visitor whose form came from our own page, and the form.
+async fn visitor_with_form(api: &Api, call: &Call, body: Body) -> Result<(Visitor, Parameters), Problem> {
+    let visitor = visitor(api, call).await?;
+    let form = body.form(&call.headers, &api.settings.limits).await?;
+    let form = form.only(&["csrf", "provider", "integration_id"], &["feature"])?;
+    csrf::check(
+        call,
+        &visitor.cookie,
+        form.get("csrf").unwrap_or_default(),
+        &api.settings,
+    )?;
+    Ok((visitor, form))
+}
+
+/// The accounts, and what else could be connected.
+pub(crate) fn show(api: &Arc<Api>) -> Route {
+    route(api, &SHOW, as_page, show_connections)
+}
+
+async fn show_connections(api: Arc<Api>, call: Call) -> Answer {
+    let visitor = visitor(&api, &call).await?;
+    let request = PageRequest {
+        limit: PAGE_LIMIT_MAX,
+        after: None,
+    };
+    let accounts = api
+        .manager
+        .integrations(&visitor.session.subject, request)
+        .await?;
+    let query = call.query()?;
+    let page = ConnectionsPage {
+        visit: visitor.visit(),
+        providers: api.manager.providers(),
+        accounts: &accounts.items,
+        notice: query.get("status").and_then(Notice::of_status),
+    };
+    Ok(reply::page(StatusCode::OK, page.render()))
+}
+
+/// Begins a flow that ends on this page.
+pub(crate) fn connect(api: &Arc<Api>) -> Route {
+    body_route(api, &CONNECT, as_page, begin_connecting)
+}
+
+async fn begin_connecting(api: Arc<Api>, call: Call, body: Body) -> Answer {
+    let (visitor, form) = visitor_with_form(&api, &call, body).await?;
+    let catalogue = Catalogue(api.manager.providers());
+    let provider = catalogue.provider(form.get("provider").unwrap_or_default())?;
+    let features: Vec<&str> = form.all("feature").collect();
+    let integration_id = form.get("integration_id").map(integration_id).transpose()?;
+    if let Some(id) = &integration_id {
+        same_provider(id, &provider.key)?;
+    }
+    let request = AuthorizationRequest {
+        provider: provider.key.clone(),
+        features: catalogue.features_of(provider, &features)?,
+        scopes: ScopeSet::default(),
+        // Our own page: the one address that needs no allow-list.
+        return_to: Some(api.page_url("/connections")),
+        integration_id,
+        login_hint: None,
+    };
+    let owner = visitor.session.subject.clone();
+    let begun = api
+        .manager
+        .begin_authorization(owner, request, call.context(visitor.actor()))
+        .await?;
+    // No redirect: Chromium holds the redirects after a form to the page's form-action, and these end at the provider.
+    Ok(reply::page(
+        StatusCode::OK,
+        moving_on::page(&provider.display_name, &begun.authorization_url),
+    ))
+}
+
+/// Asks whether it is meant.
+pub(crate) fn ask_disconnect(api: &Arc<Api>) -> Route {
+    route(api, &ASK_DISCONNECT, as_page, ask)
+}
+
+async fn ask(api: Arc<Api>, call: Call) -> Answer {
+    let visitor = visitor(&api, &call).await?;
+    let query = call.query()?.only(&["integration_id"], &[])?;
+    let id = integration_id(query.get("integration_id").unwrap_or_default())?;
+    let account = api.manager.integration(&visitor.session.subject, &id).await?;
+    let provider = Catalogue(api.manager.providers()).provider_of_path(id.provider.as_str())?;
+    Ok(reply::page(
+        StatusCode::OK,
+        disconnect::question(&visitor.visit(), provider, &account),
+    ))
+}
+
+/// Takes an account back and tells what became of it.
+pub(crate) fn disconnect(api: &Arc<Api>) -> Route {
+    body_route(api, &DISCONNECT, as_page, take_back)
+}
+
+async fn take_back(api: Arc<Api>, call: Call, body: Body) -> Answer {
+    let (visitor, form) = visitor_with_form(&api, &call, body).await?;
+    let id = integration_id(form.get("integration_id").unwrap_or_default())?;
+    let report = api
+        .manager
+        .revoke(&visitor.session.subject, &id, call.context(visitor.actor()))
+        .await?;
+    Ok(reply::page(StatusCode::OK, disconnect::report(&report)))
+}
+
+/// Ends the session.
+pub(crate) fn log_out(api: &Arc<Api>) -> Route {
+    body_route(api, &LOG_OUT, as_page, end_session)
+}
+
+async fn end_session(api: Arc<Api>, call: Call, body: Body) -> Answer {
+    let (visitor, _) = visitor_with_form(&api, &call, body).await?;
+    api.manager.end_session(&visitor.cookie).await?;
+    let page = moving_on::logged_out(visitor.session.return_to.as_ref());
+    Ok(reply::with_cookie(
+        reply::page(StatusCode::OK, page),
+        &session_cookie::drop_session(api.https()),
+    ))
+}

@@ -1,0 +1,54 @@
+//! The route table (design, section 6). One file per noun; each function there is one route.
+
+use std::sync::Arc;
+
+use super::{Api, endpoint::Route};
+
+mod audit;
+mod authorizations;
+mod callback;
+mod connect;
+mod connections;
+mod consents;
+mod integrations;
+mod providers;
+mod service_info;
+mod sessions;
+mod token;
+
+/// Before every route of the JSON API.
+pub(crate) const API_PREFIX: &str = "/api/v1/oauth";
+
+/// How many of the first routes are tried before all others: services ask for tokens all day, everything else is rare.
+pub(crate) const HOT: usize = 2;
+
+/// Every route; the hot ones first.
+pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
+    vec![
+        token::of_user(api),
+        token::of_integration(api),
+        service_info::root(api),
+        service_info::health(api),
+        service_info::ready(api),
+        providers::list(api),
+        providers::scopes(api),
+        authorizations::create(api),
+        authorizations::read(api),
+        authorizations::confirm(api),
+        integrations::list(api),
+        integrations::read(api),
+        integrations::refresh(api),
+        integrations::revoke(api),
+        consents::list(api),
+        audit::list(api),
+        sessions::create(api),
+        sessions::open(api),
+        connect::open(api),
+        callback::receive(api),
+        connections::show(api),
+        connections::connect(api),
+        connections::ask_disconnect(api),
+        connections::disconnect(api),
+        connections::log_out(api),
+    ]
+}

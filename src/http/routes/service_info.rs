@@ -1,0 +1,84 @@
+//! What the service says of itself: `/`, `/health`, `/ready`.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::http::{
+    Api,
+    endpoint::{Endpoint, READ, Route, as_json, route},
+    problem::Answer,
+    reply,
+    request_context::Call,
+};
+
+const SERVICE: &str = "oauth-manager";
+
+static ROOT: Endpoint = Endpoint {
+    template: "/",
+    methods: READ,
+};
+static HEALTH: Endpoint = Endpoint {
+    template: "/health",
+    methods: READ,
+};
+static READY: Endpoint = Endpoint {
+    template: "/ready",
+    methods: READ,
+};
+
+/// Who answers here.
+pub(crate) fn root(api: &Arc<Api>) -> Route {
+    route(api, &ROOT, as_json, show_root)
+}
+
+async fn show_root(api: Arc<Api>, _call: Call) -> Answer {
+    reply::ok(&json!({
+        "service": SERVICE,
+        "version": api.settings.service_version,
+        "status": "running",
+        "docs": "/docs",
+    }))
+}
+
+/// Whether the process lives. Asks nobody: a dead database is no reason to restart it.
+pub(crate) fn health(api: &Arc<Api>) -> Route {
+    route(api, &HEALTH, as_json, show_health)
+}
+
+async fn show_health(api: Arc<Api>, _call: Call) -> Answer {
+    reply::ok(&json!({
+        "status": "healthy",
+        "service": SERVICE,
+        "version": api.settings.service_version,
+        "timestamp": api.now(),
+    }))
+}
+
+/// Whether it can work.
+pub(crate) fn ready(api: &Arc<Api>) -> Route {
+    route(api, &READY, as_json, show_ready)
+}
+
+async fn show_ready(api: Arc<Api>, _call: Call) -> Answer {
+    let parts = api.manager.ready().await;
+    let ready = parts.database && parts.migrations && parts.keys && parts.actors;
+    let (status, word) = if ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    };
+    reply::json(
+        status,
+        &json!({
+            "status": word,
+            "service": SERVICE,
+            "version": api.settings.service_version,
+            "database": parts.database,
+            "migrations": parts.migrations,
+            "keys": parts.keys,
+            "actors": parts.actors,
+        }),
+    )
+}

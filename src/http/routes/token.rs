@@ -1,0 +1,162 @@
+//! Tokens for services: the one thing everything else here is for.
+
+use std::sync::Arc;
+
+use oauth_manager_actors::domain::{
+    caller::Actor,
+    client::ServiceClient,
+    token::{TokenRequest, TokenTarget, Want},
+};
+
+use crate::http::{
+    Api,
+    auth::authenticate_service,
+    catalogue::{Catalogue, integration_id},
+    endpoint::{Endpoint, GET, Route, as_json, route},
+    min_ttl,
+    problem::{Answer, Problem},
+    query::{Parameters, subject},
+    reply,
+    request_context::Call,
+};
+
+static OF_USER: Endpoint = Endpoint {
+    template: "/api/v1/oauth/users/{user}/token",
+    methods: GET,
+};
+static OF_INTEGRATION: Endpoint = Endpoint {
+    template: "/api/v1/oauth/integrations/{id}/token",
+    methods: GET,
+};
+
+/// Longest account name: an e-mail address or a provider's id.
+const ACCOUNT_CHARS_MAX: usize = 320;
+
+/// A token of a user's account that gives what is wanted.
+pub(crate) fn of_user(api: &Arc<Api>) -> Route {
+    route(api, &OF_USER, as_json, issue_of_user)
+}
+
+async fn issue_of_user(api: Arc<Api>, call: Call) -> Answer {
+    let client = authenticate_service(&api, &call).await?;
+    let query = call
+        .query()?
+        .only(&["provider", "feature", "scopes", "min_ttl", "account"], &[])?;
+    let account = query.get("account").map(str::to_owned);
+    if account
+        .as_ref()
+        .is_some_and(|account| account.is_empty() || account.chars().count() > ACCOUNT_CHARS_MAX)
+    {
+        return Err(Problem::invalid(
+            "account is an integration id, an account id or an e-mail address",
+        ));
+    }
+    let request = TokenRequest {
+        target: TokenTarget::User {
+            subject: subject(call.capture(0))?,
+            want: want(Catalogue(api.manager.providers()), &query)?,
+            account,
+        },
+        min_ttl: min_ttl::read(query.get("min_ttl"))?,
+    };
+    issue(&api, &call, client, request).await
+}
+
+/// A token of this very integration.
+pub(crate) fn of_integration(api: &Arc<Api>) -> Route {
+    route(api, &OF_INTEGRATION, as_json, issue_of_integration)
+}
+
+async fn issue_of_integration(api: Arc<Api>, call: Call) -> Answer {
+    let client = authenticate_service(&api, &call).await?;
+    let query = call.query()?.only(&["min_ttl"], &[])?;
+    let request = TokenRequest {
+        min_ttl: min_ttl::read(query.get("min_ttl"))?,
+        target: TokenTarget::Integration(integration_id(call.capture(0))?),
+    };
+    issue(&api, &call, client, request).await
+}
+
+async fn issue(api: &Api, call: &Call, client: Arc<ServiceClient>, request: TokenRequest) -> Answer {
+    let grant = api
+        .manager
+        .issue_token(request, call.context(Actor::Service(client)))
+        .await?;
+    reply::token(&grant, api.now())
+}
+
+/// What the token is for. The names must exist and belong together.
+fn want(catalogue: Catalogue<'_>, query: &Parameters) -> Result<Want, Problem> {
+    let feature = query
+        .get("feature")
+        .map(|name| catalogue.feature(name))
+        .transpose()?;
+    let provider = match (query.get("provider"), &feature) {
+        (Some(name), _) => Some(catalogue.provider(name)?),
+        (None, Some(feature)) => Some(catalogue.provider(feature.provider())?),
+        (None, None) => None,
+    };
+    if let (Some(provider), Some(feature)) = (provider, &feature)
+        && feature.provider() != provider.key.as_str()
+    {
+        return Err(Problem::invalid("the feature belongs to another provider"));
+    }
+    let names: Vec<&str> = query
+        .get("scopes")
+        .into_iter()
+        .flat_map(|text| text.split([' ', ',']))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let scopes = catalogue.scopes_of(provider.map(AsRef::as_ref), &names)?;
+    if provider.is_none() && feature.is_none() && scopes.is_empty() {
+        return Err(Problem::invalid(
+            "say what the token is for: feature, provider or scopes",
+        ));
+    }
+    Ok(Want {
+        provider: query
+            .get("provider")
+            .and(provider)
+            .map(|provider| provider.key.clone()),
+        feature,
+        scopes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::providers;
+
+    fn read(raw: &str) -> Result<Want, Problem> {
+        let providers = providers();
+        want(Catalogue(&providers), &Parameters::read(raw.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_token_is_for_something_that_exists() {
+        let want = read("feature=google.calendar").unwrap();
+        assert_eq!(want.feature.unwrap().as_str(), "google.calendar");
+        assert!(want.provider.is_none());
+        assert_eq!(
+            read("provider=google").unwrap().provider.unwrap().as_str(),
+            "google"
+        );
+        assert_eq!(read("scopes=openid+calendar.read").unwrap().scopes.len(), 2);
+        assert_eq!(read("scopes=openid,calendar.read").unwrap().scopes.len(), 2);
+        for raw in [
+            "",
+            "scopes=",
+            "scopes=+",
+            "min_ttl=60",
+            "provider=nobody",
+            "feature=nothing",
+            "feature=google.nothing",
+            "scopes=nothing",
+            "provider=notion&feature=google.calendar",
+            "provider=notion&scopes=calendar.read",
+        ] {
+            assert_eq!(read(raw).unwrap_err().status(), 400, "{raw}");
+        }
+    }
+}

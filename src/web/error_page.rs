@@ -1,0 +1,71 @@
+//! Errors for people: what happened, what to do now, and the number that helps those who help.
+
+use http::StatusCode;
+use maud::{Markup, html};
+
+use super::layout;
+
+/// A problem of this status.
+pub(crate) fn page(status: StatusCode, request_id: &str) -> Markup {
+    let (title, words) = words(status);
+    layout::page(
+        title,
+        html! {
+            h1 { (title) }
+            div.card role="alert" {
+                p { (words) }
+                p.soft { "For those who help you: " code { (request_id) } }
+            }
+        },
+    )
+}
+
+fn words(status: StatusCode) -> (&'static str, &'static str) {
+    match status.as_u16() {
+        400 | 405 | 408 | 413 | 414 => (
+            "This did not work",
+            "The request was not as it should be, and nothing was changed. Go back to the application and begin again there.",
+        ),
+        401 => (
+            "You are not logged in here",
+            "Your visit has ended or has not begun. Open this page again from your application.",
+        ),
+        403 => (
+            "This was not done",
+            "The request did not come from our own page, so nothing was changed. Go back, reload the page and try again.",
+        ),
+        404 => (
+            "This link does not exist",
+            "It may have been used already, or it is not complete. Go back to the application and begin again there.",
+        ),
+        409 => (
+            "This was not done",
+            "It does not fit how the account stands now. Go back to your connections and look again.",
+        ),
+        410 => (
+            "This link is too old",
+            "It worked for a few minutes only. Go back to the application and begin again there.",
+        ),
+        429 | 502..=504 => (
+            "Please try again in a moment",
+            "Something we depend on does not answer right now. Nothing was changed.",
+        ),
+        _ => (
+            "Something went wrong on our side",
+            "We must mend this; there is nothing for you to do. Please try again later.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_words_and_shows_the_request_id_only() {
+        for status in [400, 401, 403, 404, 405, 409, 410, 413, 429, 500, 502, 503, 504] {
+            let html = page(StatusCode::from_u16(status).unwrap(), "id-<1>").into_string();
+            assert!(html.contains("<h1>") && html.contains("id-&lt;1&gt;"), "{status}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Pages between two places: on the way to a provider, and after logging out.
+
+use maud::{Markup, html};
+use url::Url;
+
+use super::layout;
+
+/// On the way to a provider. A page and not a redirect: browsers hold the redirects after a form to the addresses that
+/// the form's page allows, and the provider's cannot be among them.
+pub(crate) fn page(provider_name: &str, destination: &Url) -> Markup {
+    layout::page_moving_to(
+        "One moment",
+        destination,
+        html! {
+            h1 { "One moment" }
+            div.card {
+                p { "You are being taken to " (provider_name) ", where you choose the account and what to allow." }
+                div.row { a.button href=(destination) rel="noreferrer" { "Continue to " (provider_name) } }
+            }
+        },
+    )
+}
+
+/// The session is over.
+pub(crate) fn logged_out(return_to: Option<&Url>) -> Markup {
+    layout::page(
+        "You are logged out",
+        html! {
+            h1 { "You are logged out" }
+            div.card {
+                p { "Your connections stay as they are. To see them again, open them from your application." }
+                @if let Some(return_to) = return_to {
+                    div.row { a.button href=(return_to) rel="noreferrer" { "Back to the application" } }
+                }
+            }
+        },
+    )
+}

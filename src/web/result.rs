@@ -1,0 +1,43 @@
+//! How a connect flow ended, where the application named no address to go back to.
+
+use maud::{Markup, html};
+use oauth_manager_actors::domain::authorization::CallbackResult;
+
+use super::layout;
+
+/// The page. Reasons are codes for programs; the user is told what to do.
+pub(crate) fn page(result: &CallbackResult) -> Markup {
+    let (title, words, code) = match result {
+        CallbackResult::Connected(_) => (
+            "Your account is connected",
+            "You can close this window and go back to the application.",
+            None,
+        ),
+        CallbackResult::ConfirmationRequired(_) => (
+            "Almost done",
+            "The application must now confirm that it was you. It gave no address to send you back to, so this cannot be \
+             finished from here: go back to the application and connect again from there.",
+            None,
+        ),
+        CallbackResult::Denied(reason) => (
+            "Nothing was connected",
+            "You did not allow it at the provider, and nothing was changed. You can close this window.",
+            Some(reason),
+        ),
+        CallbackResult::Failed(reason) => (
+            "Connecting did not work",
+            "Nothing was connected and nothing was changed. Go back to the application and begin again there.",
+            Some(reason),
+        ),
+    };
+    layout::page(
+        title,
+        html! {
+            h1 { (title) }
+            div.card role="status" {
+                p { (words) }
+                @if let Some(code) = code { p.soft { "For those who help you: " code { (code) } } }
+            }
+        },
+    )
+}
