@@ -23,7 +23,12 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => builder.finish().try_init()?,
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init()?,
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .finish()
+            .try_init()?,
     }
     Ok(())
 }
@@ -34,7 +39,10 @@ mod tests {
 
     #[test]
     fn a_second_set_up_is_an_error_and_not_a_crash() {
-        let config = LogConfig { filter: "off".to_owned(), format: LogFormat::Json };
+        let config = LogConfig {
+            filter: "off".to_owned(),
+            format: LogFormat::Json,
+        };
         // Another test of this process may have been first.
         let _ = init(&config);
         assert!(matches!(init(&config), Err(TelemetryError::AlreadySet(_))));
@@ -42,7 +50,10 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_none_is_named() {
-        let config = LogConfig { filter: "a=b=c".to_owned(), format: LogFormat::Text };
+        let config = LogConfig {
+            filter: "a=b=c".to_owned(),
+            format: LogFormat::Text,
+        };
         assert!(init(&config).unwrap_err().to_string().starts_with("log.filter: "));
     }
 }

@@ -37,7 +37,13 @@ impl Assembly {
         let (settings, providers) = mapping::engine_settings(config)?;
         let engine = Engine::new(settings, providers, Arc::clone(&clock)).context("providers")?;
         let storage = Storage::connect(mapping::storage_options(config)).context("database.url")?;
-        Ok(Self { storage, vault: Arc::new(vault(config)?), engine: Arc::new(engine), clock })
+        storage.hold_back();
+        Ok(Self {
+            storage,
+            vault: Arc::new(vault(config)?),
+            engine: Arc::new(engine),
+            clock,
+        })
     }
 
     /// The same, as the actors see them.
@@ -62,5 +68,7 @@ impl Assembly {
 /// # Errors
 /// The keys cannot be used.
 pub fn vault(config: &Config) -> anyhow::Result<RingVault> {
-    Ok(RingVault::new(mapping::keyring(config).context("encryption.keys")?))
+    Ok(RingVault::new(
+        mapping::keyring(config).context("encryption.keys")?,
+    ))
 }

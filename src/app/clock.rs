@@ -7,7 +7,10 @@ use oauth_manager_actors::{domain::Timestamp, ports::clock::Clock};
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the port's one real implementation")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the port's one real implementation"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

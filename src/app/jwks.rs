@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use url::Url;
 
 use crate::{
     config::Config,
     http::{KeySource, KeySourceError},
-    oauth::Transport,
+    oauth::Document,
 };
 
 /// Longest a fetch may take.
@@ -20,21 +19,24 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The HTTP client cannot be built.
 pub(super) fn source(config: &Config) -> anyhow::Result<Option<Arc<dyn KeySource>>> {
-    let Some(endpoint) = &config.auth.jwks_url else { return Ok(None) };
-    let settings = crate::oauth::EngineSettings { deadline: DEADLINE, ..crate::oauth::EngineSettings::default() };
-    let transport = Transport::new(&settings).context("auth.jwks_url")?;
-    Ok(Some(Arc::new(HttpKeySource { transport, url: endpoint.url().clone() })))
+    let Some(endpoint) = &config.auth.jwks_url else {
+        return Ok(None);
+    };
+    let development = config.server.is_development();
+    let document = Document::new(endpoint.url().clone(), development, DEADLINE).context("auth.jwks_url")?;
+    Ok(Some(Arc::new(PublishedKeys(document))))
 }
 
-struct HttpKeySource {
-    transport: Transport,
-    url: Url,
-}
+struct PublishedKeys(Document);
 
 #[async_trait]
-impl KeySource for HttpKeySource {
+impl KeySource for PublishedKeys {
     async fn fetch(&self) -> Result<serde_json::Value, KeySourceError> {
-        let body = self.transport.get_document(&self.url, DEADLINE).await.map_err(KeySourceError)?;
+        let body = self
+            .0
+            .fetch()
+            .await
+            .map_err(|reason| KeySourceError(reason.into()))?;
         serde_json::from_slice(&body).map_err(|_| KeySourceError("the answer is not JSON".into()))
     }
 }

@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, Config, IdleAfter, ProviderConfig},
     http::settings::{HttpSettings, JwtKeys, JwtSecret, Limits, ReturnPolicy, UserJwtSettings, WebOrigin},
-    oauth::{
-        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Pkce, ProviderKind, ProviderSettings,
+    oauth::settings::{
+        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Pkce, ProviderKind,
+        ProviderSettings,
     },
     storage::StorageOptions,
     vault::{Keyring, KeyringError},
@@ -37,8 +38,11 @@ pub(super) fn actor_settings(config: &Config) -> anyhow::Result<Settings> {
         IdleAfter::Never => None,
         IdleAfter::After(idle) => Some(idle),
     };
-    settings.session_link_lifetime =
-        if config.server.is_development() { SESSION_LINK_LIFETIME_DEV } else { SESSION_LINK_LIFETIME };
+    settings.session_link_lifetime = if config.server.is_development() {
+        SESSION_LINK_LIFETIME_DEV
+    } else {
+        SESSION_LINK_LIFETIME
+    };
     Ok(settings)
 }
 
@@ -49,7 +53,10 @@ fn public_url(config: &Config) -> anyhow::Result<Url> {
 /// Settings of the HTTP side.
 pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
     let origins = |origins: &[config::Origin], key: &'static str| {
-        origins.iter().map(|origin| WebOrigin::from_str(origin.as_str()).context(key)).collect::<Result<Vec<_>, _>>()
+        origins
+            .iter()
+            .map(|origin| WebOrigin::from_str(origin.as_str()).context(key))
+            .collect::<Result<Vec<_>, _>>()
     };
     let server = &config.server;
     let keys = match (&config.auth.hs256_secret, &config.auth.jwks_url) {
@@ -96,13 +103,22 @@ pub(super) fn storage_options(config: &Config) -> StorageOptions {
 /// The keyring.
 pub(super) fn keyring(config: &Config) -> Result<Keyring, KeyringError> {
     let keys = config.encryption.keys.iter();
-    Keyring::new(keys.map(|key| (key.id().to_owned(), Zeroizing::new(*key.expose()))).collect())
+    Keyring::new(
+        keys.map(|key| (key.id().to_owned(), Zeroizing::new(*key.expose())))
+            .collect(),
+    )
 }
 
 /// Settings of the engine and its providers.
 pub(super) fn engine_settings(config: &Config) -> anyhow::Result<(EngineSettings, Vec<ProviderSettings>)> {
-    let settings = EngineSettings { deadline: config.timings.provider_deadline, ..EngineSettings::default() };
-    let providers = config.providers.iter().map(|(key, provider)| provider_settings(key, provider));
+    let settings = EngineSettings {
+        deadline: config.timings.provider_deadline,
+        ..EngineSettings::default()
+    };
+    let providers = config
+        .providers
+        .iter()
+        .map(|(key, provider)| provider_settings(key, provider));
     Ok((settings, providers.collect::<Result<_, _>>()?))
 }
 
@@ -117,11 +133,15 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         (None, "youtube") => ProviderKind::Youtube,
         (None, _) => anyhow::bail!("{}: say oidc or oauth2", path("type")),
     };
-    let text = |endpoint: &Option<config::Endpoint>| endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
+    let text =
+        |endpoint: &Option<config::Endpoint>| endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
     let mut settings = ProviderSettings::new(key.parse().with_context(|| format!("providers.{key}"))?, kind);
     settings.display_name.clone_from(&config.display_name);
     settings.client_id.clone_from(&config.client_id);
-    settings.client_secret = config.client_secret.as_ref().map(|secret| ClientSecret::new(secret.expose()));
+    settings.client_secret = config
+        .client_secret
+        .as_ref()
+        .map(|secret| ClientSecret::new(secret.expose()));
     settings.client_auth = config.client_auth.map(|auth| match auth {
         config::ClientAuth::Basic => ClientAuth::Basic,
         config::ClientAuth::Post => ClientAuth::Post,
@@ -154,7 +174,9 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
     settings.refresh_margin = config.refresh_margin;
     settings.max_concurrency = config.max_concurrency;
     settings.allow_loopback = config.allow_loopback;
-    settings.extra_authorize_params.clone_from(&config.authorize_params);
+    settings
+        .extra_authorize_params
+        .clone_from(&config.authorize_params);
     settings.account_id_pointer.clone_from(&config.account_id_pointer);
     for (feature, scopes) in &config.features {
         settings.features.push(FeatureSettings {

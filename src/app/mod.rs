@@ -28,7 +28,11 @@ use crate::{config::Config, http};
 ///
 /// # Errors
 /// Something is configured that cannot work.
-pub async fn serve(config: &Config, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<Exit> {
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Exit> {
     let running = Running::start(config, listener).await?;
     running.until(stop).await
 }
@@ -54,9 +58,15 @@ impl Running {
     pub async fn start(config: &Config, listener: TcpListener) -> anyhow::Result<Self> {
         let assembly = Assembly::new(config)?;
         let settings = mapping::actor_settings(config)?;
-        let (manager, shutdown) = system::start(assembly.ports(), settings).await.context("the actors do not start")?;
+        let (manager, shutdown) = system::start(assembly.ports(), settings)
+            .await
+            .context("the actors do not start")?;
 
-        let (tasks, stop_http, unusable) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let (tasks, stop_http, unusable) = (
+            TaskTracker::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
         let clock: Arc<dyn Clock> = Arc::clone(&assembly.clock);
         let service = http::HttpService::new(
             manager.clone(),
@@ -68,7 +78,9 @@ impl Running {
         tasks.spawn(http::serve(listener, service, stop_http.clone()));
         tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");
         if config.server.is_development() {
-            tracing::warn!("environment is development: http and loopback addresses are accepted; never use this for real accounts");
+            tracing::warn!(
+                "environment is development: http and loopback addresses are accepted; never use this for real accounts"
+            );
         }
 
         let (preparation, signal) = (assembly.clone(), unusable.clone());
@@ -82,7 +94,14 @@ impl Running {
                 },
             }
         });
-        Ok(Self { manager, assembly, shutdown, stop_http, unusable, tasks })
+        Ok(Self {
+            manager,
+            assembly,
+            shutdown,
+            stop_http,
+            unusable,
+            tasks,
+        })
     }
 
     /// Serves until `stop` ends or the service cannot go on, then stops in order: HTTP, what is in flight, the actors.
@@ -101,7 +120,11 @@ impl Running {
         self.tasks.wait().await;
         let stopped = self.shutdown.graceful().await;
         self.assembly.storage.close();
-        tracing::info!(drained = stopped.drained, audit_written = stopped.audit_written, "stopped");
+        tracing::info!(
+            drained = stopped.drained,
+            audit_written = stopped.audit_written,
+            "stopped"
+        );
         Ok(exit)
     }
 }

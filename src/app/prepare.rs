@@ -11,7 +11,7 @@ use oauth_manager_actors::ports::{
 use super::Assembly;
 use crate::{
     storage::{KeyCheck, MigrationError},
-    vault::{KeyCheckError, check},
+    vault::check::{self, KeyCheckError},
 };
 
 /// First pause between tries; doubled up to [`PAUSE_MAX`].
@@ -28,6 +28,11 @@ pub enum Unusable {
     /// Its keys.
     #[error("encryption.keys: {0}")]
     Key(KeyCheckError),
+    /// Its keys, none of which is configured.
+    #[error(
+        "encryption.keys: this database was sealed with other keys than the configured ones, {0} among them"
+    )]
+    OtherKeys(String),
     /// It is not there, and whoever asks does not wait.
     #[error("database.url: {0}")]
     Away(StoreError),
@@ -49,7 +54,11 @@ pub async fn prepare(assembly: &Assembly) -> Result<(), Unusable> {
             Ok(()) => return Ok(()),
             Err(Obstacle::Final(unusable)) => return Err(unusable),
             Err(Obstacle::Passing(reason)) => {
-                tracing::warn!(reason, retry_in_ms = pause.as_millis(), "waiting for Postgres (database.url)");
+                tracing::warn!(
+                    reason,
+                    retry_in_ms = pause.as_millis(),
+                    "waiting for Postgres (database.url)"
+                );
             }
         }
         tokio::time::sleep(pause).await;
@@ -64,7 +73,9 @@ pub async fn prepare(assembly: &Assembly) -> Result<(), Unusable> {
 pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<(), Unusable> {
     match tokio::time::timeout(patience, prepare(assembly)).await {
         Ok(result) => result,
-        Err(_elapsed) => Err(Unusable::Away(StoreError::Unavailable("no answer in time".into()))),
+        Err(_elapsed) => Err(Unusable::Away(StoreError::Unavailable(
+            "no answer in time".into(),
+        ))),
     }
 }
 
@@ -75,11 +86,18 @@ async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
         other => Obstacle::Final(Unusable::Schema(other)),
     })?;
     for migration in applied {
-        tracing::info!(version = migration.version, name = migration.name, "schema migrated");
+        tracing::info!(
+            version = migration.version,
+            name = migration.name,
+            "schema migrated"
+        );
     }
     check_keys(assembly).await?;
-    storage.open();
-    storage.seed_catalogue(assembly.engine.providers()).await.map_err(|error| Obstacle::Passing(error.to_string()))?;
+    storage.admit();
+    storage
+        .seed_catalogue(assembly.engine.providers())
+        .await
+        .map_err(|error| Obstacle::Passing(error.to_string()))?;
     tracing::info!("the database is ready");
     Ok(())
 }
@@ -89,9 +107,24 @@ async fn check_keys(assembly: &Assembly) -> Result<(), Obstacle> {
     let passing = |error: StoreError| Obstacle::Passing(error.to_string());
     let wrong = |error: KeyCheckError| Obstacle::Final(Unusable::Key(error));
     let keyring = assembly.vault.keyring();
+    let stored = assembly.storage.key_checks().await.map_err(passing)?;
+    if let Some(known) = stored.first()
+        && !stored
+            .iter()
+            .any(|stored| keyring.ids().any(|id| id == stored.key_id))
+    {
+        return Err(Obstacle::Final(Unusable::OtherKeys(known.key_id.clone())));
+    }
     for id in keyring.ids() {
         let check_value = check::make(keyring, id).map_err(wrong)?;
-        assembly.storage.add_key_check(&KeyCheck { key_id: id.to_owned(), check_value }).await.map_err(passing)?;
+        assembly
+            .storage
+            .add_key_check(&KeyCheck {
+                key_id: id.to_owned(),
+                check_value,
+            })
+            .await
+            .map_err(passing)?;
     }
     for stored in assembly.storage.key_checks().await.map_err(passing)? {
         // A key that was retired after its rows were re-wrapped leaves its check value behind; a row that still needs

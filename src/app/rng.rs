@@ -4,11 +4,20 @@ use oauth_manager_actors::ports::rng::Rng;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// The operating system's randomness.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SystemRng(SystemRandom);
 
+impl Default for SystemRng {
+    fn default() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
 impl Rng for SystemRng {
-    #[expect(clippy::panic, reason = "without randomness there is no secret to make: nothing may go on")]
+    #[expect(
+        clippy::panic,
+        reason = "without randomness there is no secret to make: nothing may go on"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         if self.0.fill(buffer).is_err() {
             panic!("the operating system gives no randomness");

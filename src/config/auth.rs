@@ -37,7 +37,10 @@ impl AuthConfig {
         let production = environment == Deployment::Production;
         match (&self.hs256_secret, &self.jwks_url) {
             (Some(_), Some(_)) => {
-                problems.add("auth.hs256_secret", "give either hs256_secret or jwks_url, not both");
+                problems.add(
+                    "auth.hs256_secret",
+                    "give either hs256_secret or jwks_url, not both",
+                );
             }
             (None, None) if production => {
                 problems.add("auth.hs256_secret", "missing (or give auth.jwks_url)");

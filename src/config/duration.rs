@@ -22,8 +22,15 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
         "d" => 86_400_000,
         _ => return Err(EXPECTED),
     };
-    let duration = number.checked_mul(unit_ms).map(Duration::from_millis).ok_or(EXPECTED)?;
-    if duration > MAX { Err("longer than a year") } else { Ok(duration) }
+    let duration = number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or(EXPECTED)?;
+    if duration > MAX {
+        Err("longer than a year")
+    } else {
+        Ok(duration)
+    }
 }
 
 /// For `#[serde(deserialize_with)]`.

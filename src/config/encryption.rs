@@ -46,7 +46,10 @@ pub struct EncryptionKey {
 impl EncryptionKey {
     /// Reads `id:base64`, or plain base64 with the id [`DEFAULT_KEY_ID`].
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (id, encoded) = text.trim().split_once(':').unwrap_or((DEFAULT_KEY_ID, text.trim()));
+        let (id, encoded) = text
+            .trim()
+            .split_once(':')
+            .unwrap_or((DEFAULT_KEY_ID, text.trim()));
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
         if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(plain) {
             return Err("a key id is up to 32 letters, digits, dots, dashes or underscores");
@@ -59,7 +62,10 @@ impl EncryptionKey {
             return Err("a key is the base64 of exactly 32 bytes");
         }
         bytes.copy_from_slice(&decoded);
-        Ok(Self { id: id.to_owned(), bytes })
+        Ok(Self {
+            id: id.to_owned(),
+            bytes,
+        })
     }
 
     /// What the key is called in sealed values.
@@ -75,7 +81,12 @@ impl EncryptionKey {
     /// Nobody draws such bytes at random: one byte or one pattern repeated, counting, or readable text.
     fn is_weak(&self) -> bool {
         let bytes = &self.bytes[..];
-        let repeats = |period: usize| bytes.iter().zip(&bytes[period..]).all(|(left, right)| left == right);
+        let repeats = |period: usize| {
+            bytes
+                .iter()
+                .zip(&bytes[period..])
+                .all(|(left, right)| left == right)
+        };
         let step = bytes[1].wrapping_sub(bytes[0]);
         let counts = bytes.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step);
         let readable = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));

@@ -37,7 +37,10 @@ impl Endpoint {
         if !text.to_ascii_lowercase().starts_with(&plain) {
             return Err("the host must be written plainly: ASCII names (xn--...) and dotted addresses");
         }
-        Ok(Self { url, text: text.to_owned() })
+        Ok(Self {
+            url,
+            text: text.to_owned(),
+        })
     }
 
     /// The address.
@@ -127,9 +130,11 @@ mod tests {
 
     #[test]
     fn provider_url_policy_corpus() {
-        for good in
-            ["https://id.acme.example/token", "https://ID.acme.example", "https://10.1.2.3:8443/x?y=1"]
-        {
+        for good in [
+            "https://id.acme.example/token",
+            "https://ID.acme.example",
+            "https://10.1.2.3:8443/x?y=1",
+        ] {
             assert!(fit(good, Deployment::Production, false), "{good}");
         }
         for bad in [
@@ -173,7 +178,12 @@ mod tests {
             assert!(!fit(local, Deployment::Development, false), "{local}");
             assert!(fit(local, Deployment::Development, true), "{local}");
         }
-        for disguised in ["http://2130706433/", "http://0177.0.0.1/", "http://0x7f.1/", "http://127.1/"] {
+        for disguised in [
+            "http://2130706433/",
+            "http://0177.0.0.1/",
+            "http://0x7f.1/",
+            "http://127.1/",
+        ] {
             assert!(!fit(disguised, Deployment::Development, true), "{disguised}");
         }
     }

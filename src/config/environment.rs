@@ -51,15 +51,25 @@ pub(super) fn well_known(vars: &BTreeMap<String, String>) -> Result<Dict, Config
     let several = take("OAUTH_ENCRYPTION_KEYS", &["encryption", "keys"])?;
     for provider in BUILT_IN {
         let name = provider.to_ascii_uppercase();
-        take(&format!("{name}_CLIENT_ID"), &["providers", provider, "client_id"])?;
-        take(&format!("{name}_CLIENT_SECRET"), &["providers", provider, "client_secret"])?;
+        take(
+            &format!("{name}_CLIENT_ID"),
+            &["providers", provider, "client_id"],
+        )?;
+        take(
+            &format!("{name}_CLIENT_SECRET"),
+            &["providers", provider, "client_secret"],
+        )?;
     }
     if let Some(key) = value_or_file(vars, "OAUTH_ENCRYPTION_KEY")? {
         if several.is_some() {
             let message = "OAUTH_ENCRYPTION_KEY and OAUTH_ENCRYPTION_KEYS are both set: set one";
             return Err(ConfigError::one("encryption.keys", message));
         }
-        let key = if key.contains(':') { key } else { format!("{DEFAULT_KEY_ID}:{key}") };
+        let key = if key.contains(':') {
+            key
+        } else {
+            format!("{DEFAULT_KEY_ID}:{key}")
+        };
         insert(&mut layer, &["encryption", "keys"], key);
     }
     Ok(layer)
@@ -103,7 +113,10 @@ fn value_or_file(vars: &BTreeMap<String, String>, name: &str) -> Result<Option<S
     let get = |name: &str| vars.get(name).filter(|value| !value.is_empty());
     let twin = format!("{name}_FILE");
     match (get(name), get(&twin)) {
-        (Some(_), Some(_)) => Err(ConfigError::one(name, format!("{name} and {twin} are both set: set one"))),
+        (Some(_), Some(_)) => Err(ConfigError::one(
+            name,
+            format!("{name} and {twin} are both set: set one"),
+        )),
         (Some(value), None) => Ok(Some(value.clone())),
         (None, Some(path)) => files::read(&twin, path).map(Some),
         (None, None) => Ok(None),
@@ -116,7 +129,9 @@ fn insert(table: &mut Dict, path: &[&str], value: String) -> bool {
         [] => false,
         [key] => table.insert((*key).to_owned(), Value::from(value)).is_none(),
         [key, rest @ ..] => {
-            let inner = table.entry((*key).to_owned()).or_insert_with(|| Value::from(Dict::new()));
+            let inner = table
+                .entry((*key).to_owned())
+                .or_insert_with(|| Value::from(Dict::new()));
             match inner {
                 Value::Dict(_, inner) => insert(inner, rest, value),
                 _ => false,

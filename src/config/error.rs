@@ -66,7 +66,11 @@ impl ConfigError {
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Collects what sections find.
@@ -78,12 +82,19 @@ impl Problems {
     pub fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         // A message that came from outside may have several lines; a problem has one.
         let message = message.into().split_whitespace().collect::<Vec<_>>().join(" ");
-        self.0.push(Problem { key: key.into(), message });
+        self.0.push(Problem {
+            key: key.into(),
+            message,
+        });
     }
 
     /// Nothing found means all is well.
     pub fn into_result(self) -> Result<(), ConfigError> {
-        if self.0.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems: self.0 }) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid { problems: self.0 })
+        }
     }
 }
 
@@ -119,7 +130,11 @@ impl From<figment::Error> for ConfigError {
                 }
                 None => message,
             };
-            let key = if path.is_empty() { "configuration".to_owned() } else { path.join(".") };
+            let key = if path.is_empty() {
+                "configuration".to_owned()
+            } else {
+                path.join(".")
+            };
             problems.add(key, message);
         }
         Self::Invalid { problems: problems.0 }

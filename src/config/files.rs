@@ -7,7 +7,11 @@ use figment::value::{Dict, Value};
 use super::error::ConfigError;
 
 /// Every secret outside the providers, by section.
-const SECRETS: [(&str, &str); 3] = [("database", "url"), ("encryption", "keys"), ("auth", "hs256_secret")];
+const SECRETS: [(&str, &str); 3] = [
+    ("database", "url"),
+    ("encryption", "keys"),
+    ("auth", "hs256_secret"),
+];
 /// Every secret of a provider.
 const PROVIDER_SECRETS: [&str; 1] = ["client_secret"];
 
@@ -23,7 +27,9 @@ pub(super) fn resolve(layer: &mut Dict) -> Result<(), ConfigError> {
         }
     }
     for_each_provider(layer, |provider, table| {
-        PROVIDER_SECRETS.iter().try_for_each(|key| resolve_key(table, &format!("providers.{provider}"), key))
+        PROVIDER_SECRETS
+            .iter()
+            .try_for_each(|key| resolve_key(table, &format!("providers.{provider}"), key))
     })
 }
 
@@ -63,7 +69,11 @@ pub(super) fn read(key: &str, path: &str) -> Result<String, ConfigError> {
             text.pop();
         }
     }
-    if text.is_empty() { Err(failed("it is empty".to_owned())) } else { Ok(text) }
+    if text.is_empty() {
+        Err(failed("it is empty".to_owned()))
+    } else {
+        Ok(text)
+    }
 }
 
 fn resolve_key(table: &mut Dict, path: &str, key: &str) -> Result<(), ConfigError> {
@@ -73,7 +83,10 @@ fn resolve_key(table: &mut Dict, path: &str, key: &str) -> Result<(), ConfigErro
     };
     let full = format!("{path}.{twin}");
     if table.contains_key(key) {
-        return Err(ConfigError::one(full, format!("{key} is given too: give one of them")));
+        return Err(ConfigError::one(
+            full,
+            format!("{key} is given too: give one of them"),
+        ));
     }
     let Some(file) = named.as_str() else {
         return Err(ConfigError::one(full, "expected the name of a file"));

@@ -27,7 +27,10 @@ pub struct LogConfig {
 impl LogConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
         if tracing_subscriber::EnvFilter::try_new(&self.filter).is_err() {
-            problems.add("log.filter", "expected levels by target, such as \"info,oauth_manager=debug\"");
+            problems.add(
+                "log.filter",
+                "expected levels by target, such as \"info,oauth_manager=debug\"",
+            );
         }
     }
 }

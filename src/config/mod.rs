@@ -82,11 +82,17 @@ impl Config {
     /// that `OAUTH_MANAGER_CONFIG` names, if any.
     pub fn load(path: Option<&Path>, env: &dyn Environment) -> Result<Self, ConfigError> {
         let vars = env.vars();
-        let named = || vars.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+        let named = || {
+            vars.get(FILE_VARIABLE)
+                .filter(|name| !name.is_empty())
+                .map(PathBuf::from)
+        };
         let file = match path.map(Path::to_path_buf).or_else(named) {
             Some(path) => {
-                let text = fs::read_to_string(&path)
-                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
+                    path: path.clone(),
+                    source,
+                })?;
                 parse_toml(&text, &path)?
             }
             None => Dict::new(),
@@ -136,7 +142,10 @@ impl Config {
 
     /// The providers users can connect to.
     pub fn configured_providers(&self) -> impl Iterator<Item = (&str, &ProviderConfig)> {
-        let configured = self.providers.iter().filter(|(_, provider)| provider.is_configured());
+        let configured = self
+            .providers
+            .iter()
+            .filter(|(_, provider)| provider.is_configured());
         configured.map(|(key, provider)| (key.as_str(), provider))
     }
 

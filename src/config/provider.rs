@@ -181,7 +181,10 @@ impl ProviderConfig {
             return;
         }
         let mut add = |key: &str, message: &str| problems.add(format!("providers.{provider}.{key}"), message);
-        let has_secret = self.client_secret.as_ref().is_some_and(|secret| !secret.is_empty());
+        let has_secret = self
+            .client_secret
+            .as_ref()
+            .is_some_and(|secret| !secret.is_empty());
         if self.is_configured() && !has_secret && self.client_auth != Some(ClientAuth::None) {
             add("client_secret", "missing, although client_id is given");
         }
@@ -210,7 +213,10 @@ impl ProviderConfig {
             }
         }
         if self.tenant.as_ref().is_some_and(|tenant| !is_tenant(tenant)) {
-            add("tenant", "expected a tenant's id or domain, common, organizations or consumers");
+            add(
+                "tenant",
+                "expected a tenant's id or domain, common, organizations or consumers",
+            );
         }
         if self.max_concurrency == Some(0) {
             add("max_concurrency", "must be at least 1");
@@ -218,7 +224,11 @@ impl ProviderConfig {
         if self.scope_separator.as_ref().is_some_and(String::is_empty) {
             add("scope_separator", "must not be empty");
         }
-        if self.account_id_pointer.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+        if self
+            .account_id_pointer
+            .as_ref()
+            .is_some_and(|pointer| !pointer.starts_with('/'))
+        {
             add("account_id_pointer", "expected a JSON pointer such as \"/id\"");
         }
         for param in self.authorize_params.keys() {
@@ -232,7 +242,10 @@ impl ProviderConfig {
                     &format!("features.\"{feature}\""),
                     &format!("expected a key such as \"{provider}.profile\""),
                 );
-            } else if scopes.iter().any(|scope| scope.is_empty() || !scope.bytes().all(is_scope_byte)) {
+            } else if scopes
+                .iter()
+                .any(|scope| scope.is_empty() || !scope.bytes().all(is_scope_byte))
+            {
                 add(
                     &format!("features.\"{feature}\""),
                     "a scope is text without spaces, quotes or backslashes",
@@ -279,7 +292,9 @@ pub fn is_provider_key(key: &str) -> bool {
 
 /// `<provider>.<name>`
 fn is_feature_key(provider: &str, feature: &str) -> bool {
-    let name = feature.strip_prefix(provider).and_then(|rest| rest.strip_prefix('.'));
+    let name = feature
+        .strip_prefix(provider)
+        .and_then(|rest| rest.strip_prefix('.'));
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     name.is_some_and(|name| {
         name.len() <= 64

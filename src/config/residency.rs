@@ -22,7 +22,9 @@ impl<'de> Deserialize<'de> for IdleAfter {
         if text.trim() == "never" {
             return Ok(Self::Never);
         }
-        duration::parse(&text).map(Self::After).map_err(serde::de::Error::custom)
+        duration::parse(&text)
+            .map(Self::After)
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -88,8 +88,10 @@ impl ServerConfig {
             }
         }
         if self.metrics_listen == Some(self.listen) {
-            problems
-                .add("server.metrics_listen", "must differ from server.listen: metrics are the operator's");
+            problems.add(
+                "server.metrics_listen",
+                "must differ from server.listen: metrics are the operator's",
+            );
         }
         if !(1024..=16 * 1024 * 1024).contains(&self.body_limit_bytes) {
             problems.add("server.body_limit_bytes", "must be between 1024 and 16777216");

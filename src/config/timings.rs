@@ -39,7 +39,10 @@ impl TimingsConfig {
         }
         // The other half of the lease is for committing what the provider answered.
         if self.provider_deadline * 2 >= self.refresh_lease {
-            problems.add("timings.provider_deadline", "must be less than half of timings.refresh_lease");
+            problems.add(
+                "timings.provider_deadline",
+                "must be less than half of timings.refresh_lease",
+            );
         }
         if self.authorization_ttl > Duration::from_hours(1) {
             problems.add("timings.authorization_ttl", "must be at most 1h");

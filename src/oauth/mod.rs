@@ -19,6 +19,7 @@ mod catalogue;
 mod classify;
 mod declaration;
 mod discovery;
+mod document;
 mod engine;
 mod exchange;
 mod fetch_cache;
@@ -44,5 +45,6 @@ mod youtube;
 #[cfg(test)]
 mod testing;
 
+pub use document::Document;
 pub use engine::Engine;
 pub use settings::{EngineSettings, ProviderKind, ProviderSettings};

@@ -24,7 +24,7 @@ impl Storage {
     /// The database fails.
     pub async fn key_checks(&self) -> StoreResult<Vec<KeyCheck>> {
         self.within("key_checks.list", async {
-            let rows = self.system().await?.query(LIST, &[]).await?;
+            let rows = self.setup().await?.query(LIST, &[]).await?;
             rows.iter()
                 .map(|row| {
                     Ok(KeyCheck {
@@ -49,7 +49,7 @@ impl Storage {
     /// The database fails.
     pub async fn add_key_check(&self, check: &KeyCheck) -> StoreResult<bool> {
         self.within("key_checks.add", async {
-            let client = self.system().await?;
+            let client = self.setup().await?;
             let added = client
                 .execute(INSERT, &[&check.key_id, &check.check_value])
                 .await?;

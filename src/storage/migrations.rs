@@ -93,7 +93,7 @@ impl Storage {
     async fn migrate_with(&self, migrations: &[Migration]) -> Result<Vec<Applied>, MigrationError> {
         let mut applied = Vec::new();
         for migration in migrations {
-            let transaction = self.system().await?.begin().await?;
+            let transaction = self.setup().await?.begin().await?;
             transaction.batch(PATIENCE).await?;
             transaction.query(LOCK, &[&ADVISORY_LOCK]).await?;
             if apply(&transaction, migration).await? {
@@ -113,7 +113,7 @@ impl Storage {
     /// The database fails.
     pub async fn current_version(&self) -> StoreResult<i32> {
         self.within("migrations.current_version", async {
-            let client = self.system().await?;
+            let client = self.setup().await?;
             let exists = client.query_opt(TABLE_EXISTS, &[]).await?;
             if !exists.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
                 return Ok(0);

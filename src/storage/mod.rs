@@ -32,7 +32,14 @@ mod sessions;
 mod tests;
 mod tls;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::Pool;
 use tracing::Instrument;
@@ -84,6 +91,8 @@ struct Inner {
     system: Pool,
     owners: Pool,
     deadline: Duration,
+    /// Whether the database was found fit to work with; see [`Storage::hold_back`].
+    admitted: AtomicBool,
 }
 
 impl fmt::Debug for Storage {
@@ -108,7 +117,28 @@ impl Storage {
             system,
             owners,
             deadline,
+            admitted: AtomicBool::new(true),
         })))
+    }
+
+    /// From now on nothing but migrations and key checks gets a connection, until [`admit`](Self::admit): a schema that
+    /// is not there yet, or a wrong key, must not meet a request.
+    pub fn hold_back(&self) {
+        self.0.admitted.store(false, Ordering::Release);
+    }
+
+    /// The database is fit to work with.
+    pub fn admit(&self) {
+        self.0.admitted.store(true, Ordering::Release);
+    }
+
+    fn admitted(&self) -> StoreResult<()> {
+        if self.0.admitted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable(
+            "its schema and keys are not checked yet".into(),
+        ))
     }
 
     /// Connections in use or idle, of both pools: for metrics.
@@ -138,12 +168,19 @@ impl Storage {
 
     /// A connection for the system's own work.
     async fn system(&self) -> StoreResult<Lease> {
+        self.admitted()?;
+        self.setup().await
+    }
+
+    /// A connection for finding out whether the database is fit to work with.
+    async fn setup(&self) -> StoreResult<Lease> {
         Lease::take(&self.0.system).await
     }
 
     /// A read-only transaction that sees this owner's rows and no others.
     async fn owned_by(&self, owner: &Subject) -> StoreResult<Transaction> {
         const ACT_FOR: &str = "SELECT set_config('oauth_manager.subject', $1, true)";
+        self.admitted()?;
         let transaction = Lease::take(&self.0.owners).await?.begin_read_only().await?;
         transaction.query(ACT_FOR, &[&owner.as_str()]).await?;
         Ok(transaction)

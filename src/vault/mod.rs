@@ -144,5 +144,6 @@ fn purpose_name(purpose: DigestPurpose) -> &'static str {
         DigestPurpose::Confirmation => "oauth-manager/confirmation",
         DigestPurpose::ServiceCredential => "oauth-manager/service-credential",
         DigestPurpose::Session => "oauth-manager/session",
+        DigestPurpose::Wording => "oauth-manager/wording",
     }
 }

@@ -72,7 +72,10 @@ pub(crate) async fn refresh(
     let permit = match egress.admit().await {
         Ok(permit) => permit,
         Err(Held { cause, retry_after }) => {
-            let until = after(shared.now(), retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()));
+            let until = after(
+                shared.now(),
+                retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()),
+            );
             return RefreshOutcome::BreakerOpen { cause, until };
         }
     };
@@ -81,14 +84,21 @@ pub(crate) async fn refresh(
         return database_away(shared);
     }
     let attempt = AttemptId(uuid::Uuid::now_v7());
-    let request =
-        ClaimRequest { id, generation, attempt, node: shared.settings.node, lease: shared.settings.lease };
+    let request = ClaimRequest {
+        id,
+        generation,
+        attempt,
+        node: shared.settings.node,
+        lease: shared.settings.lease,
+    };
     let claimed_at = Instant::now();
     let (integration, stale) = match shared.ports.integrations.claim(&request).await {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
             let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
-            return RefreshOutcome::HeldElsewhere { look_at: after(shared.now(), wait) };
+            return RefreshOutcome::HeldElsewhere {
+                look_at: after(shared.now(), wait),
+            };
         }
         Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return RefreshOutcome::Gone,
@@ -104,7 +114,12 @@ pub(crate) async fn refresh(
             return database_away(shared);
         }
     };
-    let attempt = Attempt { shared, provider, attempt, opened: &opened };
+    let attempt = Attempt {
+        shared,
+        provider,
+        attempt,
+        opened: &opened,
+    };
 
     if let Some(wait_until) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
         return conclude_failure(&attempt, outcome::outcome_unknown(&attempt, wait_until)).await;
@@ -288,7 +303,9 @@ fn settled(shared: &Shared, stored: crate::domain::integration::StoredIntegratio
 
 fn database_away(shared: &Shared) -> RefreshOutcome {
     let pause = DATABASE_PAUSE.mul_f64(0.5 + shared.ports.rng.unit() / 2.0);
-    RefreshOutcome::DatabaseAway { until: after(shared.now(), pause) }
+    RefreshOutcome::DatabaseAway {
+        until: after(shared.now(), pause),
+    }
 }
 
 /// What a failure to read or open a row is to a caller.

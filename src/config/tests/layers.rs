@@ -21,7 +21,10 @@ fn every_kind_of_key_can_be_a_variable() {
         &[
             ("OAUTH_MANAGER__SERVER__LISTEN", "127.0.0.1:9"),
             ("OAUTH_MANAGER__SERVER__DOCS", "false"),
-            ("OAUTH_MANAGER__SERVER__ALLOWED_ORIGINS", "https://a.example, https://b.example"),
+            (
+                "OAUTH_MANAGER__SERVER__ALLOWED_ORIGINS",
+                "https://a.example, https://b.example",
+            ),
             ("OAUTH_MANAGER__SERVER__MAX_CONNECTIONS", "7"),
             ("OAUTH_MANAGER__RESIDENCY__IDLE_AFTER", "never"),
             ("OAUTH_MANAGER__PROVIDERS__MY_IDP__TYPE", "oidc"),
@@ -29,7 +32,10 @@ fn every_kind_of_key_can_be_a_variable() {
             ("OAUTH_MANAGER__PROVIDERS__MY_IDP__CLIENT_ID", "123"),
             ("OAUTH_MANAGER__PROVIDERS__MY_IDP__CLIENT_SECRET", "true"),
             ("OAUTH_MANAGER__PROVIDERS__MY_IDP__REFRESH_CLASS", "grace:10s"),
-            ("OAUTH_MANAGER__PROVIDERS__MY_IDP__FEATURES__PROFILE", "openid profile"),
+            (
+                "OAUTH_MANAGER__PROVIDERS__MY_IDP__FEATURES__PROFILE",
+                "openid profile",
+            ),
             ("OAUTH_MANAGER_CONFIG", ""),
             ("HOME", "/somewhere"),
         ],
@@ -44,14 +50,24 @@ fn every_kind_of_key_can_be_a_variable() {
     assert_eq!((key, provider.client_id.as_deref()), ("my-idp", Some("123")));
     assert_eq!(provider.client_secret.as_ref().unwrap().expose(), "true");
     assert_eq!(provider.issuer.as_ref().unwrap().as_str(), "https://id.example");
-    assert_eq!(provider.refresh_class, Some(RefreshClass::Grace(Duration::from_secs(10))));
+    assert_eq!(
+        provider.refresh_class,
+        Some(RefreshClass::Grace(Duration::from_secs(10)))
+    );
     assert_eq!(provider.features["my-idp.profile"], ["openid", "profile"]);
 }
 
 #[test]
 fn a_misspelt_variable_is_refused() {
-    assert_refused(load(&production(), "", &[("OAUTH_MANAGER__SERVER__LISTN", "x")]), "server.listn");
-    for name in ["OAUTH_MANAGER__SERVER", "OAUTH_MANAGER____X", "OAUTH_MANAGER__SERVER__LISTEN__X__"] {
+    assert_refused(
+        load(&production(), "", &[("OAUTH_MANAGER__SERVER__LISTN", "x")]),
+        "server.listn",
+    );
+    for name in [
+        "OAUTH_MANAGER__SERVER",
+        "OAUTH_MANAGER____X",
+        "OAUTH_MANAGER__SERVER__LISTEN__X__",
+    ] {
         assert_refused(load(&production(), "", &[(name, "x")]), name);
     }
 }
@@ -61,13 +77,21 @@ fn well_known_keys_and_credentials_are_honoured() {
     let base = development();
     let ids = |pairs: &[(&str, &str)]| -> Vec<String> {
         let config = load(&base, "", pairs).unwrap();
-        config.encryption.keys.iter().map(|key| key.id().to_owned()).collect()
+        config
+            .encryption
+            .keys
+            .iter()
+            .map(|key| key.id().to_owned())
+            .collect()
     };
     let several = format!("new:{KEY},old:{}", KEY.replace("q83", "r94"));
     assert_eq!(ids(&[("OAUTH_ENCRYPTION_KEY", KEY)]), [DEFAULT_KEY_ID]);
     assert_eq!(ids(&[("OAUTH_ENCRYPTION_KEY", &format!("mine:{KEY}"))]), ["mine"]);
     assert_eq!(ids(&[("OAUTH_ENCRYPTION_KEYS", &several)]), ["new", "old"]);
-    let both = [("OAUTH_ENCRYPTION_KEY", KEY), ("OAUTH_ENCRYPTION_KEYS", several.as_str())];
+    let both = [
+        ("OAUTH_ENCRYPTION_KEY", KEY),
+        ("OAUTH_ENCRYPTION_KEYS", several.as_str()),
+    ];
     assert_refused(load(&base, "", &both), "encryption.keys");
     for name in ["GOOGLE", "MICROSOFT", "NOTION", "YOUTUBE"] {
         let (id, secret) = (format!("{name}_CLIENT_ID"), format!("{name}_CLIENT_SECRET"));
@@ -81,8 +105,10 @@ fn a_file_twin_gives_the_secret_without_its_line_end() {
     let file = scratch(&format!("{SECRET}\n"));
     let keys = scratch(&format!("k2:{KEY}\nk1:{}\n", KEY.replace("q83", "r94")));
     let name = file.to_str().unwrap();
-    let twin =
-        format!("[auth]\nhs256_secret_file = '{name}'\n[encryption]\nkeys_file = '{}'", keys.display());
+    let twin = format!(
+        "[auth]\nhs256_secret_file = '{name}'\n[encryption]\nkeys_file = '{}'",
+        keys.display()
+    );
     let config = load(&development(), &twin, &[]).unwrap();
     assert_eq!(config.auth.hs256_secret.unwrap().expose(), SECRET);
     assert_eq!(config.encryption.keys.len(), 2);
@@ -92,15 +118,31 @@ fn a_file_twin_gives_the_secret_without_its_line_end() {
     let by_variable = ("OAUTH_MANAGER__PROVIDERS__GOOGLE__CLIENT_SECRET_FILE", name);
     let google = "[providers.google]\nclient_id = 'a'\nclient_secret = 'b'";
     let config = load(&production(), google, &[by_variable]).unwrap();
-    assert_eq!(config.providers["google"].client_secret.as_ref().unwrap().expose(), SECRET);
-    let both = [by_variable, ("OAUTH_MANAGER__PROVIDERS__GOOGLE__CLIENT_SECRET", "c")];
-    assert_refused(load(&production(), google, &both), "providers.google.client_secret_file");
+    assert_eq!(
+        config.providers["google"]
+            .client_secret
+            .as_ref()
+            .unwrap()
+            .expose(),
+        SECRET
+    );
+    let both = [
+        by_variable,
+        ("OAUTH_MANAGER__PROVIDERS__GOOGLE__CLIENT_SECRET", "c"),
+    ];
+    assert_refused(
+        load(&production(), google, &both),
+        "providers.google.client_secret_file",
+    );
     let known = [("GOOGLE_CLIENT_ID", "a"), ("GOOGLE_CLIENT_SECRET_FILE", name)];
     assert!(load(&production(), "", &known).unwrap().providers["google"].is_configured());
 
     fs::remove_file(&file).unwrap();
     fs::remove_file(&keys).unwrap();
-    assert_refused(load(&production(), google, &[by_variable]), "providers.google.client_secret_file");
+    assert_refused(
+        load(&production(), google, &[by_variable]),
+        "providers.google.client_secret_file",
+    );
 }
 
 #[test]
@@ -111,9 +153,15 @@ fn the_file_is_named_by_the_command_line_or_the_environment() {
     assert!(Config::load(Some(&file), &vars(&[])).is_ok());
     fs::write(&file, "[auth]\n\nhs256_secret = 'pw-marker\n").unwrap();
     let error = Config::load(Some(&file), &vars(&[])).unwrap_err().to_string();
-    assert!(error.contains("line 3") && !error.contains("pw-marker"), "{error}");
+    assert!(
+        error.contains("line 3") && !error.contains("pw-marker"),
+        "{error}"
+    );
     fs::remove_file(&file).unwrap();
-    assert!(matches!(Config::load(None, &env), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(
+        Config::load(None, &env),
+        Err(ConfigError::Unreadable { .. })
+    ));
 }
 
 #[test]

@@ -24,7 +24,10 @@ fn development() -> String {
 }
 
 fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// Loads the base with more TOML and more variables.
@@ -34,15 +37,25 @@ fn load(base: &str, more: &str, pairs: &[(&str, &str)]) -> Result<Config, Config
 
 /// Joins two texts that may both have a table.
 fn merge(base: &str, more: &str) -> Dict {
-    let layer = |text: &str| Layer { name: "test", layer: parse_toml(text, Path::new("test")).unwrap() };
-    Figment::new().merge(layer(base)).merge(layer(more)).extract().unwrap()
+    let layer = |text: &str| Layer {
+        name: "test",
+        layer: parse_toml(text, Path::new("test")).unwrap(),
+    };
+    Figment::new()
+        .merge(layer(base))
+        .merge(layer(more))
+        .extract()
+        .unwrap()
 }
 
 #[track_caller]
 fn assert_refused(result: Result<Config, ConfigError>, key: &str) {
     let error = result.map(|_| ()).expect_err(key);
     let text = error.to_string();
-    assert!(text.lines().any(|line| line.starts_with(&format!("{key}: "))), "wanted {key}, got: {text}");
+    assert!(
+        text.lines().any(|line| line.starts_with(&format!("{key}: "))),
+        "wanted {key}, got: {text}"
+    );
     for secret in [KEY, SECRET, "pw-marker"] {
         assert!(!text.contains(secret), "{text}");
     }
@@ -63,7 +76,10 @@ fn the_least_production_configuration_is_accepted() {
     assert_eq!(config.server.body_limit_bytes, 65536);
     assert_eq!(config.database.max_connections, 16);
     assert_eq!(config.timings.refresh_lease, Duration::from_secs(30));
-    assert_eq!(config.residency.idle_after, IdleAfter::After(Duration::from_mins(10)));
+    assert_eq!(
+        config.residency.idle_after,
+        IdleAfter::After(Duration::from_mins(10))
+    );
     assert_eq!(config.encryption.keys[0].id(), "k1");
     assert_eq!(config.configured_providers().count(), 0);
 }

@@ -22,11 +22,19 @@ fn the_commented_defaults_document_every_key() {
             );
         }
     }
-    for section in
-        ["server", "database", "encryption", "auth", "providers.acme", "residency", "timings", "log"]
-    {
-        let text =
-            load(&production(), &format!("[{section}]\nno_such_key = 1"), &[]).unwrap_err().to_string();
+    for section in [
+        "server",
+        "database",
+        "encryption",
+        "auth",
+        "providers.acme",
+        "residency",
+        "timings",
+        "log",
+    ] {
+        let text = load(&production(), &format!("[{section}]\nno_such_key = 1"), &[])
+            .unwrap_err()
+            .to_string();
         let (_, known) = text.split_once("known here: ").unwrap();
         for key in known.lines().next().unwrap().split(", ") {
             let documented =

@@ -14,14 +14,35 @@ fn config_matrix() {
     let acme =
         |more: &str| format!("[providers.acme]\ntype = 'oidc'\nissuer = 'https://id.acme.example'\n{more}");
     for (key, more) in [
-        ("server.environment", "[server]\nenvironment = 'staging'".to_owned()),
+        (
+            "server.environment",
+            "[server]\nenvironment = 'staging'".to_owned(),
+        ),
         ("server.listen", "[server]\nlisten = 'localhost'".to_owned()),
-        ("server.public_url", "[server]\npublic_url = 'http://oauth.example.com'".to_owned()),
-        ("server.public_url", "[server]\npublic_url = 'http://127.0.0.1:8002'".to_owned()),
-        ("server.public_url", "[server]\npublic_url = 'http://localhost:8002'".to_owned()),
-        ("server.public_url", "[server]\npublic_url = 'https://oauth.example.com/path'".to_owned()),
-        ("server.public_url", "[server]\npublic_url = 'https://u:p@oauth.example.com'".to_owned()),
-        ("server.allowed_origins", "[server]\nallowed_origins = ['*']".to_owned()),
+        (
+            "server.public_url",
+            "[server]\npublic_url = 'http://oauth.example.com'".to_owned(),
+        ),
+        (
+            "server.public_url",
+            "[server]\npublic_url = 'http://127.0.0.1:8002'".to_owned(),
+        ),
+        (
+            "server.public_url",
+            "[server]\npublic_url = 'http://localhost:8002'".to_owned(),
+        ),
+        (
+            "server.public_url",
+            "[server]\npublic_url = 'https://oauth.example.com/path'".to_owned(),
+        ),
+        (
+            "server.public_url",
+            "[server]\npublic_url = 'https://u:p@oauth.example.com'".to_owned(),
+        ),
+        (
+            "server.allowed_origins",
+            "[server]\nallowed_origins = ['*']".to_owned(),
+        ),
         (
             "server.allowed_return_origins",
             "[server]\nallowed_return_origins = ['https://*.x.example']".to_owned(),
@@ -30,17 +51,44 @@ fn config_matrix() {
             "server.allowed_return_origins",
             "[server]\nallowed_return_origins = ['http://127.0.0.1:3']".to_owned(),
         ),
-        ("server.metrics_listen", "[server]\nmetrics_listen = '127.0.0.1:8002'".to_owned()),
-        ("server.body_limit_bytes", "[server]\nbody_limit_bytes = 0".to_owned()),
-        ("server.max_connections", "[server]\nmax_connections = 0".to_owned()),
-        ("server.request_deadline", "[server]\nrequest_deadline = '0s'".to_owned()),
-        ("server.request_deadline", "[server]\nrequest_deadline = 30".to_owned()),
+        (
+            "server.metrics_listen",
+            "[server]\nmetrics_listen = '127.0.0.1:8002'".to_owned(),
+        ),
+        (
+            "server.body_limit_bytes",
+            "[server]\nbody_limit_bytes = 0".to_owned(),
+        ),
+        (
+            "server.max_connections",
+            "[server]\nmax_connections = 0".to_owned(),
+        ),
+        (
+            "server.request_deadline",
+            "[server]\nrequest_deadline = '0s'".to_owned(),
+        ),
+        (
+            "server.request_deadline",
+            "[server]\nrequest_deadline = 30".to_owned(),
+        ),
         ("server.listn", "[server]\nlistn = 'x'".to_owned()),
         ("database.url", "[database]\nurl = ''".to_owned()),
-        ("database.url", "[database]\nurl = 'mysql://u:pw-marker@db/x'".to_owned()),
-        ("database.max_connections", "[database]\nmax_connections = 0".to_owned()),
-        ("database.max_connections", "[database]\nmax_connections = 'many'".to_owned()),
-        ("database.wait_timeout", "[database]\nwait_timeout = '0s'".to_owned()),
+        (
+            "database.url",
+            "[database]\nurl = 'mysql://u:pw-marker@db/x'".to_owned(),
+        ),
+        (
+            "database.max_connections",
+            "[database]\nmax_connections = 0".to_owned(),
+        ),
+        (
+            "database.max_connections",
+            "[database]\nmax_connections = 'many'".to_owned(),
+        ),
+        (
+            "database.wait_timeout",
+            "[database]\nwait_timeout = '0s'".to_owned(),
+        ),
         ("encryption.keys", keys("[]")),
         ("encryption.keys", keys("['k1:AAAA']")),
         ("encryption.keys", keys("['k1:not base64']")),
@@ -49,14 +97,32 @@ fn config_matrix() {
         ("encryption.keys", keys(&format!("['k1:{}']", key([0; 32])))),
         ("encryption.keys", keys(&format!("['k1:{}']", key([0xab; 32])))),
         ("encryption.keys", keys(&format!("['k1:{}']", key(counting)))),
-        ("encryption.keys", keys(&format!("['k1:{}']", key(*b"a passphrase is not a random key")))),
+        (
+            "encryption.keys",
+            keys(&format!("['k1:{}']", key(*b"a passphrase is not a random key"))),
+        ),
         ("auth.hs256_secret", "[auth]\nhs256_secret = 'short'".to_owned()),
-        ("auth.hs256_secret", "[auth]\njwks_url = 'https://app.example/jwks'".to_owned()),
-        ("auth.jwks_url", "[auth]\njwks_url = 'http://app.example/jwks'".to_owned()),
+        (
+            "auth.hs256_secret",
+            "[auth]\njwks_url = 'https://app.example/jwks'".to_owned(),
+        ),
+        (
+            "auth.jwks_url",
+            "[auth]\njwks_url = 'http://app.example/jwks'".to_owned(),
+        ),
         ("auth.leeway", "[auth]\nleeway = '1h'".to_owned()),
-        ("providers.google.client_secret", "[providers.google]\nclient_id = 'a'".to_owned()),
-        ("providers.google.type", "[providers.google]\ntype = 'oidc'".to_owned()),
-        ("providers.google.client_idd", "[providers.google]\nclient_idd = 'a'".to_owned()),
+        (
+            "providers.google.client_secret",
+            "[providers.google]\nclient_id = 'a'".to_owned(),
+        ),
+        (
+            "providers.google.type",
+            "[providers.google]\ntype = 'oidc'".to_owned(),
+        ),
+        (
+            "providers.google.client_idd",
+            "[providers.google]\nclient_idd = 'a'".to_owned(),
+        ),
         (
             "providers.google.token_endpoint",
             "[providers.google]\ntoken_endpoint = 'http://x.example/t'".to_owned(),
@@ -69,24 +135,60 @@ fn config_matrix() {
             "providers.google.token_endpoint",
             "[providers.google]\ntoken_endpoint = 'https://localhost/t'".to_owned(),
         ),
-        ("providers.google.allow_loopback", "[providers.google]\nallow_loopback = true".to_owned()),
-        ("providers.google.tenant", "[providers.google]\ntenant = 'common'".to_owned()),
-        ("providers.microsoft.tenant", "[providers.microsoft]\ntenant = '../x'".to_owned()),
+        (
+            "providers.google.allow_loopback",
+            "[providers.google]\nallow_loopback = true".to_owned(),
+        ),
+        (
+            "providers.google.tenant",
+            "[providers.google]\ntenant = 'common'".to_owned(),
+        ),
+        (
+            "providers.microsoft.tenant",
+            "[providers.microsoft]\ntenant = '../x'".to_owned(),
+        ),
         ("providers.Acme", "[providers.Acme]\ntype = 'oidc'".to_owned()),
         ("providers.my_idp", "[providers.my_idp]\ntype = 'oidc'".to_owned()),
-        ("providers.acme.type", "[providers.acme]\nclient_id = 'a'\nclient_secret = 'b'".to_owned()),
-        ("providers.acme.issuer", "[providers.acme]\ntype = 'oidc'".to_owned()),
-        ("providers.acme.token_endpoint", "[providers.acme]\ntype = 'oauth2'".to_owned()),
+        (
+            "providers.acme.type",
+            "[providers.acme]\nclient_id = 'a'\nclient_secret = 'b'".to_owned(),
+        ),
+        (
+            "providers.acme.issuer",
+            "[providers.acme]\ntype = 'oidc'".to_owned(),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            "[providers.acme]\ntype = 'oauth2'".to_owned(),
+        ),
         ("providers.acme.refresh_class", acme("refresh_class = 'grace'")),
         ("providers.acme.pkce", acme("pkce = 'plain'")),
         ("providers.acme.client_auth", acme("client_auth = 'jwt'")),
         ("providers.acme.max_concurrency", acme("max_concurrency = 0")),
-        ("providers.acme.authorize_params.state", acme("authorize_params = { state = 'x' }")),
-        ("providers.acme.features.\"profile\"", acme("features = { profile = ['openid'] }")),
-        ("providers.acme.features.\"acme.x\"", acme("features = { 'acme.x' = ['a\"b'] }")),
-        ("residency.idle_after", "[residency]\nidle_after = 'sometimes'".to_owned()),
-        ("timings.provider_deadline", "[timings]\nprovider_deadline = '15s'".to_owned()),
-        ("timings.authorization_ttl", "[timings]\nauthorization_ttl = '2h'".to_owned()),
+        (
+            "providers.acme.authorize_params.state",
+            acme("authorize_params = { state = 'x' }"),
+        ),
+        (
+            "providers.acme.features.\"profile\"",
+            acme("features = { profile = ['openid'] }"),
+        ),
+        (
+            "providers.acme.features.\"acme.x\"",
+            acme("features = { 'acme.x' = ['a\"b'] }"),
+        ),
+        (
+            "residency.idle_after",
+            "[residency]\nidle_after = 'sometimes'".to_owned(),
+        ),
+        (
+            "timings.provider_deadline",
+            "[timings]\nprovider_deadline = '15s'".to_owned(),
+        ),
+        (
+            "timings.authorization_ttl",
+            "[timings]\nauthorization_ttl = '2h'".to_owned(),
+        ),
         ("log.filter", "[log]\nfilter = 'a=b=c'".to_owned()),
         ("log.format", "[log]\nformat = 'xml'".to_owned()),
         ("sever", "[sever]\nlisten = 'x'".to_owned()),
@@ -101,20 +203,34 @@ fn config_matrix() {
 fn production_needs_what_development_does_without() {
     let bare = "[database]\nurl = 'postgres://u@db/x'\n";
     let error = load(bare, "", &[]).unwrap_err();
-    let keys: Vec<&str> = error.problems().iter().map(|problem| problem.key.as_str()).collect();
-    assert_eq!(keys, ["server.public_url", "encryption.keys", "auth.hs256_secret"]);
+    let keys: Vec<&str> = error
+        .problems()
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        ["server.public_url", "encryption.keys", "auth.hs256_secret"]
+    );
     assert_eq!(error.to_string().lines().count(), 3);
 }
 
 #[test]
 fn config_refuses_plain_http_redirect() {
-    for url in ["http://localhost:8002", "http://oauth.example.com", "http://127.0.0.2:8002"] {
+    for url in [
+        "http://localhost:8002",
+        "http://oauth.example.com",
+        "http://127.0.0.2:8002",
+    ] {
         assert_refused(
             load(&development(), &format!("[server]\npublic_url = '{url}'"), &[]),
             "server.public_url",
         );
     }
     for url in ["http://127.0.0.1:8002", "http://[::1]:8002"] {
-        assert!(load(&development(), &format!("[server]\npublic_url = '{url}'"), &[]).is_ok(), "{url}");
+        assert!(
+            load(&development(), &format!("[server]\npublic_url = '{url}'"), &[]).is_ok(),
+            "{url}"
+        );
     }
 }

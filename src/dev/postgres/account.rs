@@ -37,12 +37,18 @@ impl Account {
     pub(super) fn choose() -> Result<Self, PostgresError> {
         let own_uid = effective_uid()?;
         if own_uid != 0 {
-            return Ok(Self { own_uid, become_ids: None });
+            return Ok(Self {
+                own_uid,
+                become_ids: None,
+            });
         }
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let ids = UNPRIVILEGED.iter().find_map(|name| ids_of(&passwd, name));
         match ids {
-            Some(ids) => Ok(Self { own_uid, become_ids: Some(ids) }),
+            Some(ids) => Ok(Self {
+                own_uid,
+                become_ids: Some(ids),
+            }),
             None => Err(PostgresError::NoUnprivilegedAccount),
         }
     }
@@ -76,7 +82,11 @@ impl Account {
     pub(super) fn can_write_in(&self, dir: &Path) -> bool {
         let probe = "cd -- \"$1\" && test -w .";
         let mut command = self.command(Path::new("/bin/sh"));
-        command.args(["-c", probe, "sh"]).arg(dir).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-c", probe, "sh"])
+            .arg(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
@@ -94,7 +104,9 @@ impl Account {
 /// The effective user: whoever owns a file we just made. Portable, and needs no system call of our own.
 fn effective_uid() -> Result<u32, PostgresError> {
     let path = std::env::temp_dir().join(format!("oauth-manager-uid-{}", random_hex(8)?));
-    let uid = write_private(&path, b"").and_then(|()| fs::metadata(&path)).map(|metadata| metadata.uid());
+    let uid = write_private(&path, b"")
+        .and_then(|()| fs::metadata(&path))
+        .map(|metadata| metadata.uid());
     let removed = fs::remove_file(&path);
     let uid = uid.map_err(PostgresError::io("create", &path))?;
     removed.map_err(PostgresError::io("remove", &path))?;
@@ -103,7 +115,11 @@ fn effective_uid() -> Result<u32, PostgresError> {
 
 /// Writes a new file that only its owner may read. An existing file is an error: it may be somebody's link.
 pub(super) fn write_private(path: &PathBuf, content: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content)
 }
 
@@ -128,7 +144,13 @@ mod tests {
     #[test]
     fn reads_an_account_from_passwd() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nnobody:x:65534:65533:nobody:/:/bin/false\n";
-        assert_eq!(ids_of(passwd, "nobody"), Some(Ids { uid: 65534, gid: 65533 }));
+        assert_eq!(
+            ids_of(passwd, "nobody"),
+            Some(Ids {
+                uid: 65534,
+                gid: 65533
+            })
+        );
         assert_eq!(ids_of(passwd, "postgres"), None);
     }
 

@@ -28,10 +28,15 @@ impl Binaries {
     pub(super) fn in_dir(dir: &Path, account: &Account) -> Option<Self> {
         // Links lead to the folder where the programs find their libraries and their share files.
         let initdb = fs::canonicalize(dir.join("initdb")).ok()?;
-        let binaries = Self { dir: initdb.parent()?.to_path_buf() };
+        let binaries = Self {
+            dir: initdb.parent()?.to_path_buf(),
+        };
         let runs = |program: &Path| {
             let mut command = account.command(program);
-            command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
         (runs(&binaries.postgres()) && runs(&binaries.initdb())).then_some(binaries)
@@ -50,7 +55,11 @@ pub(super) async fn find(account: &Account) -> Result<Binaries, PostgresError> {
 /// Folders to look into, best first.
 fn candidates() -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect())
+        .map(|path| {
+            std::env::split_paths(&path)
+                .filter(|dir| dir.is_absolute())
+                .collect()
+        })
         .unwrap_or_default();
     dirs.extend(pg_config_bindir());
     // Debian and kin, the Red Hat packages of the project, Homebrew on both kinds of Mac, source builds.
@@ -58,13 +67,21 @@ fn candidates() -> Vec<PathBuf> {
     dirs.extend(versioned(Path::new("/usr"), "pgsql-", "bin"));
     dirs.extend(versioned(Path::new("/opt/homebrew/opt"), "postgresql", "bin"));
     dirs.extend(versioned(Path::new("/usr/local/opt"), "postgresql", "bin"));
-    dirs.extend(versioned(Path::new("/Applications/Postgres.app/Contents/Versions"), "", "bin"));
+    dirs.extend(versioned(
+        Path::new("/Applications/Postgres.app/Contents/Versions"),
+        "",
+        "bin",
+    ));
     dirs.extend(["/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
     dirs
 }
 
 fn pg_config_bindir() -> Option<PathBuf> {
-    let output = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
+    let output = Command::new("pg_config")
+        .arg("--bindir")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let dir = PathBuf::from(text.trim());
     (output.status.success() && dir.is_absolute()).then_some(dir)
@@ -117,7 +134,10 @@ mod tests {
         }
         let found = versioned(&root, "", "bin");
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(found, ["17", "15", "9.6"].map(|version| root.join(version).join("bin")));
+        assert_eq!(
+            found,
+            ["17", "15", "9.6"].map(|version| root.join(version).join("bin"))
+        );
     }
 
     #[test]

@@ -21,14 +21,19 @@ impl PrivatePostgres {
     /// Creates an empty database that belongs to the service's role.
     pub async fn create_database(&self, name: &str) -> Result<(), PostgresError> {
         let name = plain(name)?;
-        self.admin(&format!("create database {name}"), &format!("CREATE DATABASE {name} OWNER {ROLE}")).await
+        self.admin(
+            &format!("create database {name}"),
+            &format!("CREATE DATABASE {name} OWNER {ROLE}"),
+        )
+        .await
     }
 
     /// Creates a database as a copy of `template`, to which nobody may be connected.
     pub async fn create_database_from(&self, template: &str, name: &str) -> Result<(), PostgresError> {
         let (template, name) = (plain(template)?, plain(name)?);
         let statement = format!("CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}");
-        self.admin(&format!("copy database {template} to {name}"), &statement).await
+        self.admin(&format!("copy database {template} to {name}"), &statement)
+            .await
     }
 
     /// Creates the database unless it exists; tells whether it did create it.
@@ -64,14 +69,17 @@ impl PrivatePostgres {
     }
 
     async fn admin(&self, action: &str, statement: &str) -> Result<(), PostgresError> {
-        let mut config: Config = self
-            .admin_url()
-            .parse()
-            .map_err(|source| PostgresError::Sql { action: action.to_owned(), source })?;
+        let mut config: Config = self.admin_url().parse().map_err(|source| PostgresError::Sql {
+            action: action.to_owned(),
+            source,
+        })?;
         config.connect_timeout(CONNECT_TIMEOUT);
         run(&config, statement)
             .await
-            .map_err(|source| PostgresError::Sql { action: action.to_owned(), source })
+            .map_err(|source| PostgresError::Sql {
+                action: action.to_owned(),
+                source,
+            })
     }
 }
 
@@ -92,7 +100,9 @@ fn plain(name: &str) -> Result<&str, PostgresError> {
     if starts_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(rest) {
         Ok(name)
     } else {
-        Err(PostgresError::BadDatabaseName { name: name.to_owned() })
+        Err(PostgresError::BadDatabaseName {
+            name: name.to_owned(),
+        })
     }
 }
 

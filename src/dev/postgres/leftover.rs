@@ -20,7 +20,9 @@ const DEADLINE: Duration = Duration::from_secs(40);
 /// Waits until no server of an earlier run is left, and returns the lock the next watchdog will hold.
 pub(super) async fn wait_until_gone(account: &Account, directory: &Directory) -> Result<File, PostgresError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let still_there = || PostgresError::LeftoverAlive { data_dir: directory.root.clone() };
+    let still_there = || PostgresError::LeftoverAlive {
+        data_dir: directory.root.clone(),
+    };
     let path = directory.server_lock();
     let lock = loop {
         // Opened anew each time: an ephemeral watchdog removes the file it holds.
@@ -28,7 +30,11 @@ pub(super) async fn wait_until_gone(account: &Account, directory: &Directory) ->
         match file.try_lock() {
             Ok(()) => break file,
             Err(TryLockError::Error(source)) => {
-                return Err(PostgresError::Io { action: "lock", path, source });
+                return Err(PostgresError::Io {
+                    action: "lock",
+                    path,
+                    source,
+                });
             }
             Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= deadline => {
                 return Err(still_there());

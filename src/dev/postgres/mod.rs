@@ -79,7 +79,9 @@ impl PrivatePostgres {
             // initdb takes a second or two; the runtime's other work should not wait for it.
             let prepared =
                 tokio::task::spawn_blocking(move || directory.prepare(&account, &binaries, &lock)).await;
-            prepared.map_err(|error| PostgresError::Init { output: error.to_string() })??
+            prepared.map_err(|error| PostgresError::Init {
+                output: error.to_string(),
+            })??
         };
         let mut attempt = 1;
         let (watchdog, port) = loop {
@@ -94,7 +96,12 @@ impl PrivatePostgres {
                 launched => break launched?,
             }
         };
-        let server = Self { directory, passwords, port, watchdog: Mutex::new(Some(watchdog)) };
+        let server = Self {
+            directory,
+            passwords,
+            port,
+            watchdog: Mutex::new(Some(watchdog)),
+        };
         server.ensure_role(&server.passwords.role).await?;
         tracing::debug!(port, dir = %server.directory.root.display(), "the private PostgreSQL is up");
         Ok(server)
@@ -102,7 +109,10 @@ impl PrivatePostgres {
 
     /// Where the service's role finds a database, for tokio-postgres. Holds a password: not for logs.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{ROLE}:{}@127.0.0.1:{}/{database}", self.passwords.role, self.port)
+        format!(
+            "postgres://{ROLE}:{}@127.0.0.1:{}/{database}",
+            self.passwords.role, self.port
+        )
     }
 
     /// Where the superuser finds the server. For administration only: the superuser is exempt from row security.
@@ -122,10 +132,18 @@ impl PrivatePostgres {
 
     /// Ends the server and waits until it has gone; removes an ephemeral one's files. A second call does nothing.
     pub async fn stop(&self) -> Result<(), PostgresError> {
-        let watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let watchdog = self
+            .watchdog
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(watchdog) = watchdog else { return Ok(()) };
         watchdog.stop().await?;
-        if self.directory.ephemeral { self.directory.remove() } else { Ok(()) }
+        if self.directory.ephemeral {
+            self.directory.remove()
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -148,15 +166,22 @@ async fn launch(
 ) -> Result<(Watchdog, u16), PostgresError> {
     let port = free_port().map_err(PostgresError::io("find a free port for", &directory.root))?;
     let mut watchdog = Watchdog::start(account, binaries, directory, server_lock, port)?;
-    let mut config: tokio_postgres::Config = superuser_url(passwords, port)
-        .parse()
-        .map_err(|source| PostgresError::Sql { action: "connect".to_owned(), source })?;
+    let mut config: tokio_postgres::Config =
+        superuser_url(passwords, port)
+            .parse()
+            .map_err(|source| PostgresError::Sql {
+                action: "connect".to_owned(),
+                source,
+            })?;
     config.connect_timeout(Duration::from_secs(2));
     let deadline = tokio::time::Instant::now() + READY_DEADLINE;
     loop {
         if let Some(status) = watchdog.exited() {
             let reason = format!("ended by itself ({status})");
-            return Err(PostgresError::NotReady { reason, log_tail: directory.log_tail() });
+            return Err(PostgresError::NotReady {
+                reason,
+                log_tail: directory.log_tail(),
+            });
         }
         let answer = databases::run(&config, "SELECT 1").await;
         let Err(error) = answer else {
@@ -164,7 +189,10 @@ async fn launch(
         };
         if tokio::time::Instant::now() >= deadline {
             let reason = format!("does not answer ({error})");
-            return Err(PostgresError::NotReady { reason, log_tail: directory.log_tail() });
+            return Err(PostgresError::NotReady {
+                reason,
+                log_tail: directory.log_tail(),
+            });
         }
         tokio::time::sleep(READY_POLL).await;
     }
@@ -172,17 +200,26 @@ async fn launch(
 
 /// Failures that another attempt cures: a port that was snatched, backends of a killed server not yet gone.
 fn passes(log_tail: &str) -> bool {
-    ["could not create any TCP/IP sockets", "Address already in use", "is still in use"]
-        .iter()
-        .any(|sign| log_tail.contains(sign))
+    [
+        "could not create any TCP/IP sockets",
+        "Address already in use",
+        "is still in use",
+    ]
+    .iter()
+    .any(|sign| log_tail.contains(sign))
 }
 
 fn superuser_url(passwords: &Passwords, port: u16) -> String {
-    format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", passwords.superuser)
+    format!(
+        "postgres://postgres:{}@127.0.0.1:{port}/postgres",
+        passwords.superuser
+    )
 }
 
 fn free_port() -> std::io::Result<u16> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr().map(|address| address.port())
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()
+        .map(|address| address.port())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -196,10 +233,12 @@ fn hex(bytes: &[u8]) -> String {
 
 fn random_hex(bytes: usize) -> Result<String, PostgresError> {
     let mut buffer = vec![0; bytes];
-    SystemRandom::new().fill(&mut buffer).map_err(|_| PostgresError::Io {
-        action: "draw random bytes from",
-        path: PathBuf::from("the operating system"),
-        source: std::io::Error::other("no randomness"),
-    })?;
+    SystemRandom::new()
+        .fill(&mut buffer)
+        .map_err(|_| PostgresError::Io {
+            action: "draw random bytes from",
+            path: PathBuf::from("the operating system"),
+            source: std::io::Error::other("no randomness"),
+        })?;
     Ok(hex(&buffer))
 }

@@ -25,7 +25,11 @@ pub async fn shared_test_postgres() -> Result<&'static PrivatePostgres, Postgres
         .get_or_try_init(|| async {
             let data_dir = ephemeral_dir()?;
             sweep(&data_dir).await;
-            PrivatePostgres::start(PostgresOptions { data_dir, ephemeral: true }).await
+            PrivatePostgres::start(PostgresOptions {
+                data_dir,
+                ephemeral: true,
+            })
+            .await
         })
         .await
 }
@@ -52,7 +56,10 @@ async fn sweep(own: &Path) {
         if !ours || entry.path() == own || !is_old(&entry, now) || !account.trusts(&entry.path()) {
             continue;
         }
-        let options = PostgresOptions { data_dir: entry.path(), ephemeral: true };
+        let options = PostgresOptions {
+            data_dir: entry.path(),
+            ephemeral: true,
+        };
         let Ok(directory) = Directory::open(&options, &account) else {
             continue;
         };
@@ -65,6 +72,8 @@ async fn sweep(own: &Path) {
 
 fn is_old(entry: &fs::DirEntry, now: SystemTime) -> bool {
     let modified = entry.metadata().and_then(|metadata| metadata.modified());
-    modified
-        .is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age.as_secs() >= SWEEP_AGE_SECS))
+    modified.is_ok_and(|modified| {
+        now.duration_since(modified)
+            .is_ok_and(|age| age.as_secs() >= SWEEP_AGE_SECS)
+    })
 }

@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn a_url_wins_and_an_empty_one_does_not_count() {
         let url = "postgres://db.example/x";
-        assert_eq!(DatabaseSource::choose(Some(url)), DatabaseSource::Url(url.to_owned()));
+        assert_eq!(
+            DatabaseSource::choose(Some(url)),
+            DatabaseSource::Url(url.to_owned())
+        );
         assert_eq!(DatabaseSource::choose(Some(" ")), DatabaseSource::Private);
         assert_eq!(DatabaseSource::choose(None), DatabaseSource::Private);
     }

@@ -5,7 +5,10 @@ use tokio_postgres::NoTls;
 use super::*;
 
 fn ephemeral() -> PostgresOptions {
-    PostgresOptions { data_dir: ephemeral_dir().unwrap(), ephemeral: true }
+    PostgresOptions {
+        data_dir: ephemeral_dir().unwrap(),
+        ephemeral: true,
+    }
 }
 
 async fn ask(url: &str, question: &str) -> String {
@@ -30,7 +33,10 @@ async fn an_ephemeral_server_answers_and_leaves_nothing_behind() {
     let server = PrivatePostgres::start(ephemeral()).await.unwrap();
     server.create_database("one").await.unwrap();
     assert_eq!(ask(&server.url("one"), "SELECT current_user::text").await, ROLE);
-    assert_eq!(ask(&server.url("one"), "SELECT current_database()::text").await, "one");
+    assert_eq!(
+        ask(&server.url("one"), "SELECT current_database()::text").await,
+        "one"
+    );
     let password = server.passwords.role.clone();
     assert!(!format!("{server:?}").contains(&password));
     let dir = server.data_dir().to_path_buf();
@@ -57,7 +63,10 @@ async fn the_role_is_subject_to_row_security_and_owns_its_databases() {
 
 #[tokio::test]
 async fn a_kept_cluster_serves_again_with_its_data_and_password() {
-    let options = PostgresOptions { ephemeral: false, ..ephemeral() };
+    let options = PostgresOptions {
+        ephemeral: false,
+        ..ephemeral()
+    };
     let first = PrivatePostgres::start(options.clone()).await.unwrap();
     first.create_database("kept").await.unwrap();
     let password = first.passwords.role.clone();
@@ -66,7 +75,10 @@ async fn a_kept_cluster_serves_again_with_its_data_and_password() {
 
     let mut second = PrivatePostgres::start(options).await.unwrap();
     assert_eq!(second.passwords.role, password);
-    assert_eq!(ask(&second.url("kept"), "SELECT current_database()::text").await, "kept");
+    assert_eq!(
+        ask(&second.url("kept"), "SELECT current_database()::text").await,
+        "kept"
+    );
     second.stop().await.unwrap();
     Arc::get_mut(&mut second.directory).unwrap().ephemeral = true;
     second.directory.remove().unwrap();
@@ -93,19 +105,28 @@ async fn losing_the_holder_of_the_pipe_ends_the_server_and_its_files() {
 
 #[tokio::test]
 async fn the_next_run_takes_over_from_a_killed_one_that_is_still_stopping() {
-    let options = PostgresOptions { ephemeral: false, ..ephemeral() };
+    let options = PostgresOptions {
+        ephemeral: false,
+        ..ephemeral()
+    };
     let killed = PrivatePostgres::start(options.clone()).await.unwrap();
     killed.create_database("kept").await.unwrap();
     drop(killed);
     let next = PrivatePostgres::start(options).await.unwrap();
-    assert_eq!(ask(&next.url("kept"), "SELECT current_database()::text").await, "kept");
+    assert_eq!(
+        ask(&next.url("kept"), "SELECT current_database()::text").await,
+        "kept"
+    );
     next.stop().await.unwrap();
     next.directory.remove().unwrap();
 }
 
 #[tokio::test]
 async fn a_server_whose_watchdog_was_killed_too_is_stopped_by_the_next_run() {
-    let options = PostgresOptions { ephemeral: false, ..ephemeral() };
+    let options = PostgresOptions {
+        ephemeral: false,
+        ..ephemeral()
+    };
     let killed = PrivatePostgres::start(options.clone()).await.unwrap();
     let port = killed.port();
     let mut watchdog = killed.watchdog.lock().unwrap().take().unwrap();
@@ -130,7 +151,10 @@ async fn a_directory_the_servers_account_cannot_reach_is_replaced() {
     let closed = ephemeral_dir().unwrap();
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let wanted = closed.join("postgres");
-    let options = PostgresOptions { data_dir: wanted.clone(), ephemeral: true };
+    let options = PostgresOptions {
+        data_dir: wanted.clone(),
+        ephemeral: true,
+    };
     let server = PrivatePostgres::start(options).await.unwrap();
     assert_ne!(server.data_dir(), wanted);
     let dir = server.data_dir().to_path_buf();
@@ -141,7 +165,12 @@ async fn a_directory_the_servers_account_cannot_reach_is_replaced() {
 
 #[test]
 fn a_shared_server_outlives_the_runtime_that_started_it() {
-    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     let url = run().block_on(async { shared_test_postgres().await.unwrap().admin_url() });
     let again = run().block_on(async {
         let server = shared_test_postgres().await.unwrap();

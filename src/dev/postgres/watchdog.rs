@@ -77,7 +77,9 @@ impl Watchdog {
         port: u16,
     ) -> Result<Self, PostgresError> {
         let shell = Path::new("/bin/sh");
-        let lock = server_lock.try_clone().map_err(PostgresError::io("share", &directory.root))?;
+        let lock = server_lock
+            .try_clone()
+            .map_err(PostgresError::io("share", &directory.root))?;
         let mut command = account.command(shell);
         command
             .args(["-c", SCRIPT, "oauth-manager-postgres"])
@@ -87,7 +89,11 @@ impl Watchdog {
         for setting in settings(port, directory.ephemeral) {
             command.arg("-c").arg(setting);
         }
-        command.stdin(Stdio::piped()).stdout(lock).stderr(Stdio::null()).process_group(0);
+        command
+            .stdin(Stdio::piped())
+            .stdout(lock)
+            .stderr(Stdio::null())
+            .process_group(0);
         let mut child = command.spawn().map_err(PostgresError::io("run", shell))?;
         let pipe = child.stdin.take();
         Ok(Self { child, pipe })

@@ -31,18 +31,27 @@ pub struct Account {
 /// The directory of all personal Microsoft accounts.
 pub const CONSUMERS_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-const PEOPLE: [(&str, &str, &str); 3] =
-    [("ada", "Ada", "Lindqvist"), ("ben", "Ben", "Okafor"), ("chiyo", "Chiyo", "Marin")];
+const PEOPLE: [(&str, &str, &str); 3] = [
+    ("ada", "Ada", "Lindqvist"),
+    ("ben", "Ben", "Okafor"),
+    ("chiyo", "Chiyo", "Marin"),
+];
 
 /// The people each provider knows from the start; the first is the default.
 pub fn residents(provider: Provider) -> Vec<Arc<Account>> {
-    PEOPLE.iter().map(|(key, given, family)| Arc::new(account(provider, key, given, family))).collect()
+    PEOPLE
+        .iter()
+        .map(|(key, given, family)| Arc::new(account(provider, key, given, family)))
+        .collect()
 }
 
 /// An account for a name nobody has registered, so that load tests can have as many people as they like.
 pub fn newcomer(provider: Provider, key: &str) -> Account {
-    let key: String =
-        key.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).take(64).collect();
+    let key: String = key
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .take(64)
+        .collect();
     account(provider, &key, &key, "Newcomer")
 }
 
@@ -64,7 +73,11 @@ fn account(provider: Provider, key: &str, given_name: &str, family_name: &str) -
         Provider::Oidc => uuid("sub").simple().to_string(),
     };
     let personal = provider == Provider::Microsoft && third;
-    let tenant = if personal { CONSUMERS_TENANT.to_owned() } else { shared_tenant(provider).to_string() };
+    let tenant = if personal {
+        CONSUMERS_TENANT.to_owned()
+    } else {
+        shared_tenant(provider).to_string()
+    };
     Account {
         key: key.to_owned(),
         subject,
@@ -107,7 +120,10 @@ impl Account {
 
     /// Notion's bot: one per integration, person and workspace.
     pub fn bot_id(&self, client_id: &str) -> Uuid {
-        let hash = digest(&SHA256, format!("bot/{}/{}/{client_id}", self.subject, self.tenant).as_bytes());
+        let hash = digest(
+            &SHA256,
+            format!("bot/{}/{}/{client_id}", self.subject, self.tenant).as_bytes(),
+        );
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash.as_ref()[..16]);
         uuid::Builder::from_random_bytes(bytes).into_uuid()

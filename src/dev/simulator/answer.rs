@@ -35,7 +35,13 @@ pub enum AnswerBody {
 impl Answer {
     pub fn new(status: u16, body: AnswerBody) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers: Vec::new(), body, id_token: None, refusal: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body,
+            id_token: None,
+            refusal: None,
+        }
     }
 
     pub fn json(status: u16, body: Value) -> Self {
@@ -44,7 +50,9 @@ impl Answer {
 
     /// A successful answer of a token endpoint: RFC 6749, 5.1 forbids caches to keep it.
     pub fn tokens(body: Value) -> Self {
-        Self::json(200, body).with_header("cache-control", "no-store").with_header("pragma", "no-cache")
+        Self::json(200, body)
+            .with_header("cache-control", "no-store")
+            .with_header("pragma", "no-cache")
     }
 
     pub fn html(status: u16, page: String) -> Self {
@@ -52,11 +60,16 @@ impl Answer {
     }
 
     pub fn text(status: u16, text: &str) -> Self {
-        Self::new(status, AnswerBody::Text("text/plain; charset=utf-8".into(), text.to_owned()))
+        Self::new(
+            status,
+            AnswerBody::Text("text/plain; charset=utf-8".into(), text.to_owned()),
+        )
     }
 
     pub fn redirect(to: &str) -> Self {
-        Self::new(302, AnswerBody::Empty).with_header("location", to).with_header("cache-control", "no-store")
+        Self::new(302, AnswerBody::Empty)
+            .with_header("location", to)
+            .with_header("cache-control", "no-store")
     }
 
     pub fn with_header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
@@ -70,7 +83,10 @@ impl Answer {
     }
 
     pub fn header_mut(&mut self, name: &str) -> Option<&mut String> {
-        self.headers.iter_mut().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.headers
+            .iter_mut()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// Content type and bytes, as they would go over the wire.
@@ -87,12 +103,16 @@ impl Answer {
     pub fn respond_with(&self, content_type: Option<&str>, body: ReplyBody) -> Response<ReplyBody> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
-        let headers = self.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_str()));
         for (name, value) in headers.chain(content_type.map(|value| ("content-type", value))) {
             // A value that is no header value can only come from a fault's own text: then the header is left out.
-            if let (Ok(name), Ok(value)) =
-                (http::HeaderName::try_from(name), http::HeaderValue::try_from(value))
-            {
+            if let (Ok(name), Ok(value)) = (
+                http::HeaderName::try_from(name),
+                http::HeaderValue::try_from(value),
+            ) {
                 response.headers_mut().append(name, value);
             }
         }

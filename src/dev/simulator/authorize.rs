@@ -36,18 +36,29 @@ pub struct Wish {
 #[derive(Debug)]
 pub enum Refusal {
     /// Shown to the person, never redirected: the way back cannot be trusted, or the provider prefers it so.
-    Page { status: u16, code: &'static str, text: String },
+    Page {
+        status: u16,
+        code: &'static str,
+        text: String,
+    },
     /// Told to the application.
     Redirect { code: &'static str, text: String },
 }
 
 impl Refusal {
     pub fn page(status: u16, code: &'static str, text: impl Into<String>) -> Self {
-        Self::Page { status, code, text: text.into() }
+        Self::Page {
+            status,
+            code,
+            text: text.into(),
+        }
     }
 
     pub fn redirect(code: &'static str, text: impl Into<String>) -> Self {
-        Self::Redirect { code, text: text.into() }
+        Self::Redirect {
+            code,
+            text: text.into(),
+        }
     }
 }
 
@@ -64,21 +75,33 @@ pub fn authorize(world: &World, call: &Call<'_>) -> (Answer, Option<(String, Cod
         Ok(result) => result,
         Err(Refusal::Page { status, code, text }) => {
             let page = consent_page::refusal(call.provider, code, &text);
-            (Answer::html(status, page).because(format!("{code}: {text}")), None)
+            (
+                Answer::html(status, page).because(format!("{code}: {text}")),
+                None,
+            )
         }
-        Err(Refusal::Redirect { code, text }) => {
-            (back_with_error(call, code, &text).because(format!("{code}: {text}")), None)
-        }
+        Err(Refusal::Redirect { code, text }) => (
+            back_with_error(call, code, &text).because(format!("{code}: {text}")),
+            None,
+        ),
     }
 }
 
 fn proceed(world: &World, call: &Call<'_>) -> Result<(Answer, Option<(String, Code)>), Refusal> {
     let params = &call.request.query;
     if call.request.method != Method::GET && call.request.method != Method::POST {
-        return Err(Refusal::page(405, "method_not_allowed", "GET, or POST from the page itself"));
+        return Err(Refusal::page(
+            405,
+            "method_not_allowed",
+            "GET, or POST from the page itself",
+        ));
     }
     if let Some(name) = params.repeated() {
-        return Err(Refusal::page(400, "invalid_request", format!("{name} occurs more than once")));
+        return Err(Refusal::page(
+            400,
+            "invalid_request",
+            format!("{name} occurs more than once"),
+        ));
     }
     let client_id = params
         .get("client_id")
@@ -123,10 +146,16 @@ fn proceed(world: &World, call: &Call<'_>) -> Result<(Answer, Option<(String, Co
                 world.accounts(call.provider),
                 &account,
             );
-            return Ok((Answer::html(200, page).with_header("cache-control", "no-store"), None));
+            return Ok((
+                Answer::html(200, page).with_header("cache-control", "no-store"),
+                None,
+            ));
         }
         Decision::Denied => {
-            return Err(Refusal::redirect("access_denied", "The person denied the request."));
+            return Err(Refusal::redirect(
+                "access_denied",
+                "The person denied the request.",
+            ));
         }
         Decision::Granted(scopes) => call.shaping.apply(scopes),
     };
@@ -159,9 +188,15 @@ fn proceed(world: &World, call: &Call<'_>) -> Result<(Answer, Option<(String, Co
 /// A choice on the page wins over one in the URL, and that over the hint.
 fn choose_account(world: &World, call: &Call<'_>, wish: &Wish) -> Arc<Account> {
     let request = call.request;
-    let hint = request.query.get("login_hint").filter(|_| !wish.ignores_login_hint);
+    let hint = request
+        .query
+        .get("login_hint")
+        .filter(|_| !wish.ignores_login_hint);
     let chosen = call.shaping.account_instead.as_deref();
-    let chosen = chosen.or(request.field("_sim_user")).or(request.query.get("_sim_user")).or(hint);
+    let chosen = chosen
+        .or(request.field("_sim_user"))
+        .or(request.query.get("_sim_user"))
+        .or(hint);
     world.account(call.provider, chosen)
 }
 
@@ -173,18 +208,27 @@ fn decide(world: &World, call: &Call<'_>, wish: &Wish, account: &Account) -> Res
             _ => Decision::Denied,
         });
     }
-    let silent = request.query.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "none"));
+    let silent = request
+        .query
+        .get("prompt")
+        .is_some_and(|prompt| prompt.split(' ').any(|one| one == "none"));
     if silent {
         let client_id = request.query.get("client_id").unwrap_or_default();
         let consented = world.ledger.consented(call.provider, client_id, account);
         let covered =
             consented.is_some_and(|grant| wish.scopes.iter().all(|scope| grant.scopes.contains(scope)));
-        let code =
-            if call.provider == Provider::Microsoft { "interaction_required" } else { "consent_required" };
+        let code = if call.provider == Provider::Microsoft {
+            "interaction_required"
+        } else {
+            "consent_required"
+        };
         return if covered {
             Ok(Decision::Granted(wish.scopes.clone()))
         } else {
-            Err(Refusal::redirect(code, "prompt=none, and the person has not consented to all of this"))
+            Err(Refusal::redirect(
+                code,
+                "prompt=none, and the person has not consented to all of this",
+            ))
         };
     }
     Ok(match world.settings.consent {
@@ -196,7 +240,11 @@ fn decide(world: &World, call: &Call<'_>, wish: &Wish, account: &Account) -> Res
 /// The scopes the person left ticked. Those that only say who they are cannot be unticked.
 fn ticked(scopes: &[String], fields: &Pairs) -> Vec<String> {
     let ticked = |scope: &str| fields.all("scope").any(|one| one == scope);
-    scopes.iter().filter(|scope| consent_page::is_identity(scope) || ticked(scope)).cloned().collect()
+    scopes
+        .iter()
+        .filter(|scope| consent_page::is_identity(scope) || ticked(scope))
+        .cloned()
+        .collect()
 }
 
 /// The redirect (or form) that takes an error back to the application.
@@ -224,8 +272,9 @@ fn way_back(call: &Call<'_>, mut parameters: Vec<(&str, String)>) -> Answer {
     match params.get("response_mode") {
         Some("form_post") => return Answer::html(200, consent_page::form_post(&uri, &parameters)),
         Some("fragment") => {
-            let fragment =
-                url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+            let fragment = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(parameters)
+                .finish();
             uri.set_fragment(Some(&fragment));
         }
         _ => {

@@ -50,7 +50,9 @@ pub fn authenticate(
     if !offered.contains(&method) {
         return Err(ClientRefusal::MethodNotOffered);
     }
-    let client = world.client(call.provider, &id).ok_or(ClientRefusal::UnknownClient)?;
+    let client = world
+        .client(call.provider, &id)
+        .ok_or(ClientRefusal::UnknownClient)?;
     match secret {
         Some(secret) if secret == client.client_secret => Ok(id),
         Some(_) => Err(ClientRefusal::WrongSecret),
@@ -62,7 +64,9 @@ fn presented(
     request: &Request,
     encoding: BasicEncoding,
 ) -> Result<(Method, String, Option<String>), ClientRefusal> {
-    let basic = request.header("authorization").map(|header| basic(header, encoding));
+    let basic = request
+        .header("authorization")
+        .map(|header| basic(header, encoding));
     match (basic, request.field("client_secret"), request.field("client_id")) {
         (Some(_), Some(_), _) => Err(ClientRefusal::TwoMethods),
         (Some(credentials), None, in_body) => {
@@ -83,7 +87,9 @@ fn basic(header: &str, encoding: BasicEncoding) -> Result<(String, String), Clie
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(ClientRefusal::Malformed);
     }
-    let decoded = STANDARD.decode(credentials.trim()).map_err(|_| ClientRefusal::Malformed)?;
+    let decoded = STANDARD
+        .decode(credentials.trim())
+        .map_err(|_| ClientRefusal::Malformed)?;
     let decoded = String::from_utf8(decoded).map_err(|_| ClientRefusal::Malformed)?;
     let (id, secret) = decoded.split_once(':').ok_or(ClientRefusal::Malformed)?;
     match encoding {

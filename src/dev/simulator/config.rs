@@ -111,18 +111,22 @@ impl Client {
     /// encoded in Basic authentication and forms, as real ones do.
     pub fn built_in(provider: Provider) -> Self {
         let (client_id, client_secret) = match provider {
-            Provider::Google => {
-                ("407408718192-simulator.apps.googleusercontent.com", "GOCSPX-simulator_Google-0")
-            }
-            Provider::YouTube => {
-                ("407408718193-simulator.apps.googleusercontent.com", "GOCSPX-simulator_YouTube-0")
-            }
-            Provider::Microsoft => {
-                ("6731de76-14a6-49ae-97bc-6eba6914391e", "Sim8Q~needs+encoding/100%=&.yes")
-            }
-            Provider::Notion => {
-                ("2f1d872b-594c-8015-9a3e-0037c1e5f000", "secret_SimulatorNotion0000000000000000000000")
-            }
+            Provider::Google => (
+                "407408718192-simulator.apps.googleusercontent.com",
+                "GOCSPX-simulator_Google-0",
+            ),
+            Provider::YouTube => (
+                "407408718193-simulator.apps.googleusercontent.com",
+                "GOCSPX-simulator_YouTube-0",
+            ),
+            Provider::Microsoft => (
+                "6731de76-14a6-49ae-97bc-6eba6914391e",
+                "Sim8Q~needs+encoding/100%=&.yes",
+            ),
+            Provider::Notion => (
+                "2f1d872b-594c-8015-9a3e-0037c1e5f000",
+                "secret_SimulatorNotion0000000000000000000000",
+            ),
             Provider::Oidc => ("simulator-client", "simulator secret: with space, colon & more"),
         };
         Self {
@@ -142,7 +146,9 @@ mod duration_in_seconds {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
 
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
+        duration
+            .map(|duration| duration.as_secs_f64())
+            .serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

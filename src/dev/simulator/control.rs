@@ -53,7 +53,10 @@ struct Advance {
 
 pub fn control(shared: &Shared, request: &Request) -> Answer {
     // Any web page can send a plain POST to this machine; only our own pages may steer the simulator.
-    if request.header("origin").is_some_and(|origin| origin != shared.base) {
+    if request
+        .header("origin")
+        .is_some_and(|origin| origin != shared.base)
+    {
         return Answer::json(403, json!({ "error": "a page from elsewhere has no say here" }));
     }
     let resource = request.path.strip_prefix("/_sim").unwrap_or_default();
@@ -74,8 +77,10 @@ pub fn control(shared: &Shared, request: &Request) -> Answer {
             done()
         }
         (Method::POST, "/revoke") => with(request, |revocation: Revocation| {
-            let ended =
-                shared.world().ledger.kill_grants_of(revocation.provider, revocation.account.as_deref());
+            let ended = shared
+                .world()
+                .ledger
+                .kill_grants_of(revocation.provider, revocation.account.as_deref());
             Answer::json(200, json!({ "grants_ended": ended }))
         }),
         (Method::POST, "/expire") => with(request, |which: ProviderOnly| {
@@ -86,7 +91,9 @@ pub fn control(shared: &Shared, request: &Request) -> Answer {
         (Method::GET, "/settings") => Answer::json(200, json!(shared.world().settings)),
         (Method::POST, "/settings") => change_settings(shared, request),
         (Method::POST, "/secret") => with(request, |change: SecretChange| {
-            shared.world().set_client_secret(change.provider, &change.client_secret);
+            shared
+                .world()
+                .set_client_secret(change.provider, &change.client_secret);
             done()
         }),
         (Method::POST, "/rotate-keys") => {
@@ -94,7 +101,9 @@ pub fn control(shared: &Shared, request: &Request) -> Answer {
             done()
         }
         (Method::POST, "/advance") => with(request, |advance: Advance| {
-            shared.clock.advance(std::time::Duration::from_secs(advance.seconds));
+            shared
+                .clock
+                .advance(std::time::Duration::from_secs(advance.seconds));
             done()
         }),
         _ => Answer::json(404, json!({ "error": "no such control" })),
@@ -138,9 +147,15 @@ fn change_settings(shared: &Shared, request: &Request) -> Answer {
 /// `?provider=…&endpoint=…&after=<sequence>` narrow the list.
 fn requests(shared: &Shared, request: &Request) -> Value {
     let provider = request.query.get("provider").and_then(Provider::from_key);
-    let endpoint: Option<Endpoint> =
-        request.query.get("endpoint").and_then(|name| serde_json::from_value(json!(name)).ok());
-    let after: u64 = request.query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
+    let endpoint: Option<Endpoint> = request
+        .query
+        .get("endpoint")
+        .and_then(|name| serde_json::from_value(json!(name)).ok());
+    let after: u64 = request
+        .query
+        .get("after")
+        .and_then(|after| after.parse().ok())
+        .unwrap_or(0);
     let world = shared.world();
     let items: Vec<_> = world
         .recorder

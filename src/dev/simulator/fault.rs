@@ -185,7 +185,9 @@ impl Fault {
 
     /// The wrong expiry of the kind most parsers trip over: a number in quotes.
     pub fn quoted_expires_in() -> Self {
-        Self::ExpiresIn { value: Value::from("3600") }
+        Self::ExpiresIn {
+            value: Value::from("3600"),
+        }
     }
 
     fn flatten(self, into: &mut Vec<Fault>) {
@@ -217,8 +219,15 @@ fn once() -> u32 {
 impl FaultRule {
     fn hits(&self, provider: Provider, endpoint: Endpoint, request: &Request) -> bool {
         let sent = |value: &str| {
-            request.fields.0.iter().chain(&request.query.0).any(|(_, sent)| sent == value)
-                || request.header("authorization").is_some_and(|header| header.contains(value))
+            request
+                .fields
+                .0
+                .iter()
+                .chain(&request.query.0)
+                .any(|(_, sent)| sent == value)
+                || request
+                    .header("authorization")
+                    .is_some_and(|header| header.contains(value))
         };
         self.provider == provider
             && self.endpoint.covers(endpoint)
@@ -246,7 +255,11 @@ impl FaultPlan {
     }
 
     pub fn take(&mut self, provider: Provider, endpoint: Endpoint, request: &Request) -> Vec<Fault> {
-        let Some(at) = self.rules.iter().position(|rule| rule.hits(provider, endpoint, request)) else {
+        let Some(at) = self
+            .rules
+            .iter()
+            .position(|rule| rule.hits(provider, endpoint, request))
+        else {
             return Vec::new();
         };
         let fault = match self.rules[at].times {

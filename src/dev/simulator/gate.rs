@@ -24,8 +24,13 @@ impl Default for Gate {
 
 impl Gate {
     pub fn new() -> Self {
-        let inner = Inner { arrived: watch::Sender::new(0), released: watch::Sender::new(0) };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            arrived: watch::Sender::new(0),
+            released: watch::Sender::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Waits until the first request stands at the gate.
@@ -36,7 +41,12 @@ impl Gate {
     /// Waits until `count` requests have come, those already let through included.
     pub async fn arrived_at_least(&self, count: usize) {
         // The sender lives in `self`, so the channel cannot close while this waits.
-        let _ = self.inner.arrived.subscribe().wait_for(|arrived| *arrived >= count).await;
+        let _ = self
+            .inner
+            .arrived
+            .subscribe()
+            .wait_for(|arrived| *arrived >= count)
+            .await;
     }
 
     /// How many requests have come so far.
@@ -51,7 +61,9 @@ impl Gate {
 
     /// Lets one more request through, in the order of arrival.
     pub fn release_one(&self) {
-        self.inner.released.send_modify(|released| *released = released.saturating_add(1));
+        self.inner
+            .released
+            .send_modify(|released| *released = released.saturating_add(1));
     }
 
     pub(super) async fn pass(&self) {
@@ -60,6 +72,11 @@ impl Gate {
             *arrived += 1;
             ticket = *arrived;
         });
-        let _ = self.inner.released.subscribe().wait_for(|released| *released >= ticket).await;
+        let _ = self
+            .inner
+            .released
+            .subscribe()
+            .wait_for(|released| *released >= ticket)
+            .await;
     }
 }

@@ -60,9 +60,16 @@ pub fn risc_configuration(call: &Call<'_>) -> Answer {
 pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     let params = &call.request.query;
     let mut scopes: Vec<String> = Vec::new();
-    for scope in params.get("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
+    for scope in params
+        .get("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+    {
         let known = matches!(scope, "openid" | "email" | "profile" | "https://mail.google.com/")
-            || scope.strip_prefix(SCOPE_PREFIX).is_some_and(|name| !name.is_empty());
+            || scope
+                .strip_prefix(SCOPE_PREFIX)
+                .is_some_and(|name| !name.is_empty());
         if !known {
             return Err(Refusal::page(
                 400,
@@ -76,21 +83,42 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
         }
     }
     if scopes.is_empty() {
-        return Err(Refusal::page(400, "invalid_request", "Missing required parameter: scope"));
+        return Err(Refusal::page(
+            400,
+            "invalid_request",
+            "Missing required parameter: scope",
+        ));
     }
-    let portability = scopes.iter().filter(|scope| scope.contains("/auth/dataportability.")).count();
+    let portability = scopes
+        .iter()
+        .filter(|scope| scope.contains("/auth/dataportability."))
+        .count();
     if portability != 0 && portability != scopes.len() {
         let text = "Data Portability scopes cannot be combined with other scopes.";
         return Err(Refusal::page(400, "invalid_scope", text));
     }
     let access_type = params.get("access_type").unwrap_or("online");
     if !matches!(access_type, "online" | "offline") {
-        return Err(Refusal::page(400, "invalid_request", format!("access_type={access_type}")));
+        return Err(Refusal::page(
+            400,
+            "invalid_request",
+            format!("access_type={access_type}"),
+        ));
     }
-    let mut prompts = params.get("prompt").unwrap_or_default().split(' ').filter(|prompt| !prompt.is_empty());
-    if let Some(unknown) = prompts.clone().find(|one| !matches!(*one, "none" | "consent" | "select_account"))
+    let mut prompts = params
+        .get("prompt")
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|prompt| !prompt.is_empty());
+    if let Some(unknown) = prompts
+        .clone()
+        .find(|one| !matches!(*one, "none" | "consent" | "select_account"))
     {
-        return Err(Refusal::page(400, "invalid_request", format!("Invalid prompt: {unknown}")));
+        return Err(Refusal::page(
+            400,
+            "invalid_request",
+            format!("Invalid prompt: {unknown}"),
+        ));
     }
     Ok(Wish {
         scopes,
@@ -140,7 +168,10 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     let redirect_uri = request.field("redirect_uri");
     let verifier = request.field("code_verifier");
     let client = (call.provider, client_id);
-    let mut code = match world.ledger.check_code(text, client, redirect_uri, verifier, call.now) {
+    let mut code = match world
+        .ledger
+        .check_code(text, client, redirect_uri, verifier, call.now)
+    {
         Ok(code) => code,
         Err(refusal) => return code_error(refusal),
     };
@@ -154,7 +185,11 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         return error("internal_failure");
     };
     grant.scopes.extend(asked.iter().cloned());
-    let scopes = if code.include_granted { grant.scopes.clone() } else { asked };
+    let scopes = if code.include_granted {
+        grant.scopes.clone()
+    } else {
+        asked
+    };
     // The refresh token comes with the first consent only, unless the application insists on consent.
     let first = !grant.ever_gave_refresh_token;
     let mut body = issue_access(world, call, id, &scopes);
@@ -173,9 +208,14 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         world.ledger.forget_oldest_refresh_tokens(id, max);
         body["refresh_token"] = json!(refresh_token);
     }
-    let draft =
-        world.ledger.grant(id).and_then(|grant| draft(call, grant, &scopes, code.nonce.as_deref(), &body));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    let draft = world
+        .ledger
+        .grant(id)
+        .and_then(|grant| draft(call, grant, &scopes, code.nonce.as_deref(), &body));
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
@@ -208,14 +248,22 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     let with_id_token = world.settings.id_token_on_refresh;
     let draft = world.ledger.grant(id).filter(|_| with_id_token);
     let draft = draft.and_then(|grant| draft_for(call, grant, &scopes, &body));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn issue_access(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes) -> Value {
     let access_token = random::long_opaque("ya29.a0");
     let lifetime = world.access_token_lifetime(call.provider).unwrap_or_default();
     let expires_at = Some(call.now + lifetime);
-    let token = AccessToken { grant, scopes: scopes.clone(), issued_at: call.now, expires_at };
+    let token = AccessToken {
+        grant,
+        scopes: scopes.clone(),
+        issued_at: call.now,
+        expires_at,
+    };
     world.ledger.issue_access_token(&access_token, token);
     // The order of scopes means nothing, so it is one that nobody asked for: by their ends.
     let mut listed: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -274,7 +322,10 @@ fn profile(call: &Call<'_>, grant: &Grant, scopes: &Scopes) -> Value {
 }
 
 pub fn userinfo(world: &World, call: &Call<'_>) -> Answer {
-    let live = call.request.bearer_token().and_then(|token| world.ledger.live_access_token(token, call.now));
+    let live = call
+        .request
+        .bearer_token()
+        .and_then(|token| world.ledger.live_access_token(token, call.now));
     let Some((token, grant)) = live else {
         let body = json!({ "error": "invalid_request", "error_description": "Invalid Credentials" });
         return Answer::json(401, body)

@@ -86,7 +86,11 @@ pub fn api_error_by_code(code: &str) -> Option<Answer> {
         "channelNotFound" => 404,
         _ => return None,
     };
-    let domain = if code.ends_with("Exceeded") { "usageLimits" } else { "global" };
+    let domain = if code.ends_with("Exceeded") {
+        "usageLimits"
+    } else {
+        "global"
+    };
     let body = json!({ "error": {
         "code": status, "message": code, "errors": [{ "domain": domain, "reason": code }],
     }});

@@ -115,7 +115,9 @@ fn symmetric(keys: &Keys, rotation: KeyRotation, claims: &Value) -> String {
     );
     let key = ring::hmac::Key::new(
         ring::hmac::HMAC_SHA256,
-        &URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap_or_default()).unwrap_or_default(),
+        &URL_SAFE_NO_PAD
+            .decode(jwk["n"].as_str().unwrap_or_default())
+            .unwrap_or_default(),
     );
     let signature = ring::hmac::sign(&key, token.as_bytes());
     format!("{token}.{}", URL_SAFE_NO_PAD.encode(signature))

@@ -45,13 +45,19 @@ struct Key {
 
 impl Keys {
     pub fn load() -> io::Result<Self> {
-        Ok(Self { keys: [Key::load(FIRST)?, Key::load(SECOND)?] })
+        Ok(Self {
+            keys: [Key::load(FIRST)?, Key::load(SECOND)?],
+        })
     }
 
     /// The key set as published: before the first rotation only the key in use, so that a client meets an unknown `kid`
     /// after it; afterwards both.
     pub fn jwks(&self, rotation: KeyRotation) -> Value {
-        let published = if rotation.turns == 0 { &self.keys[..1] } else { &self.keys[..] };
+        let published = if rotation.turns == 0 {
+            &self.keys[..1]
+        } else {
+            &self.keys[..]
+        };
         json!({ "keys": published.iter().map(Key::jwk).collect::<Vec<_>>() })
     }
 
@@ -76,8 +82,16 @@ impl Key {
         let public: PublicKeyComponents<Vec<u8>> = pair.public_key().into();
         let (n, e) = (URL_SAFE_NO_PAD.encode(public.n), URL_SAFE_NO_PAD.encode(public.e));
         // RFC 7638: the thumbprint is over the members in lexical order, without white space.
-        let thumbprint = digest(&SHA256, format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes());
-        Ok(Self { pair, kid: URL_SAFE_NO_PAD.encode(thumbprint), n, e })
+        let thumbprint = digest(
+            &SHA256,
+            format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes(),
+        );
+        Ok(Self {
+            pair,
+            kid: URL_SAFE_NO_PAD.encode(thumbprint),
+            n,
+            e,
+        })
     }
 
     fn jwk(&self) -> Value {
@@ -94,7 +108,12 @@ impl Key {
         let mut signature = vec![0; self.pair.public().modulus_len()];
         // Fails only when the buffer has another length than the modulus; then the signature stays all zero and no
         // client accepts the token.
-        let _ = self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature);
+        let _ = self.pair.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            token.as_bytes(),
+            &mut signature,
+        );
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token

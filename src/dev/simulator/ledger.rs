@@ -209,7 +209,9 @@ impl Ledger {
 
     /// What this person has consented to for this application so far.
     pub fn consented(&self, provider: Provider, client_id: &str, account: &Account) -> Option<&Grant> {
-        let id = self.by_owner.get(&(provider, client_id.to_owned(), account.subject.clone()))?;
+        let id = self
+            .by_owner
+            .get(&(provider, client_id.to_owned(), account.subject.clone()))?;
         self.grants.get(id).filter(|grant| grant.alive)
     }
 
@@ -293,7 +295,10 @@ impl Ledger {
 
     /// The grant a token of either kind hangs on, dead or alive.
     pub fn grant_of_token(&self, text: &str, now: Millis) -> Option<GrantId> {
-        let refresh = self.refresh_tokens.get(text).filter(|token| token.state == RefreshTokenState::Live);
+        let refresh = self
+            .refresh_tokens
+            .get(text)
+            .filter(|token| token.state == RefreshTokenState::Live);
         let access = || self.live_access_token(text, now).map(|(token, _)| token.grant);
         refresh.map(|token| token.grant).or_else(access)
     }
@@ -322,9 +327,16 @@ impl Ledger {
 
     /// Ends every access token at this provider, as if all had expired at once.
     pub fn expire_access_tokens(&mut self, provider: Provider, now: Millis) {
-        let Self { grants, access_tokens, .. } = self;
+        let Self {
+            grants,
+            access_tokens,
+            ..
+        } = self;
         for token in access_tokens.values_mut() {
-            if grants.get(&token.grant).is_some_and(|grant| grant.provider == provider) {
+            if grants
+                .get(&token.grant)
+                .is_some_and(|grant| grant.provider == provider)
+            {
                 token.expires_at = Some(now);
             }
         }

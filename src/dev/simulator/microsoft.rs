@@ -18,7 +18,14 @@ use super::world::{Call, World};
 
 const REFRESH_IDLE_MAX_MS: Millis = 90 * 24 * 3600 * 1000;
 /// Permissions that personal accounts cannot give.
-const WORK_ONLY: [&str; 6] = ["Team.", "TeamSettings.", "Channel", "Chat.", "Sites.", "OnlineMeetings."];
+const WORK_ONLY: [&str; 6] = [
+    "Team.",
+    "TeamSettings.",
+    "Channel",
+    "Chat.",
+    "Sites.",
+    "OnlineMeetings.",
+];
 
 pub fn issuer(base: &str, tenant: &str) -> String {
     format!("{base}/microsoft/{tenant}/v2.0")
@@ -60,9 +67,17 @@ pub fn discovery(call: &Call<'_>) -> Answer {
 pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     let params = &call.request.query;
     let mut scopes: Vec<String> = Vec::new();
-    for scope in params.get("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
+    for scope in params
+        .get("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+    {
         let scope = normalise(scope).ok_or_else(|| {
-            Refusal::redirect("invalid_client", format!("AADSTS650053: the application asked for {scope}"))
+            Refusal::redirect(
+                "invalid_client",
+                format!("AADSTS650053: the application asked for {scope}"),
+            )
         })?;
         if !scopes.iter().any(|known| known.eq_ignore_ascii_case(&scope)) {
             scopes.push(scope);
@@ -73,18 +88,30 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
         return Err(Refusal::redirect("invalid_request", text));
     }
     if scopes.iter().any(|scope| scope.ends_with(".default")) && resource_scopes(&scopes).count() > 1 {
-        return Err(Refusal::redirect("invalid_scope", "AADSTS70011: .default can't be combined"));
+        return Err(Refusal::redirect(
+            "invalid_scope",
+            "AADSTS70011: .default can't be combined",
+        ));
     }
     let prompt = params.get("prompt").unwrap_or_default();
     if !matches!(prompt, "" | "login" | "none" | "consent" | "select_account") {
-        return Err(Refusal::redirect("invalid_request", "AADSTS90023: Unsupported 'prompt' value."));
+        return Err(Refusal::redirect(
+            "invalid_request",
+            "AADSTS90023: Unsupported 'prompt' value.",
+        ));
     }
     if prompt == "select_account" && params.get("login_hint").is_some() {
         let text = "AADSTS9000411: login_hint cannot be joined with prompt=select_account.";
         return Err(Refusal::redirect("invalid_request", text));
     }
-    if !matches!(params.get("response_mode"), None | Some("query" | "fragment" | "form_post")) {
-        return Err(Refusal::redirect("invalid_request", "AADSTS900021: response_mode"));
+    if !matches!(
+        params.get("response_mode"),
+        None | Some("query" | "fragment" | "form_post")
+    ) {
+        return Err(Refusal::redirect(
+            "invalid_request",
+            "AADSTS900021: response_mode",
+        ));
     }
     Ok(Wish {
         offline: scopes.iter().any(|scope| scope == "offline_access"),
@@ -159,7 +186,10 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     };
     let (redirect_uri, verifier) = (request.field("redirect_uri"), request.field("code_verifier"));
     let client = (Provider::Microsoft, client_id);
-    let mut code = match world.ledger.check_code(text, client, redirect_uri, verifier, call.now) {
+    let mut code = match world
+        .ledger
+        .check_code(text, client, redirect_uri, verifier, call.now)
+    {
         Ok(code) => code,
         Err(refusal) => return code_error(call, refusal),
     };
@@ -180,9 +210,14 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         grant.scopes.extend(consented.iter().cloned());
     }
     let body = issue(world, call, id, &scopes, &consented);
-    let draft =
-        world.ledger.grant(id).and_then(|grant| draft(call, grant, &consented, code.nonce.as_deref()));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    let draft = world
+        .ledger
+        .grant(id)
+        .and_then(|grant| draft(call, grant, &consented, code.nonce.as_deref()));
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
@@ -211,7 +246,11 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     }
     // It serves everything this person has consented to for this client by now.
     let everything: Scopes = grant.scopes.union(&consented).cloned().collect();
-    let offered = if call.request.field("scope").is_some() { everything } else { consented.clone() };
+    let offered = if call.request.field("scope").is_some() {
+        everything
+    } else {
+        consented.clone()
+    };
     let offered: Scopes = call.shaping.apply(offered).into_iter().collect();
     let scopes = match narrow(call, &offered) {
         Ok(scopes) => scopes,
@@ -224,7 +263,10 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         .grant(id)
         .filter(|_| with_id_token)
         .and_then(|grant| draft(call, grant, &consented, None));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, consented: &Scopes) -> Value {
@@ -292,7 +334,10 @@ fn draft(call: &Call<'_>, grant: &Grant, scopes: &Scopes, nonce: Option<&str>) -
 }
 
 pub fn userinfo(world: &World, call: &Call<'_>) -> Answer {
-    let live = call.request.bearer_token().and_then(|token| world.ledger.live_access_token(token, call.now));
+    let live = call
+        .request
+        .bearer_token()
+        .and_then(|token| world.ledger.live_access_token(token, call.now));
     let Some((token, grant)) = live.filter(|(_, grant)| grant.provider == Provider::Microsoft) else {
         return graph_error("InvalidAuthenticationToken").because("no live access token");
     };

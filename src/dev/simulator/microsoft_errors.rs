@@ -21,7 +21,12 @@ struct Kind {
 }
 
 fn kind(number: u32) -> Kind {
-    let new = |error, status, suberror, text| Kind { error, status, suberror, text };
+    let new = |error, status, suberror, text| Kind {
+        error,
+        status,
+        suberror,
+        text,
+    };
     let dead = |text| new("invalid_grant", 400, Some("bad_token"), text);
     let interaction = |text| new("interaction_required", 400, Some("basic_action"), text);
     let config = |text| new("invalid_request", 400, None, text);
@@ -29,7 +34,12 @@ fn kind(number: u32) -> Kind {
         50173 => {
             dead("The provided grant has expired due to it being revoked, a fresh auth token is needed.")
         }
-        70000 => new("invalid_grant", 400, None, "Provided grant is invalid or malformed."),
+        70000 => new(
+            "invalid_grant",
+            400,
+            None,
+            "Provided grant is invalid or malformed.",
+        ),
         70008 => new(
             "invalid_grant",
             400,
@@ -54,10 +64,18 @@ fn kind(number: u32) -> Kind {
             Some("token_expired"),
             "The refresh token has expired due to sign-in frequency checks.",
         ),
-        54005 => new("invalid_grant", 400, None, "OAuth2 Authorization code was already redeemed."),
-        501_481 => {
-            new("invalid_grant", 400, None, "The Code_Verifier does not match the code_challenge supplied.")
-        }
+        54005 => new(
+            "invalid_grant",
+            400,
+            None,
+            "OAuth2 Authorization code was already redeemed.",
+        ),
+        501_481 => new(
+            "invalid_grant",
+            400,
+            None,
+            "The Code_Verifier does not match the code_challenge supplied.",
+        ),
         50147 => new("invalid_grant", 400, None, "Missing code verifier."),
         50196 => new(
             "invalid_grant",
@@ -71,9 +89,19 @@ fn kind(number: u32) -> Kind {
             Some("consent_required"),
             "The user or administrator has not consented to use the application.",
         ),
-        65004 => new("access_denied", 400, None, "User declined to consent to access the app."),
+        65004 => new(
+            "access_denied",
+            400,
+            None,
+            "User declined to consent to access the app.",
+        ),
         90094 | 90095 => new("access_denied", 400, None, "Admin consent is required."),
-        50055 => new("invalid_grant", 400, Some("user_password_expired"), "The password is expired."),
+        50055 => new(
+            "invalid_grant",
+            400,
+            Some("user_password_expired"),
+            "The password is expired.",
+        ),
         50057 => new("invalid_grant", 400, None, "The user account is disabled."),
         50020 | 50034 | 50105 | 500_212 | 500_213 => {
             new("invalid_grant", 400, None, "The account cannot be used here.")
@@ -94,31 +122,50 @@ fn kind(number: u32) -> Kind {
         | 530_035
         | 16000 => interaction("A policy asks for interaction."),
         7_000_215 => new("invalid_client", 401, None, "Invalid client secret provided."),
-        7_000_222 => new("invalid_client", 401, None, "The provided client secret keys are expired."),
+        7_000_222 => new(
+            "invalid_client",
+            401,
+            None,
+            "The provided client secret keys are expired.",
+        ),
         7_000_218 => new(
             "invalid_client",
             401,
             None,
             "The request body must contain: 'client_assertion' or 'client_secret'.",
         ),
-        700_016 => new("unauthorized_client", 400, None, "Application was not found in the directory."),
+        700_016 => new(
+            "unauthorized_client",
+            400,
+            None,
+            "Application was not found in the directory.",
+        ),
         7_000_112 => new("unauthorized_client", 400, None, "Application is disabled."),
-        70003 => {
-            new("unsupported_grant_type", 400, None, "The application returned an unsupported grant type.")
-        }
+        70003 => new(
+            "unsupported_grant_type",
+            400,
+            None,
+            "The application returned an unsupported grant type.",
+        ),
         70011 => new(
             "invalid_scope",
             400,
             None,
             "The provided value for the input parameter 'scope' is not valid.",
         ),
-        28002 | 28003 | 700_022 | 700_023 => {
-            new("invalid_scope", 400, None, "The scope contains more than one resource.")
-        }
+        28002 | 28003 | 700_022 | 700_023 => new(
+            "invalid_scope",
+            400,
+            None,
+            "The scope contains more than one resource.",
+        ),
         50033 | 50087 | 50088 | 90006 | 90012 | 90024 | 90033 | 90090 | 90091 | 70012 | 50166 | 80002
-        | 80005 => {
-            new("temporarily_unavailable", 503, None, "A transient error has occurred. Please try again.")
-        }
+        | 80005 => new(
+            "temporarily_unavailable",
+            503,
+            None,
+            "A transient error has occurred. Please try again.",
+        ),
         90055 => new("temporarily_unavailable", 429, None, "The tenant is throttled."),
         90002 => config("Tenant not found."),
         900_144 => config("The request body must contain all required parameters."),
@@ -133,7 +180,12 @@ fn kind(number: u32) -> Kind {
 
 /// The token endpoint's error with this number.
 pub fn aadsts(call: &Call<'_>, number: u32) -> Answer {
-    let Kind { error, status, suberror, text } = kind(number);
+    let Kind {
+        error,
+        status,
+        suberror,
+        text,
+    } = kind(number);
     let (trace, correlation, timestamp) = (request_id(), request_id(), timestamp(call.now));
     let mut body = json!({
         "error": error,
@@ -209,9 +261,10 @@ pub fn graph_error(code: &str) -> Answer {
         "insufficient_claims" => return insufficient_claims(),
         "ErrorAccessDenied" => (403, "Access is denied. Check credentials and try again."),
         "Authorization_RequestDenied" => (403, "Insufficient privileges to complete the operation."),
-        "MailboxNotEnabledForRESTAPI" => {
-            (404, "The mailbox is either inactive, soft-deleted, or is hosted on-premise.")
-        }
+        "MailboxNotEnabledForRESTAPI" => (
+            404,
+            "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+        ),
         "itemNotFound" => (404, "The resource could not be found."),
         "activityLimitReached" | "TooManyRequests" => (429, "Too many requests."),
         "serviceNotAvailable" => (503, "The service is not available."),
@@ -235,10 +288,14 @@ fn insufficient_claims() -> Answer {
          error=\"insufficient_claims\", claims=\"{}\"",
         STANDARD.encode(CLAIMS)
     );
-    Answer::json(401, body).with_header("www-authenticate", challenge).because("insufficient_claims")
+    Answer::json(401, body)
+        .with_header("www-authenticate", challenge)
+        .because("insufficient_claims")
 }
 
 fn timestamp(now: Millis) -> String {
-    jiff::Timestamp::from_second(seconds(now))
-        .map_or_else(|_| String::new(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+    jiff::Timestamp::from_second(seconds(now)).map_or_else(
+        |_| String::new(),
+        |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+    )
 }

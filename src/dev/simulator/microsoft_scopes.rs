@@ -10,7 +10,10 @@ pub const OIDC_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_acces
 
 /// Scopes of Graph are kept by their short name, those of other resources in full.
 pub fn normalise(scope: &str) -> Option<String> {
-    let short = scope.strip_prefix(GRAPH).and_then(|rest| rest.strip_prefix('/')).unwrap_or(scope);
+    let short = scope
+        .strip_prefix(GRAPH)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(scope);
     let oidc = OIDC_SCOPES.iter().find(|known| known.eq_ignore_ascii_case(short));
     if let Some(known) = oidc {
         return Some((*known).to_owned());
@@ -18,8 +21,10 @@ pub fn normalise(scope: &str) -> Option<String> {
     if short.contains("://") {
         return Some(short.to_owned());
     }
-    let permission =
-        short.contains('.') && short.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let permission = short.contains('.')
+        && short
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     permission.then(|| short.to_owned())
 }
 
@@ -28,14 +33,19 @@ fn resource(scope: &str) -> &str {
 }
 
 pub fn resource_scopes<'a>(scopes: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = &'a String> {
-    scopes.into_iter().filter(|scope| !OIDC_SCOPES.contains(&scope.as_str()))
+    scopes
+        .into_iter()
+        .filter(|scope| !OIDC_SCOPES.contains(&scope.as_str()))
 }
 
 /// The scopes of one access token: those asked for in this request, or else all; of one resource only.
 pub fn narrow(call: &Call<'_>, consented: &Scopes) -> Result<Scopes, Answer> {
     let Some(asked) = call.request.field("scope") else {
         // Without a wish the first resource wins.
-        let first = resource_scopes(consented).next().map_or(GRAPH, |scope| resource(scope)).to_owned();
+        let first = resource_scopes(consented)
+            .next()
+            .map_or(GRAPH, |scope| resource(scope))
+            .to_owned();
         let of_first = |scope: &&String| {
             OIDC_SCOPES.contains(&scope.as_str()) || resource(scope).eq_ignore_ascii_case(&first)
         };
@@ -47,7 +57,12 @@ pub fn narrow(call: &Call<'_>, consented: &Scopes) -> Result<Scopes, Answer> {
             return Err(aadsts(call, 70011));
         };
         if scope.ends_with(".default") {
-            scopes.extend(consented.iter().filter(|known| resource(known) == resource(&scope)).cloned());
+            scopes.extend(
+                consented
+                    .iter()
+                    .filter(|known| resource(known) == resource(&scope))
+                    .cloned(),
+            );
             continue;
         }
         let known = consented.iter().find(|known| known.eq_ignore_ascii_case(&scope));
@@ -69,12 +84,15 @@ pub fn narrow(call: &Call<'_>, consented: &Scopes) -> Result<Scopes, Answer> {
 
 /// Graph's scopes with their prefix, `offline_access` never.
 pub fn shown(scopes: &Scopes) -> String {
-    let shown = scopes.iter().filter(|scope| *scope != "offline_access").map(|scope| {
-        if OIDC_SCOPES.contains(&scope.as_str()) || scope.contains("://") {
-            scope.clone()
-        } else {
-            format!("{GRAPH}/{scope}")
-        }
-    });
+    let shown = scopes
+        .iter()
+        .filter(|scope| *scope != "offline_access")
+        .map(|scope| {
+            if OIDC_SCOPES.contains(&scope.as_str()) || scope.contains("://") {
+                scope.clone()
+            } else {
+                format!("{GRAPH}/{scope}")
+            }
+        });
     shown.collect::<Vec<_>>().join(" ")
 }

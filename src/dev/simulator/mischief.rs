@@ -37,7 +37,12 @@ pub fn instead(fault: &Fault, call: &Call<'_>, endpoint: Endpoint) -> Option<Ans
             let status = if code == "invalid_client" { 401 } else { 400 };
             Answer::json(status, json!({ "error": code }))
         }
-        Fault::Answer { status, content_type, headers, body } => custom(*status, content_type, headers, body),
+        Fault::Answer {
+            status,
+            content_type,
+            headers,
+            body,
+        } => custom(*status, content_type, headers, body),
         Fault::TooManyRequests { retry_after } => {
             let answer = match call.provider {
                 Provider::Microsoft if endpoint == Endpoint::Api => graph_error("TooManyRequests"),
@@ -108,8 +113,13 @@ fn server_error(call: &Call<'_>, endpoint: Endpoint, status: u16) -> Answer {
 }
 
 fn custom(status: u16, content_type: &str, headers: &[(String, String)], body: &str) -> Answer {
-    let answer = Answer::new(status, AnswerBody::Text(content_type.to_owned().into(), body.to_owned()));
-    headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name.clone(), value.clone()))
+    let answer = Answer::new(
+        status,
+        AnswerBody::Text(content_type.to_owned().into(), body.to_owned()),
+    );
+    headers.iter().fold(answer, |answer, (name, value)| {
+        answer.with_header(name.clone(), value.clone())
+    })
 }
 
 // === in the work ===
@@ -222,8 +232,10 @@ pub fn transmit(faults: &[Fault], answer: &Answer) -> Response<ReplyBody> {
                 return answer.respond_with(Some("application/json"), body);
             }
             Fault::PaddedBody { mebibytes } => {
-                return answer
-                    .respond_with(content_type, chunks(Bytes::new(), filling(b' ', *mebibytes), bytes));
+                return answer.respond_with(
+                    content_type,
+                    chunks(Bytes::new(), filling(b' ', *mebibytes), bytes),
+                );
             }
             Fault::TruncateAfterRefreshToken => {
                 let body = StreamBody::new(breaking_off(until_refresh_token(&bytes))).boxed_unsync();
@@ -258,7 +270,9 @@ fn filling(byte: u8, mebibytes: u32) -> impl Iterator<Item = Bytes> + Send + 'st
 
 fn chunks(start: Bytes, middle: impl Iterator<Item = Bytes> + Send + 'static, end: Bytes) -> ReplyBody {
     let all = std::iter::once(start).chain(middle).chain(std::iter::once(end));
-    let frames = all.filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)));
+    let frames = all
+        .filter(|bytes| !bytes.is_empty())
+        .map(|bytes| Ok(Frame::data(bytes)));
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
@@ -275,8 +289,15 @@ fn breaking_off(bytes: Bytes) -> impl Stream<Item = Result<Frame<Bytes>, io::Err
 /// The answer up to just behind the refresh token; its first half if there is none.
 fn until_refresh_token(bytes: &Bytes) -> Bytes {
     const NAME: &[u8] = b"\"refresh_token\":\"";
-    let start = bytes.windows(NAME.len()).position(|window| window == NAME).map(|at| at + NAME.len());
-    let end = start
-        .and_then(|start| bytes[start..].iter().position(|byte| *byte == b'"').map(|len| start + len + 1));
+    let start = bytes
+        .windows(NAME.len())
+        .position(|window| window == NAME)
+        .map(|at| at + NAME.len());
+    let end = start.and_then(|start| {
+        bytes[start..]
+            .iter()
+            .position(|byte| *byte == b'"')
+            .map(|len| start + len + 1)
+    });
     bytes.slice(..end.unwrap_or(bytes.len() / 2))
 }

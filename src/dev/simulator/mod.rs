@@ -92,7 +92,12 @@ impl Simulator {
         };
         let base = url.as_str().trim_end_matches('/').to_owned();
         let keys = self::keys::Keys::load()?;
-        let shared = Arc::new(Shared::new(base, keys, CancellationToken::new(), World::new(config)));
+        let shared = Arc::new(Shared::new(
+            base,
+            keys,
+            CancellationToken::new(),
+            World::new(config),
+        ));
         let tracker = TaskTracker::new();
         tracker.spawn(server::accept(listener, Arc::clone(&shared), tracker.clone()));
         Ok(Self { shared, tracker, url })
@@ -133,7 +138,12 @@ impl Simulator {
     }
 
     pub fn accounts(&self, provider: Provider) -> Vec<Account> {
-        self.shared.world().accounts(provider).iter().map(|account| (**account).clone()).collect()
+        self.shared
+            .world()
+            .accounts(provider)
+            .iter()
+            .map(|account| (**account).clone())
+            .collect()
     }
 
     /// The user removes the application at the provider (everybody does, without an account). Tells how many grants
@@ -151,7 +161,11 @@ impl Simulator {
     /// Does the provider's API still take this access token?
     pub fn access_token_is_live(&self, access_token: &str) -> bool {
         let now = self.shared.clock.now();
-        self.shared.world().ledger.live_access_token(access_token, now).is_some()
+        self.shared
+            .world()
+            .ledger
+            .live_access_token(access_token, now)
+            .is_some()
     }
 
     /// Would the provider still take this refresh token?
@@ -180,7 +194,9 @@ impl Simulator {
     /// A signed security event token about this account, as Google would push it.
     pub fn security_event_token(&self, event: &SecurityEvent, account: &Account) -> String {
         let world = self.shared.world();
-        let audience = world.first_client(Provider::Google).map(|client| client.client_id.clone());
+        let audience = world
+            .first_client(Provider::Google)
+            .map(|client| client.client_id.clone());
         let rotation = world.rotation;
         drop(world);
         let claims = event.claims(
@@ -203,7 +219,13 @@ impl Simulator {
 impl Simulator {
     /// The next `times` requests to the endpoint meet this fault; 0 stands for all to come.
     pub fn inject(&self, provider: Provider, endpoint: Endpoint, fault: Fault, times: u32) {
-        self.inject_rule(FaultRule { provider, endpoint, fault, times, only_if_sent: None });
+        self.inject_rule(FaultRule {
+            provider,
+            endpoint,
+            fault,
+            times,
+            only_if_sent: None,
+        });
     }
 
     pub fn inject_rule(&self, rule: FaultRule) {
@@ -271,7 +293,8 @@ impl Simulator {
         let fits = |one: &&RecordedRequest| {
             one.provider == provider && endpoint.covers(one.endpoint) && one.outcome.is_some()
         };
-        self.until(|requests| requests.iter().filter(fits).count() >= count).await;
+        self.until(|requests| requests.iter().filter(fits).count() >= count)
+            .await;
     }
 
     /// Waits until the record is as `reached` wants it.

@@ -19,7 +19,12 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
         return Err(Refusal::page(400, "invalid_request", "owner=user is missing"));
     }
     // A PKCE challenge is tolerated and gives nothing; there is no `scope`.
-    Ok(Wish { offline: true, ignores_pkce: true, ignores_login_hint: true, ..Wish::default() })
+    Ok(Wish {
+        offline: true,
+        ignores_pkce: true,
+        ignores_login_hint: true,
+        ..Wish::default()
+    })
 }
 
 pub fn token(world: &mut World, call: &Call<'_>) -> Answer {
@@ -67,7 +72,9 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     };
     let client = (Provider::Notion, client_id);
     // The verifier of a tolerated challenge is tolerated, too.
-    let mut code = match world.ledger.check_code(text, client, request.field("redirect_uri"), None, call.now)
+    let mut code = match world
+        .ledger
+        .check_code(text, client, request.field("redirect_uri"), None, call.now)
     {
         Ok(code) => code,
         Err(refusal) => return error("invalid_grant").because(refusal.to_string()),
@@ -89,12 +96,18 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         return error("invalid_grant").because("this refresh token was never issued");
     };
     if token.state != RefreshTokenState::Live {
-        let why =
-            if token.state == RefreshTokenState::Rotated { "has been used already" } else { "is revoked" };
+        let why = if token.state == RefreshTokenState::Rotated {
+            "has been used already"
+        } else {
+            "is revoked"
+        };
         return error("invalid_grant").because(format!("this refresh token {why}"));
     }
     let id = token.grant;
-    let owned = world.ledger.grant(id).is_some_and(|grant| grant.alive && grant.client_id == client_id);
+    let owned = world
+        .ledger
+        .grant(id)
+        .is_some_and(|grant| grant.alive && grant.client_id == client_id);
     if !owned {
         return error("invalid_grant").because("the grant is dead or another client's");
     }
@@ -107,11 +120,21 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
 
 fn issue(world: &mut World, call: &Call<'_>, grant: GrantId) -> Value {
     let (access_token, refresh_token) = (random::alphanumeric("ntn_"), random::alphanumeric("nrt_"));
-    let access = AccessToken { grant, scopes: Scopes::new(), issued_at: call.now, expires_at: None };
+    let access = AccessToken {
+        grant,
+        scopes: Scopes::new(),
+        issued_at: call.now,
+        expires_at: None,
+    };
     world.ledger.issue_access_token(&access_token, access);
     world.ledger.issue_refresh_token(
         &refresh_token,
-        RefreshToken { grant, scopes: Scopes::new(), last_used_at: call.now, state: RefreshTokenState::Live },
+        RefreshToken {
+            grant,
+            scopes: Scopes::new(),
+            last_used_at: call.now,
+            state: RefreshTokenState::Live,
+        },
     );
     let Some(owner) = world.ledger.grant(grant) else {
         return Value::Null;
@@ -175,7 +198,10 @@ pub fn introspect(world: &World, call: &Call<'_>) -> Answer {
 
 /// `GET /v1/users/me`: the bot, its owner and its workspace.
 pub fn me(world: &World, call: &Call<'_>) -> Answer {
-    let live = call.request.bearer_token().and_then(|token| world.ledger.live_access_token(token, call.now));
+    let live = call
+        .request
+        .bearer_token()
+        .and_then(|token| world.ledger.live_access_token(token, call.now));
     let Some((_, grant)) = live.filter(|(_, grant)| grant.provider == Provider::Notion) else {
         return error("unauthorized").because("no live access token");
     };
@@ -211,18 +237,25 @@ pub fn error(code: &str) -> Answer {
         "unauthorized" => (401, "API token is invalid."),
         "restricted_resource" => (403, "Insufficient permissions for this endpoint."),
         "test_env_error" => (403, "This is not available in the test environment."),
-        "object_not_found" => {
-            (404, "Could not find the object. Make sure it is shared with your integration.")
-        }
+        "object_not_found" => (
+            404,
+            "Could not find the object. Make sure it is shared with your integration.",
+        ),
         "conflict_error" => (409, "Conflict occurred while saving. Please try again."),
-        "rate_limited" => (429, "You have been rate limited. Please try again in a few minutes."),
+        "rate_limited" => (
+            429,
+            "You have been rate limited. Please try again in a few minutes.",
+        ),
         "internal_server_error" => (500, "Unexpected error occurred."),
         "service_unavailable" | "database_connection_unavailable" => {
             (503, "Notion is unavailable, please try again later.")
         }
         "gateway_timeout" => (504, "Notion timed out, please try again later."),
         "service_overload" => (529, "Notion is overloaded, please try again later."),
-        "missing_version" => (400, "Notion-Version header failed validation: it should be defined."),
+        "missing_version" => (
+            400,
+            "Notion-Version header failed validation: it should be defined.",
+        ),
         "invalid_grant" => (400, "Invalid code or refresh token."),
         _ => (400, "The request was refused."),
     };

@@ -13,7 +13,14 @@ use super::random;
 use super::request::BodyKind;
 use super::world::{Call, World};
 
-const SCOPES: [&str; 6] = ["openid", "profile", "email", "offline_access", "notes.read", "notes.write"];
+const SCOPES: [&str; 6] = [
+    "openid",
+    "profile",
+    "email",
+    "offline_access",
+    "notes.read",
+    "notes.write",
+];
 
 pub fn issuer(base: &str) -> String {
     format!("{base}/oidc")
@@ -47,9 +54,17 @@ pub fn discovery(call: &Call<'_>) -> Answer {
 pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     let params = &call.request.query;
     let mut scopes: Vec<String> = Vec::new();
-    for scope in params.get("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
+    for scope in params
+        .get("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+    {
         if !SCOPES.contains(&scope) {
-            return Err(Refusal::redirect("invalid_scope", format!("unknown scope {scope}")));
+            return Err(Refusal::redirect(
+                "invalid_scope",
+                format!("unknown scope {scope}"),
+            ));
         }
         if !scopes.iter().any(|known| known == scope) {
             scopes.push(scope.to_owned());
@@ -65,7 +80,12 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
         return Err(Refusal::redirect("invalid_request", "state is required"));
     }
     let offline = scopes.iter().any(|scope| scope == "offline_access");
-    Ok(Wish { offline, scopes, issuer: Some(issuer(call.base)), ..Wish::default() })
+    Ok(Wish {
+        offline,
+        scopes,
+        issuer: Some(issuer(call.base)),
+        ..Wish::default()
+    })
 }
 
 pub fn token(world: &mut World, call: &Call<'_>) -> Answer {
@@ -101,7 +121,10 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     };
     let (redirect_uri, verifier) = (request.field("redirect_uri"), request.field("code_verifier"));
     let client = (Provider::Oidc, client_id);
-    let mut code = match world.ledger.check_code(text, client, redirect_uri, verifier, call.now) {
+    let mut code = match world
+        .ledger
+        .check_code(text, client, redirect_uri, verifier, call.now)
+    {
         Ok(code) => code,
         Err(refusal) => {
             // RFC 6749, 4.1.2: a code used twice has been stolen, and so have the tokens it gave.
@@ -121,8 +144,14 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         grant.scopes.clone_from(&scopes);
     }
     let body = issue(world, call, id, &scopes, &scopes);
-    let draft = world.ledger.grant(id).map(|grant| draft(call, grant, &scopes, code.nonce.as_deref(), &body));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    let draft = world
+        .ledger
+        .grant(id)
+        .map(|grant| draft(call, grant, &scopes, code.nonce.as_deref(), &body));
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
@@ -132,7 +161,10 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     let Some(token) = world.ledger.refresh_token(text).cloned() else {
         return error("invalid_grant").because("this refresh token was never issued");
     };
-    let owned = world.ledger.grant(token.grant).is_some_and(|grant| grant.client_id == client_id);
+    let owned = world
+        .ledger
+        .grant(token.grant)
+        .is_some_and(|grant| grant.client_id == client_id);
     if !owned {
         return error("invalid_grant").because("the token is another client's");
     }
@@ -161,7 +193,10 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     let with_id_token = world.settings.id_token_on_refresh;
     let draft = world.ledger.grant(token.grant).filter(|_| with_id_token);
     let draft = draft.map(|grant| draft_for(call, grant, &scopes, &body));
-    Answer { id_token: draft, ..Answer::tokens(body) }
+    Answer {
+        id_token: draft,
+        ..Answer::tokens(body)
+    }
 }
 
 fn draft_for(call: &Call<'_>, grant: &Grant, scopes: &Scopes, body: &Value) -> IdTokenDraft {
@@ -172,7 +207,12 @@ fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, gr
     let access_token = random::opaque("at_");
     let lifetime = world.access_token_lifetime(call.provider).unwrap_or_default();
     let expires_at = Some(call.now + lifetime);
-    let token = AccessToken { grant, scopes: scopes.clone(), issued_at: call.now, expires_at };
+    let token = AccessToken {
+        grant,
+        scopes: scopes.clone(),
+        issued_at: call.now,
+        expires_at,
+    };
     world.ledger.issue_access_token(&access_token, token);
     let mut body = json!({
         "access_token": access_token,
@@ -225,7 +265,10 @@ fn profile(grant: &Grant, scopes: &Scopes) -> Value {
 }
 
 pub fn userinfo(world: &World, call: &Call<'_>) -> Answer {
-    let live = call.request.bearer_token().and_then(|token| world.ledger.live_access_token(token, call.now));
+    let live = call
+        .request
+        .bearer_token()
+        .and_then(|token| world.ledger.live_access_token(token, call.now));
     match live.filter(|(_, grant)| grant.provider == Provider::Oidc) {
         Some((token, grant)) => Answer::json(200, profile(grant, &token.scopes)),
         None => api_error(401).because("no live access token"),
@@ -242,7 +285,11 @@ pub fn revoke(world: &mut World, call: &Call<'_>) -> Answer {
         return error("invalid_request").because("token is missing");
     };
     if let Some(id) = world.ledger.grant_of_token(token, call.now) {
-        if world.ledger.grant(id).is_some_and(|grant| grant.client_id != client_id) {
+        if world
+            .ledger
+            .grant(id)
+            .is_some_and(|grant| grant.client_id != client_id)
+        {
             return error("unauthorized_client").because("the token is another client's");
         }
         world.ledger.kill_grant(id);
@@ -278,11 +325,19 @@ pub fn error(code: &str) -> Answer {
         _ => 400,
     };
     let answer = Answer::json(status, json!({ "error": code })).because(code);
-    if status == 401 { answer.with_header("www-authenticate", "Basic realm=\"simulator\"") } else { answer }
+    if status == 401 {
+        answer.with_header("www-authenticate", "Basic realm=\"simulator\"")
+    } else {
+        answer
+    }
 }
 
 pub fn api_error(status: u16) -> Answer {
-    let code = if status == 401 { "invalid_token" } else { "insufficient_scope" };
+    let code = if status == 401 {
+        "invalid_token"
+    } else {
+        "insufficient_scope"
+    };
     Answer::json(status, json!({ "error": code }))
         .with_header("www-authenticate", format!("Bearer error=\"{code}\""))
         .because(code)

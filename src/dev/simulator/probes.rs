@@ -19,17 +19,31 @@ struct Resource {
 }
 
 const fn get(path: &'static str, scopes: &'static [&'static str]) -> Resource {
-    Resource { method: "GET", path, scopes }
+    Resource {
+        method: "GET",
+        path,
+        scopes,
+    }
 }
 
 const GOOGLE: &[Resource] = &[
     get(
         "calendar/v3/users/me/calendarList",
-        &["calendar", "calendar.readonly", "calendar.calendarlist", "calendar.calendarlist.readonly"],
+        &[
+            "calendar",
+            "calendar.readonly",
+            "calendar.calendarlist",
+            "calendar.calendarlist.readonly",
+        ],
     ),
     get(
         "calendar/v3/calendars/*/events",
-        &["calendar", "calendar.readonly", "calendar.events", "calendar.events.readonly"],
+        &[
+            "calendar",
+            "calendar.readonly",
+            "calendar.events",
+            "calendar.events.readonly",
+        ],
     ),
     get(
         "drive/v3/about",
@@ -44,11 +58,23 @@ const GOOGLE: &[Resource] = &[
     ),
     get(
         "gmail/v1/users/me/profile",
-        &["https://mail.google.com/", "gmail.modify", "gmail.compose", "gmail.readonly", "gmail.metadata"],
+        &[
+            "https://mail.google.com/",
+            "gmail.modify",
+            "gmail.compose",
+            "gmail.readonly",
+            "gmail.metadata",
+        ],
     ),
     get(
         "gmail/v1/users/me/labels",
-        &["https://mail.google.com/", "gmail.modify", "gmail.readonly", "gmail.metadata", "gmail.labels"],
+        &[
+            "https://mail.google.com/",
+            "gmail.modify",
+            "gmail.readonly",
+            "gmail.metadata",
+            "gmail.labels",
+        ],
     ),
     get("tasks/v1/users/@me/lists", &["tasks", "tasks.readonly"]),
 ];
@@ -66,7 +92,13 @@ const YOUTUBE: &[Resource] = &[
 const MICROSOFT: &[Resource] = &[
     get(
         "v1.0/me",
-        &["User.Read", "User.ReadWrite", "User.Read.All", "User.ReadWrite.All", "Directory.Read.All"],
+        &[
+            "User.Read",
+            "User.ReadWrite",
+            "User.Read.All",
+            "User.ReadWrite.All",
+            "Directory.Read.All",
+        ],
     ),
     get(
         "v1.0/me/calendars",
@@ -78,8 +110,14 @@ const MICROSOFT: &[Resource] = &[
             "Calendars.ReadWrite.Shared",
         ],
     ),
-    get("v1.0/me/mailFolders", &["Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"]),
-    get("v1.0/me/messages", &["Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"]),
+    get(
+        "v1.0/me/mailFolders",
+        &["Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"],
+    ),
+    get(
+        "v1.0/me/messages",
+        &["Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"],
+    ),
     get(
         "v1.0/me/drive/root",
         &[
@@ -102,14 +140,26 @@ const MICROSOFT: &[Resource] = &[
             "Directory.ReadWrite.All",
         ],
     ),
-    get("v1.0/me/chats", &["Chat.ReadBasic", "Chat.Read", "Chat.ReadWrite"]),
+    get(
+        "v1.0/me/chats",
+        &["Chat.ReadBasic", "Chat.Read", "Chat.ReadWrite"],
+    ),
     get("v1.0/sites/root", &["Sites.Read.All", "Sites.ReadWrite.All"]),
-    get("v1.0/me/mailboxSettings", &["MailboxSettings.Read", "MailboxSettings.ReadWrite"]),
+    get(
+        "v1.0/me/mailboxSettings",
+        &["MailboxSettings.Read", "MailboxSettings.ReadWrite"],
+    ),
     get("v1.0/me/todo/lists", &["Tasks.Read", "Tasks.ReadWrite"]),
     get("v1.0/me/contacts", &["Contacts.Read", "Contacts.ReadWrite"]),
     get(
         "v1.0/me/onenote/notebooks",
-        &["Notes.Create", "Notes.Read", "Notes.ReadWrite", "Notes.Read.All", "Notes.ReadWrite.All"],
+        &[
+            "Notes.Create",
+            "Notes.Read",
+            "Notes.ReadWrite",
+            "Notes.Read.All",
+            "Notes.ReadWrite.All",
+        ],
     ),
     get("v1.0/me/presence", &["Presence.Read", "Presence.Read.All"]),
 ];
@@ -119,14 +169,20 @@ const NOTION: &[Resource] = &[
     get("v1/users", &[]),
     get("v1/comments", &[]),
     get("v1/pages/*", &[]),
-    Resource { method: "POST", path: "v1/search", scopes: &[] },
+    Resource {
+        method: "POST",
+        path: "v1/search",
+        scopes: &[],
+    },
 ];
 
 const OIDC: &[Resource] = &[get("api/notes", &["notes.read", "notes.write"])];
 
 /// `rest` is the path below the provider's prefix, without a slash in front.
 pub fn serves(provider: Provider, rest: &str) -> bool {
-    resources(provider).iter().any(|resource| matches(resource.path, rest))
+    resources(provider)
+        .iter()
+        .any(|resource| matches(resource.path, rest))
 }
 
 pub fn probe(world: &World, call: &Call<'_>, rest: &str) -> Answer {
@@ -135,16 +191,26 @@ pub fn probe(world: &World, call: &Call<'_>, rest: &str) -> Answer {
     {
         return answer;
     }
-    let live = call.request.bearer_token().and_then(|token| world.ledger.live_access_token(token, call.now));
+    let live = call
+        .request
+        .bearer_token()
+        .and_then(|token| world.ledger.live_access_token(token, call.now));
     let Some((token, grant)) = live.filter(|(_, grant)| grant.provider == call.provider) else {
         return refusal(call.provider, 401).because("no live access token");
     };
     let method = call.request.method.as_str();
-    let found = resources(call.provider).iter().find(|one| one.method == method && matches(one.path, rest));
+    let found = resources(call.provider)
+        .iter()
+        .find(|one| one.method == method && matches(one.path, rest));
     let Some(resource) = found else {
         return refusal(call.provider, 404);
     };
-    let opens = |wanted: &&str| token.scopes.iter().any(|scope| means(call.provider, scope, wanted));
+    let opens = |wanted: &&str| {
+        token
+            .scopes
+            .iter()
+            .any(|scope| means(call.provider, scope, wanted))
+    };
     if !resource.scopes.is_empty() && !resource.scopes.iter().any(opens) {
         return refusal(call.provider, 403).because("the token lacks the scope");
     }

@@ -14,7 +14,13 @@ pub enum Provider {
 }
 
 impl Provider {
-    pub const ALL: [Self; 5] = [Self::Google, Self::YouTube, Self::Microsoft, Self::Notion, Self::Oidc];
+    pub const ALL: [Self; 5] = [
+        Self::Google,
+        Self::YouTube,
+        Self::Microsoft,
+        Self::Notion,
+        Self::Oidc,
+    ];
 
     /// The first segment of the paths under which the provider lives.
     pub fn key(self) -> &'static str {

@@ -78,7 +78,11 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(kept_max: usize) -> Self {
-        Self { requests: VecDeque::new(), kept_max: kept_max.max(1), last_sequence: 0 }
+        Self {
+            requests: VecDeque::new(),
+            kept_max: kept_max.max(1),
+            last_sequence: 0,
+        }
     }
 
     pub fn begin(&mut self, provider: Provider, endpoint: Endpoint, request: &Request, at_ms: Millis) -> u64 {
@@ -87,7 +91,10 @@ impl Recorder {
             self.requests.pop_front();
         }
         let headers = request.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         });
         self.requests.push_back(RecordedRequest {
             sequence: self.last_sequence,

@@ -21,7 +21,10 @@ impl Pairs {
     }
 
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A name that occurs more than once, if there is one.
@@ -88,7 +91,10 @@ fn read_fields(headers: &HeaderMap, body: &Bytes) -> (BodyKind, Pairs) {
     if body.is_empty() {
         return (BodyKind::Absent, Pairs::default());
     }
-    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "application/x-www-form-urlencoded" => (BodyKind::Form, Pairs::from_urlencoded(body)),
         "application/json" => match serde_json::from_slice(body) {

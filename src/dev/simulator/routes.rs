@@ -38,7 +38,12 @@ pub fn resolve<'a>(path: &'a str, request: &Request) -> Option<Target<'a>> {
         None if probes::serves(provider, rest) => Endpoint::Api,
         None => return None,
     };
-    Some(Target { provider, endpoint, tenant, rest })
+    Some(Target {
+        provider,
+        endpoint,
+        tenant,
+        rest,
+    })
 }
 
 fn google_endpoint(rest: &str) -> Option<Endpoint> {

@@ -75,7 +75,11 @@ pub async fn take(shared: &Shared, request: &Request) -> Ending {
         return Ending::Reply(routes::nothing_here().respond());
     };
     let (sequence, faults) = arrive(shared, request, target);
-    let mut departure = Departure { shared, sequence, outcome: Outcome::Dropped };
+    let mut departure = Departure {
+        shared,
+        sequence,
+        outcome: Outcome::Dropped,
+    };
     let ending = serve(shared, request, target, sequence, &faults).await;
     if let Ending::Reply(response) = &ending {
         departure.outcome = Outcome::Status(response.status().as_u16());
@@ -167,7 +171,9 @@ fn work(shared: &Shared, request: &Request, target: Target<'_>, sequence: u64, f
         base: &shared.base,
         shaping: &shaping,
     };
-    let instead = faults.iter().find_map(|fault| mischief::instead(fault, &call, target.endpoint));
+    let instead = faults
+        .iter()
+        .find_map(|fault| mischief::instead(fault, &call, target.endpoint));
     let mut world = shared.world();
     let mut answer = instead.unwrap_or_else(|| routes::work(&mut world, &shared.keys, &call, target));
     let rotation = world.rotation;

@@ -62,8 +62,10 @@ impl Shaping {
 
 impl World {
     pub fn new(config: SimulatorConfig) -> Self {
-        let mut accounts: HashMap<_, _> =
-            Provider::ALL.into_iter().map(|provider| (provider, account::residents(provider))).collect();
+        let mut accounts: HashMap<_, _> = Provider::ALL
+            .into_iter()
+            .map(|provider| (provider, account::residents(provider)))
+            .collect();
         for (provider, account) in config.accounts {
             accounts.entry(provider).or_default().push(Arc::new(account));
         }
@@ -85,7 +87,9 @@ impl World {
     }
 
     pub fn client(&self, provider: Provider, client_id: &str) -> Option<&Client> {
-        self.clients.iter().find(|client| client.provider == provider && client.client_id == client_id)
+        self.clients
+            .iter()
+            .find(|client| client.provider == provider && client.client_id == client_id)
     }
 
     /// The first application registered at `provider`.
@@ -95,7 +99,11 @@ impl World {
 
     /// Changes the secret, as an operator would at the provider's console.
     pub fn set_client_secret(&mut self, provider: Provider, secret: &str) {
-        for client in self.clients.iter_mut().filter(|client| client.provider == provider) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.provider == provider)
+        {
             secret.clone_into(&mut client.client_secret);
         }
     }
@@ -112,7 +120,9 @@ impl World {
             None => accounts.first(),
         };
         known.cloned().unwrap_or_else(|| {
-            let name = hint.and_then(|hint| hint.split('@').next()).filter(|name| !name.is_empty());
+            let name = hint
+                .and_then(|hint| hint.split('@').next())
+                .filter(|name| !name.is_empty());
             Arc::new(account::newcomer(provider, name.unwrap_or("newcomer")))
         })
     }

@@ -4,11 +4,16 @@ use super::{Bench, Got, bench, bench_with, form, text};
 use crate::dev::simulator::Provider::{Google, Microsoft, Oidc};
 use crate::dev::simulator::SimulatorConfig;
 
-const SCOPE: (&str, &str) =
-    ("scope", "openid https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/tasks");
+const SCOPE: (&str, &str) = (
+    "scope",
+    "openid https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/tasks",
+);
 
 async fn decide(bench: &Bench, url: &str, fields: &[(&str, &str)]) -> Got {
-    let request = bench.http.post(url).header("content-type", "application/x-www-form-urlencoded");
+    let request = bench
+        .http
+        .post(url)
+        .header("content-type", "application/x-www-form-urlencoded");
     bench.send(request.body(form(fields))).await.unwrap()
 }
 
@@ -18,15 +23,30 @@ async fn unticked_scopes_are_not_granted_and_identity_always_is() {
     let url = bench.authorization_url(Google, &[SCOPE, ("login_hint", "ben@google.example")]);
     let page = bench.send(bench.http.get(&url)).await.unwrap();
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("https://www.googleapis.com/auth/tasks"), "{}", page.text);
+    assert!(
+        page.text.contains("https://www.googleapis.com/auth/tasks"),
+        "{}",
+        page.text
+    );
     assert!(page.text.contains("Simulator"));
     let ticked = ("scope", "https://www.googleapis.com/auth/tasks");
-    let back = decide(&bench, &url, &[("decision", "allow"), ticked, ("_sim_user", "ben")]).await;
+    let back = decide(
+        &bench,
+        &url,
+        &[("decision", "allow"), ticked, ("_sim_user", "ben")],
+    )
+    .await;
     assert_eq!(back.status, 303);
     let tokens = bench.exchange(Google, &back.callback()["code"]).await.json();
     let scope = text(&tokens, "scope");
-    assert!(scope.contains("tasks") && scope.contains("openid") && !scope.contains("calendar"), "{scope}");
-    let userinfo = bench.get_as("google/v1/userinfo", text(&tokens, "access_token")).await.json();
+    assert!(
+        scope.contains("tasks") && scope.contains("openid") && !scope.contains("calendar"),
+        "{scope}"
+    );
+    let userinfo = bench
+        .get_as("google/v1/userinfo", text(&tokens, "access_token"))
+        .await
+        .json();
     assert_eq!(userinfo["sub"], bench.simulator.account(Google, "ben").subject);
 }
 
@@ -35,7 +55,10 @@ async fn deny_goes_back_with_the_state() {
     let bench = bench_with(SimulatorConfig::default()).await;
     let url = bench.authorization_url(Google, &[SCOPE]);
     let callback = decide(&bench, &url, &[("decision", "deny")]).await.callback();
-    assert_eq!((callback["error"].as_str(), callback["state"].as_str()), ("access_denied", "a state"));
+    assert_eq!(
+        (callback["error"].as_str(), callback["state"].as_str()),
+        ("access_denied", "a state")
+    );
 }
 
 #[tokio::test]
@@ -43,8 +66,14 @@ async fn login_hint_chooses_and_unknown_people_move_in() {
     let bench = bench().await;
     for (parameter, hint) in [("login_hint", "load-17@example.com"), ("_sim_user", "load-17")] {
         let tokens = bench.connect(Google, &[SCOPE, (parameter, hint)]).await;
-        let userinfo = bench.get_as("google/v1/userinfo", text(&tokens, "access_token")).await.json();
-        assert_eq!(userinfo["sub"], bench.simulator.account(Google, "load-17").subject);
+        let userinfo = bench
+            .get_as("google/v1/userinfo", text(&tokens, "access_token"))
+            .await
+            .json();
+        assert_eq!(
+            userinfo["sub"],
+            bench.simulator.account(Google, "load-17").subject
+        );
     }
 }
 
@@ -52,22 +81,37 @@ async fn login_hint_chooses_and_unknown_people_move_in() {
 async fn prompt_none_needs_an_earlier_consent() {
     let bench = bench().await;
     let silent = [SCOPE, ("prompt", "none")];
-    assert_eq!(bench.authorize(Google, &silent).await.callback()["error"], "consent_required");
+    assert_eq!(
+        bench.authorize(Google, &silent).await.callback()["error"],
+        "consent_required"
+    );
     bench.connect(Google, &[SCOPE]).await;
-    assert!(bench.authorize(Google, &silent).await.callback().contains_key("code"));
+    assert!(
+        bench
+            .authorize(Google, &silent)
+            .await
+            .callback()
+            .contains_key("code")
+    );
 }
 
 #[tokio::test]
 async fn repeated_parameters_are_never_redirected() {
     let bench = bench().await;
-    let url = format!("{}&state=again", bench.authorization_url(Oidc, &[("scope", "openid")]));
+    let url = format!(
+        "{}&state=again",
+        bench.authorization_url(Oidc, &[("scope", "openid")])
+    );
     assert_eq!(bench.send(bench.http.get(url)).await.unwrap().status, 400);
 }
 
 #[tokio::test]
 async fn markup_in_parameters_stays_text() {
     let bench = bench().await;
-    let evil = [("scope", "openid"), ("redirect_uri", "https://evil.example/<script>alert(1)</script>")];
+    let evil = [
+        ("scope", "openid"),
+        ("redirect_uri", "https://evil.example/<script>alert(1)</script>"),
+    ];
     let page = bench.authorize(Oidc, &evil).await;
     assert_eq!(page.status, 400);
     assert!(!page.text.contains("<script>"), "{}", page.text);
@@ -76,7 +120,9 @@ async fn markup_in_parameters_stays_text() {
 #[tokio::test]
 async fn form_post_comes_as_a_form() {
     let bench = bench().await;
-    let page = bench.authorize(Microsoft, &[("scope", "openid"), ("response_mode", "form_post")]).await;
+    let page = bench
+        .authorize(Microsoft, &[("scope", "openid"), ("response_mode", "form_post")])
+        .await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains(r#"name="code""#) && page.text.contains(super::CALLBACK));
 }

@@ -13,8 +13,14 @@ async fn connected(bench: &Bench, provider: Provider) -> String {
         Google => "openid https://www.googleapis.com/auth/tasks",
         _ => "openid offline_access Mail.Read",
     };
-    let scope = if provider == Oidc { "openid offline_access" } else { scope };
-    let tokens = bench.connect(provider, &[("scope", scope), ("access_type", "offline")]).await;
+    let scope = if provider == Oidc {
+        "openid offline_access"
+    } else {
+        scope
+    };
+    let tokens = bench
+        .connect(provider, &[("scope", scope), ("access_type", "offline")])
+        .await;
     text(&tokens, "refresh_token").to_owned()
 }
 
@@ -24,7 +30,9 @@ async fn refresh_under(bench: &Bench, provider: Provider, refresh_token: &str, f
 }
 
 fn error(code: &str) -> Fault {
-    Fault::Error { code: code.to_owned() }
+    Fault::Error {
+        code: code.to_owned(),
+    }
 }
 
 #[tokio::test]
@@ -34,36 +42,79 @@ async fn errors_come_in_the_dialect_and_do_no_work() {
     let rapt = refresh_under(&bench, Google, &token, error("invalid_rapt")).await;
     assert_eq!(rapt.json()["error_subtype"], "invalid_rapt");
     assert_eq!(rapt.refusal(), (400, "invalid_grant".into()));
-    assert_eq!(refresh_under(&bench, Google, &token, error("internal_failure")).await.status, 500);
+    assert_eq!(
+        refresh_under(&bench, Google, &token, error("internal_failure"))
+            .await
+            .status,
+        500
+    );
     let token = connected(&bench, Microsoft).await;
-    let mfa = refresh_under(&bench, Microsoft, &token, error("AADSTS50076")).await.json();
+    let mfa = refresh_under(&bench, Microsoft, &token, error("AADSTS50076"))
+        .await
+        .json();
     assert_eq!(text(&mfa, "error"), "interaction_required");
     assert!(text(&mfa, "claims").contains("access_token"));
-    let loops = refresh_under(&bench, Microsoft, &token, error("50196")).await.json();
-    assert_eq!((&loops["error"], &loops["error_codes"][0]), (&json!("invalid_grant"), &json!(50196)));
-    assert_eq!(refresh_under(&bench, Microsoft, &token, error("90033")).await.status, 503);
-    let busy = Fault::TooManyRequests { retry_after: Some("7".into()) };
+    let loops = refresh_under(&bench, Microsoft, &token, error("50196"))
+        .await
+        .json();
+    assert_eq!(
+        (&loops["error"], &loops["error_codes"][0]),
+        (&json!("invalid_grant"), &json!(50196))
+    );
+    assert_eq!(
+        refresh_under(&bench, Microsoft, &token, error("90033"))
+            .await
+            .status,
+        503
+    );
+    let busy = Fault::TooManyRequests {
+        retry_after: Some("7".into()),
+    };
     let busy = refresh_under(&bench, Microsoft, &token, busy).await;
     assert_eq!(
         (busy.status, busy.header("retry-after"), busy.text.as_str()),
         (429, "7", "Too Many Requests")
     );
     let token = connected(&bench, Notion).await;
-    let coded = refresh_under(&bench, Notion, &token, error("invalid_grant")).await.json();
-    assert_eq!((text(&coded, "code"), text(&coded, "object")), ("invalid_grant", "error"));
-    let plain = Fault::PlainOauthError { code: "invalid_grant".into() };
-    assert_eq!(text(&refresh_under(&bench, Notion, &token, plain).await.json(), "error"), "invalid_grant");
-    assert_eq!(refresh_under(&bench, Notion, &token, Fault::ServerError { status: 529 }).await.status, 529);
+    let coded = refresh_under(&bench, Notion, &token, error("invalid_grant"))
+        .await
+        .json();
+    assert_eq!(
+        (text(&coded, "code"), text(&coded, "object")),
+        ("invalid_grant", "error")
+    );
+    let plain = Fault::PlainOauthError {
+        code: "invalid_grant".into(),
+    };
+    assert_eq!(
+        text(
+            &refresh_under(&bench, Notion, &token, plain).await.json(),
+            "error"
+        ),
+        "invalid_grant"
+    );
+    assert_eq!(
+        refresh_under(&bench, Notion, &token, Fault::ServerError { status: 529 })
+            .await
+            .status,
+        529
+    );
     let blocked = refresh_under(&bench, Notion, &token, Fault::HtmlBody { status: 403 }).await;
     assert!(blocked.header("content-type").starts_with("text/html") && blocked.text.starts_with("<!DOCTYPE"));
-    assert_eq!(bench.refresh(Notion, &token).await.status, 200, "none of it did any work");
+    assert_eq!(
+        bench.refresh(Notion, &token).await.status,
+        200,
+        "none of it did any work"
+    );
 }
 
 #[tokio::test]
 async fn lost_answer_has_done_its_work() {
     let bench = bench().await;
     let token = connected(&bench, Notion).await;
-    bench.simulator.inject(Notion, Endpoint::Refresh, Fault::LoseAnswer, 1);
+    bench
+        .simulator
+        .inject(Notion, Endpoint::Refresh, Fault::LoseAnswer, 1);
     assert!(bench.try_refresh(Notion, &token).await.is_err());
     assert!(!bench.simulator.refresh_token_is_live(&token));
     let requests = bench.simulator.token_requests(Notion, "refresh_token");
@@ -90,9 +141,17 @@ async fn reset_is_a_reset_and_a_drop_is_not() {
         bench.simulator.inject(Oidc, Endpoint::Jwks, fault, 1);
         let address = bench.simulator.url().socket_addrs(|| None).unwrap()[0];
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /oidc/jwks HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /oidc/jwks HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = Vec::new();
-        endings.push(stream.read_to_end(&mut answer).await.map_err(|error| error.kind()));
+        endings.push(
+            stream
+                .read_to_end(&mut answer)
+                .await
+                .map_err(|error| error.kind()),
+        );
         assert!(answer.is_empty());
     }
     assert_eq!(endings, [Err(std::io::ErrorKind::ConnectionReset), Ok(0)]);
@@ -102,12 +161,19 @@ async fn reset_is_a_reset_and_a_drop_is_not() {
 async fn truncated_answer_keeps_the_refresh_token() {
     let bench = bench().await;
     let token = connected(&bench, Oidc).await;
-    bench.simulator.inject(Oidc, Endpoint::Refresh, Fault::TruncateAfterRefreshToken, 1);
+    bench
+        .simulator
+        .inject(Oidc, Endpoint::Refresh, Fault::TruncateAfterRefreshToken, 1);
     let fields = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
     let mut response = bench.token_request(Oidc, &fields).send().await.unwrap();
     let part = response.chunk().await.unwrap().unwrap();
     assert!(response.chunk().await.is_err(), "the body breaks off");
-    let token = std::str::from_utf8(&part).unwrap().rsplit('"').nth(1).unwrap().to_owned();
+    let token = std::str::from_utf8(&part)
+        .unwrap()
+        .rsplit('"')
+        .nth(1)
+        .unwrap()
+        .to_owned();
     assert!(bench.simulator.refresh_token_is_live(&token));
     let quiet = refresh_under(&bench, Oidc, &token, Fault::TruncateQuietly).await;
     assert!(serde_json::from_str::<Value>(&quiet.text).is_err());
@@ -122,7 +188,10 @@ async fn gate_holds_a_request_until_released() {
     let before = bench.simulator.gate(Notion, Endpoint::Refresh);
     let test = async {
         before.arrived().await;
-        assert!(bench.simulator.refresh_token_is_live(&token), "nothing is done yet");
+        assert!(
+            bench.simulator.refresh_token_is_live(&token),
+            "nothing is done yet"
+        );
         before.release();
     };
     let (got, ()) = tokio::join!(bench.refresh(Notion, &token), test);
@@ -130,7 +199,10 @@ async fn gate_holds_a_request_until_released() {
     let after = bench.simulator.gate_answer(Notion, Endpoint::Refresh);
     let test = async {
         after.arrived().await;
-        assert!(!bench.simulator.refresh_token_is_live(&token), "it is done, but not answered");
+        assert!(
+            !bench.simulator.refresh_token_is_live(&token),
+            "it is done, but not answered"
+        );
         after.release();
     };
     let (got, ()) = tokio::join!(bench.refresh(Notion, &token), test);
@@ -142,7 +214,9 @@ async fn gate_lets_through_one_by_one() {
     let bench = bench().await;
     let token = connected(&bench, Google).await;
     let gate = Gate::new();
-    bench.simulator.inject(Google, Endpoint::Refresh, Fault::Gate(gate.clone()), 2);
+    bench
+        .simulator
+        .inject(Google, Endpoint::Refresh, Fault::Gate(gate.clone()), 2);
     let steps = async {
         gate.arrived_at_least(2).await;
         gate.release_one();
@@ -150,7 +224,11 @@ async fn gate_lets_through_one_by_one() {
         assert_eq!(gate.arrivals(), 2);
         gate.release_one();
     };
-    let (one, other, ()) = tokio::join!(bench.refresh(Google, &token), bench.refresh(Google, &token), steps);
+    let (one, other, ()) = tokio::join!(
+        bench.refresh(Google, &token),
+        bench.refresh(Google, &token),
+        steps
+    );
     assert_eq!((one.status, other.status), (200, 200));
 }
 
@@ -158,17 +236,29 @@ async fn gate_lets_through_one_by_one() {
 async fn odd_successes() {
     let bench = bench().await;
     let token = connected(&bench, Microsoft).await;
-    let quoted = refresh_under(&bench, Microsoft, &token, Fault::quoted_expires_in()).await.json();
+    let quoted = refresh_under(&bench, Microsoft, &token, Fault::quoted_expires_in())
+        .await
+        .json();
     assert_eq!(quoted["expires_in"], "3600");
-    let huge = Fault::ExpiresIn { value: json!(u64::MAX) };
-    assert_eq!(refresh_under(&bench, Microsoft, &token, huge).await.json()["expires_in"], u64::MAX);
-    let null = refresh_under(&bench, Microsoft, &token, Fault::NullRefreshToken).await.json();
+    let huge = Fault::ExpiresIn {
+        value: json!(u64::MAX),
+    };
+    assert_eq!(
+        refresh_under(&bench, Microsoft, &token, huge).await.json()["expires_in"],
+        u64::MAX
+    );
+    let null = refresh_under(&bench, Microsoft, &token, Fault::NullRefreshToken)
+        .await
+        .json();
     assert!(null.as_object().unwrap().contains_key("refresh_token") && null["refresh_token"].is_null());
-    let bare = Fault::ScopeStyle { style: ScopeStyle::Unprefixed };
+    let bare = Fault::ScopeStyle {
+        style: ScopeStyle::Unprefixed,
+    };
     let bare = refresh_under(&bench, Microsoft, &token, bare).await.json();
     assert_eq!(text(&bare, "scope"), "Mail.Read openid");
-    let several =
-        Fault::All { faults: vec![Fault::OmitScope, Fault::MissingTokenType, Fault::OmitRefreshToken] };
+    let several = Fault::All {
+        faults: vec![Fault::OmitScope, Fault::MissingTokenType, Fault::OmitRefreshToken],
+    };
     let several = refresh_under(&bench, Microsoft, &token, several).await.json();
     for absent in ["scope", "token_type", "refresh_token"] {
         assert!(several.get(absent).is_none(), "{absent}");
@@ -179,7 +269,9 @@ async fn odd_successes() {
     assert!(big.text.len() > 3 * 1024 * 1024);
     let padded = refresh_under(&bench, Microsoft, &token, Fault::PaddedBody { mebibytes: 2 }).await;
     assert!(padded.text.len() > 2 * 1024 * 1024 && padded.json()["access_token"].is_string());
-    let drip = Fault::SlowDrip { per_byte: Duration::from_micros(10) };
+    let drip = Fault::SlowDrip {
+        per_byte: Duration::from_micros(10),
+    };
     assert!(refresh_under(&bench, Microsoft, &token, drip).await.json()["access_token"].is_string());
     assert_eq!(bench.simulator.pending_faults(), 0);
 }
@@ -187,38 +279,75 @@ async fn odd_successes() {
 #[tokio::test]
 async fn consent_can_differ_from_the_wish() {
     let bench = bench().await;
-    let scope =
-        ("scope", "openid https://www.googleapis.com/auth/tasks https://www.googleapis.com/auth/drive");
-    let fewer = Fault::FewerScopes { without: vec!["drive".into()] };
+    let scope = (
+        "scope",
+        "openid https://www.googleapis.com/auth/tasks https://www.googleapis.com/auth/drive",
+    );
+    let fewer = Fault::FewerScopes {
+        without: vec!["drive".into()],
+    };
     bench.simulator.inject(Google, Endpoint::Exchange, fewer, 1);
     let tokens = bench.connect(Google, &[scope]).await;
     assert!(!text(&tokens, "scope").contains("drive"));
-    assert_eq!(bench.get_as("google/drive/v3/about", text(&tokens, "access_token")).await.status, 403);
-    let extra = Fault::ExtraScopes { scopes: vec!["Calendars.Read".into()] };
+    assert_eq!(
+        bench
+            .get_as("google/drive/v3/about", text(&tokens, "access_token"))
+            .await
+            .status,
+        403
+    );
+    let extra = Fault::ExtraScopes {
+        scopes: vec!["Calendars.Read".into()],
+    };
     bench.simulator.inject(Microsoft, Endpoint::Exchange, extra, 1);
     let tokens = bench.connect(Microsoft, &[("scope", "openid User.Read")]).await;
     assert!(text(&tokens, "scope").contains("Calendars.Read"));
-    bench.simulator.inject(Notion, Endpoint::Exchange, Fault::OtherAccount { key: "ben".into() }, 1);
+    bench.simulator.inject(
+        Notion,
+        Endpoint::Exchange,
+        Fault::OtherAccount { key: "ben".into() },
+        1,
+    );
     let tokens = bench.connect(Notion, &[]).await;
-    assert_eq!(tokens["owner"]["user"]["id"], bench.simulator.account(Notion, "ben").subject);
+    assert_eq!(
+        tokens["owner"]["user"]["id"],
+        bench.simulator.account(Notion, "ben").subject
+    );
 }
 
 #[tokio::test]
 async fn redirects_back_can_be_tampered_with() {
     let bench = bench().await;
     let scope = ("scope", "openid");
-    bench.simulator.inject(Google, Endpoint::Authorize, error("admin_policy_enforced"), 1);
+    bench
+        .simulator
+        .inject(Google, Endpoint::Authorize, error("admin_policy_enforced"), 1);
     let callback = bench.authorize(Google, &[scope]).await.callback();
     assert_eq!(
         (callback["error"].as_str(), callback["state"].as_str()),
         ("admin_policy_enforced", "a state")
     );
-    let other = Fault::CallbackParameter { name: "iss".into(), value: Some("https://evil.example".into()) };
+    let other = Fault::CallbackParameter {
+        name: "iss".into(),
+        value: Some("https://evil.example".into()),
+    };
     bench.simulator.inject(Google, Endpoint::Authorize, other, 1);
-    assert_eq!(bench.authorize(Google, &[scope]).await.callback()["iss"], "https://evil.example");
-    let none = Fault::CallbackParameter { name: "state".into(), value: None };
+    assert_eq!(
+        bench.authorize(Google, &[scope]).await.callback()["iss"],
+        "https://evil.example"
+    );
+    let none = Fault::CallbackParameter {
+        name: "state".into(),
+        value: None,
+    };
     bench.simulator.inject(Google, Endpoint::Authorize, none, 1);
-    assert!(!bench.authorize(Google, &[scope]).await.callback().contains_key("state"));
+    assert!(
+        !bench
+            .authorize(Google, &[scope])
+            .await
+            .callback()
+            .contains_key("state")
+    );
 }
 
 #[tokio::test]
@@ -226,10 +355,15 @@ async fn stop_ends_requests_that_hang() {
     let bench = bench().await;
     let token = connected(&bench, Notion).await;
     bench.simulator.inject(Notion, Endpoint::Refresh, Fault::Hang, 1);
-    let request = bench.token_request(Notion, &[("grant_type", "refresh_token"), ("refresh_token", &token)]);
+    let request = bench.token_request(
+        Notion,
+        &[("grant_type", "refresh_token"), ("refresh_token", &token)],
+    );
     let Bench { simulator, .. } = bench;
     let stop = async {
-        simulator.until(|all| all.iter().any(|one| one.endpoint == Endpoint::Refresh)).await;
+        simulator
+            .until(|all| all.iter().any(|one| one.endpoint == Endpoint::Refresh))
+            .await;
         simulator.stop().await;
     };
     let (answer, ()) = tokio::join!(request.send(), stop);

@@ -47,21 +47,36 @@ impl Got {
 
     /// The parameters of the redirect back to the application.
     pub fn callback(&self) -> HashMap<String, String> {
-        assert!(matches!(self.status, 302 | 303), "no redirect: {} {}", self.status, self.text);
-        Url::parse(self.header("location")).unwrap().query_pairs().into_owned().collect()
+        assert!(
+            matches!(self.status, 302 | 303),
+            "no redirect: {} {}",
+            self.status,
+            self.text
+        );
+        Url::parse(self.header("location"))
+            .unwrap()
+            .query_pairs()
+            .into_owned()
+            .collect()
     }
 
     /// Status and `error` of a refusal.
     pub fn refusal(&self) -> (u16, String) {
         let body = self.json();
-        let code = body["error"].as_str().or(body["code"].as_str()).unwrap_or_default();
+        let code = body["error"]
+            .as_str()
+            .or(body["code"].as_str())
+            .unwrap_or_default();
         (self.status, code.to_owned())
     }
 }
 
 pub async fn bench() -> Bench {
     bench_with(SimulatorConfig {
-        settings: Settings { consent: Consent::Auto, ..Settings::default() },
+        settings: Settings {
+            consent: Consent::Auto,
+            ..Settings::default()
+        },
         ..SimulatorConfig::default()
     })
     .await
@@ -72,12 +87,17 @@ pub async fn bench_with(config: SimulatorConfig) -> Bench {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let simulator = Simulator::start(listener, config).unwrap();
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
     Bench { simulator, http }
 }
 
 pub fn form(fields: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
 fn encode(text: &str) -> String {
@@ -92,7 +112,11 @@ impl Bench {
     pub async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Got> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Got { status, headers, text: response.text().await? })
+        Ok(Got {
+            status,
+            headers,
+            text: response.text().await?,
+        })
     }
 
     pub async fn get(&self, path: &str) -> Got {
@@ -100,27 +124,38 @@ impl Bench {
     }
 
     pub async fn get_as(&self, path: &str, token: &str) -> Got {
-        let request = self.http.get(self.url(path)).header("authorization", format!("Bearer {token}"));
-        self.send(request.header("notion-version", "2025-09-03")).await.unwrap()
+        let request = self
+            .http
+            .get(self.url(path))
+            .header("authorization", format!("Bearer {token}"));
+        self.send(request.header("notion-version", "2025-09-03"))
+            .await
+            .unwrap()
     }
 
     pub async fn post_json(&self, path: &str, body: Value) -> Got {
-        let request = self.http.post(self.url(path)).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(self.url(path))
+            .header("content-type", "application/json");
         self.send(request.body(body.to_string())).await.unwrap()
     }
 
     pub fn form_request(&self, path: &str, fields: &[(&str, &str)]) -> reqwest::RequestBuilder {
         let request = self.http.post(self.url(path));
-        request.header("content-type", "application/x-www-form-urlencoded").body(form(fields))
+        request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form(fields))
     }
 
     fn paths(provider: Provider) -> (&'static str, &'static str) {
         match provider {
             Provider::Google => ("google/o/oauth2/v2/auth", "google/token"),
             Provider::YouTube => ("youtube/o/oauth2/v2/auth", "youtube/token"),
-            Provider::Microsoft => {
-                ("microsoft/common/oauth2/v2.0/authorize", "microsoft/common/oauth2/v2.0/token")
-            }
+            Provider::Microsoft => (
+                "microsoft/common/oauth2/v2.0/authorize",
+                "microsoft/common/oauth2/v2.0/token",
+            ),
             Provider::Notion => ("notion/v1/oauth/authorize", "notion/v1/oauth/token"),
             Provider::Oidc => ("oidc/authorize", "oidc/token"),
         }
@@ -151,7 +186,9 @@ impl Bench {
     }
 
     pub async fn authorize(&self, provider: Provider, changes: &[(&str, &str)]) -> Got {
-        self.send(self.http.get(self.authorization_url(provider, changes))).await.unwrap()
+        self.send(self.http.get(self.authorization_url(provider, changes)))
+            .await
+            .unwrap()
     }
 
     pub async fn code(&self, provider: Provider, changes: &[(&str, &str)]) -> String {
@@ -164,23 +201,32 @@ impl Bench {
         let (id, secret) = self.simulator.client(provider);
         let path = Self::paths(provider).1;
         if provider == Provider::Notion {
-            let body: serde_json::Map<String, Value> =
-                fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            let body: serde_json::Map<String, Value> = fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect();
             return self
                 .http
                 .post(self.url(path))
-                .header("authorization", format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+                .header(
+                    "authorization",
+                    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))),
+                )
                 .header("content-type", "application/json")
                 .header("notion-version", "2025-09-03")
                 .body(Value::Object(body).to_string());
         }
         let credentials = STANDARD.encode(format!("{}:{}", encode(&id), encode(&secret)));
-        self.form_request(path, fields).header("authorization", format!("Basic {credentials}"))
+        self.form_request(path, fields)
+            .header("authorization", format!("Basic {credentials}"))
     }
 
     pub async fn exchange(&self, provider: Provider, code: &str) -> Got {
-        let mut fields =
-            vec![("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK)];
+        let mut fields = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", CALLBACK),
+        ];
         if provider != Provider::Notion {
             fields.push(("code_verifier", VERIFIER));
         }
@@ -216,7 +262,9 @@ impl Bench {
         let token = token.as_str().unwrap();
         let header = decode_header(token)?;
         let keys = jwks["keys"].as_array().unwrap();
-        let key = keys.iter().find(|key| key["kid"].as_str() == header.kid.as_deref());
+        let key = keys
+            .iter()
+            .find(|key| key["kid"].as_str() == header.kid.as_deref());
         let Some(key) = key else {
             return Err(jsonwebtoken::errors::ErrorKind::InvalidSignature.into());
         };
@@ -229,5 +277,7 @@ impl Bench {
 }
 
 pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
+    value[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name} in {value}"))
 }

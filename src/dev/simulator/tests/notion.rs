@@ -12,10 +12,16 @@ async fn post(bench: &Bench, path: &str, token: &str) -> Got {
     let request = bench
         .http
         .post(bench.url(path))
-        .header("authorization", format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+        .header(
+            "authorization",
+            format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))),
+        )
         .header("content-type", "application/json")
         .header("notion-version", "2025-09-03");
-    bench.send(request.body(json!({ "token": token }).to_string())).await.unwrap()
+    bench
+        .send(request.body(json!({ "token": token }).to_string()))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -29,11 +35,20 @@ async fn happy_path_has_an_owner_and_neither_lifetime_nor_scope() {
     let ada = bench.simulator.account(Notion, "ada");
     assert_eq!(tokens["owner"]["user"]["id"], ada.subject);
     assert_eq!(text(&tokens, "workspace_id"), ada.tenant);
-    let me = bench.get_as("notion/v1/users/me", text(&tokens, "access_token")).await.json();
+    let me = bench
+        .get_as("notion/v1/users/me", text(&tokens, "access_token"))
+        .await
+        .json();
     assert_eq!(me["id"], tokens["bot_id"]);
     let bare = bench.http.get(bench.url("notion/v1/users/me"));
-    let bare = bare.header("authorization", format!("Bearer {}", text(&tokens, "access_token")));
-    assert_eq!(bench.send(bare).await.unwrap().refusal(), (400, "missing_version".into()));
+    let bare = bare.header(
+        "authorization",
+        format!("Bearer {}", text(&tokens, "access_token")),
+    );
+    assert_eq!(
+        bench.send(bare).await.unwrap().refusal(),
+        (400, "missing_version".into())
+    );
 }
 
 #[tokio::test]
@@ -42,11 +57,29 @@ async fn refresh_ends_the_old_pair() {
     let old = bench.connect(Notion, &[]).await;
     let new = bench.refresh(Notion, text(&old, "refresh_token")).await.json();
     assert_ne!(new["refresh_token"], old["refresh_token"]);
-    let dead = bench.get_as("notion/v1/users/me", text(&old, "access_token")).await;
+    let dead = bench
+        .get_as("notion/v1/users/me", text(&old, "access_token"))
+        .await;
     assert_eq!(dead.refusal(), (401, "unauthorized".into()));
-    assert_eq!(bench.refresh(Notion, text(&old, "refresh_token")).await.refusal().1, "invalid_grant");
-    assert_eq!(bench.get_as("notion/v1/users/me", text(&new, "access_token")).await.status, 200);
-    assert_eq!(bench.refresh(Notion, text(&new, "refresh_token")).await.status, 200);
+    assert_eq!(
+        bench
+            .refresh(Notion, text(&old, "refresh_token"))
+            .await
+            .refusal()
+            .1,
+        "invalid_grant"
+    );
+    assert_eq!(
+        bench
+            .get_as("notion/v1/users/me", text(&new, "access_token"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        bench.refresh(Notion, text(&new, "refresh_token")).await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -54,9 +87,26 @@ async fn every_authorization_is_a_grant_of_its_own_for_the_same_bot() {
     let bench = bench().await;
     let (first, second) = (bench.connect(Notion, &[]).await, bench.connect(Notion, &[]).await);
     assert_eq!(first["bot_id"], second["bot_id"]);
-    assert_eq!(post(&bench, "notion/v1/oauth/revoke", text(&second, "refresh_token")).await.status, 200);
-    assert_eq!(bench.get_as("notion/v1/users/me", text(&first, "access_token")).await.status, 200);
-    assert_eq!(bench.get_as("notion/v1/users/me", text(&second, "access_token")).await.status, 401);
+    assert_eq!(
+        post(&bench, "notion/v1/oauth/revoke", text(&second, "refresh_token"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        bench
+            .get_as("notion/v1/users/me", text(&first, "access_token"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        bench
+            .get_as("notion/v1/users/me", text(&second, "access_token"))
+            .await
+            .status,
+        401
+    );
     let introspect = |token: String| {
         let bench = &bench;
         async move { post(bench, "notion/v1/oauth/introspect", &token).await.json()["active"].clone() }
@@ -73,14 +123,25 @@ async fn only_basic_json_and_a_version_are_understood() {
         "grant_type": "refresh_token", "refresh_token": "x", "client_id": id, "client_secret": secret,
     });
     let in_body = bench.post_json("notion/v1/oauth/token", body).await;
-    assert_eq!((in_body.status, &in_body.json()["error"]), (401, &"invalid_client".into()));
+    assert_eq!(
+        (in_body.status, &in_body.json()["error"]),
+        (401, &"invalid_client".into())
+    );
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let form = bench.form_request("notion/v1/oauth/token", &[("grant_type", "refresh_token")]);
     let form = form.header("authorization", &basic);
-    assert_eq!(bench.send(form).await.unwrap().refusal(), (400, "missing_version".into()));
+    assert_eq!(
+        bench.send(form).await.unwrap().refusal(),
+        (400, "missing_version".into())
+    );
     let form = bench.form_request("notion/v1/oauth/token", &[("grant_type", "refresh_token")]);
-    let form = form.header("authorization", &basic).header("notion-version", "2025-09-03");
-    assert_eq!(bench.send(form).await.unwrap().refusal(), (400, "validation_error".into()));
+    let form = form
+        .header("authorization", &basic)
+        .header("notion-version", "2025-09-03");
+    assert_eq!(
+        bench.send(form).await.unwrap().refusal(),
+        (400, "validation_error".into())
+    );
     assert_eq!(bench.authorize(Notion, &[("owner", "")]).await.status, 400);
 }
 

@@ -10,7 +10,10 @@ const SCOPE: (&str, &str) = ("scope", "openid email offline_access notes.read");
 async fn revoke(bench: &Bench, token: &str) -> Got {
     let (id, secret) = bench.simulator.client(Oidc);
     let fields = [("token", token), ("client_id", &id), ("client_secret", &secret)];
-    bench.send(bench.form_request("oidc/revoke", &fields)).await.unwrap()
+    bench
+        .send(bench.form_request("oidc/revoke", &fields))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -21,10 +24,16 @@ async fn happy_path_follows_discovery() {
     let callback = bench.authorize(Oidc, &[SCOPE]).await.callback();
     assert_eq!(callback["iss"], bench.url("oidc"));
     let tokens = bench.exchange(Oidc, &callback["code"]).await.json();
-    let claims = bench.verify("oidc/jwks", &tokens["id_token"], "simulator-client").await.unwrap();
+    let claims = bench
+        .verify("oidc/jwks", &tokens["id_token"], "simulator-client")
+        .await
+        .unwrap();
     assert_eq!(text(&claims, "nonce"), "a nonce");
     let access_token = text(&tokens, "access_token");
-    assert_eq!(bench.get_as("oidc/userinfo", access_token).await.json()["sub"], claims["sub"]);
+    assert_eq!(
+        bench.get_as("oidc/userinfo", access_token).await.json()["sub"],
+        claims["sub"]
+    );
     assert_eq!(bench.get_as("oidc/api/notes", access_token).await.status, 200);
 }
 
@@ -33,11 +42,37 @@ async fn refresh_token_used_twice_ends_the_family() {
     let bench = bench().await;
     let first = bench.connect(Oidc, &[SCOPE]).await;
     let second = bench.refresh(Oidc, text(&first, "refresh_token")).await.json();
-    assert!(bench.simulator.refresh_token_is_live(text(&second, "refresh_token")));
-    assert_eq!(bench.refresh(Oidc, text(&first, "refresh_token")).await.refusal().1, "invalid_grant");
-    assert!(!bench.simulator.refresh_token_is_live(text(&second, "refresh_token")));
-    assert!(!bench.simulator.access_token_is_live(text(&second, "access_token")));
-    assert_eq!(bench.refresh(Oidc, text(&second, "refresh_token")).await.refusal().1, "invalid_grant");
+    assert!(
+        bench
+            .simulator
+            .refresh_token_is_live(text(&second, "refresh_token"))
+    );
+    assert_eq!(
+        bench
+            .refresh(Oidc, text(&first, "refresh_token"))
+            .await
+            .refusal()
+            .1,
+        "invalid_grant"
+    );
+    assert!(
+        !bench
+            .simulator
+            .refresh_token_is_live(text(&second, "refresh_token"))
+    );
+    assert!(
+        !bench
+            .simulator
+            .access_token_is_live(text(&second, "access_token"))
+    );
+    assert_eq!(
+        bench
+            .refresh(Oidc, text(&second, "refresh_token"))
+            .await
+            .refusal()
+            .1,
+        "invalid_grant"
+    );
 }
 
 #[tokio::test]
@@ -46,17 +81,28 @@ async fn code_used_twice_takes_its_tokens_with_it() {
     let code = bench.code(Oidc, &[SCOPE]).await;
     let tokens = bench.exchange(Oidc, &code).await.json();
     assert_eq!(bench.exchange(Oidc, &code).await.refusal().1, "invalid_grant");
-    assert!(!bench.simulator.access_token_is_live(text(&tokens, "access_token")));
+    assert!(
+        !bench
+            .simulator
+            .access_token_is_live(text(&tokens, "access_token"))
+    );
 }
 
 #[tokio::test]
 async fn pkce_and_state_are_not_optional() {
     let bench = bench().await;
-    for change in [("code_challenge", ""), ("code_challenge_method", "plain"), ("state", "")] {
+    for change in [
+        ("code_challenge", ""),
+        ("code_challenge_method", "plain"),
+        ("state", ""),
+    ] {
         let callback = bench.authorize(Oidc, &[SCOPE, change]).await.callback();
         assert_eq!(callback["error"], "invalid_request", "{change:?}");
     }
-    let callback = bench.authorize(Oidc, &[("scope", "openid unheard.of")]).await.callback();
+    let callback = bench
+        .authorize(Oidc, &[("scope", "openid unheard.of")])
+        .await
+        .callback();
     assert_eq!(callback["error"], "invalid_scope");
 }
 
@@ -65,11 +111,20 @@ async fn revocation_is_authenticated_and_always_succeeds() {
     let bench = bench().await;
     let tokens = bench.connect(Oidc, &[SCOPE]).await;
     let bare = bench.form_request("oidc/revoke", &[("token", text(&tokens, "refresh_token"))]);
-    assert_eq!(bench.send(bare).await.unwrap().refusal(), (401, "invalid_client".into()));
+    assert_eq!(
+        bench.send(bare).await.unwrap().refusal(),
+        (401, "invalid_client".into())
+    );
     for _ in 0..2 {
         assert_eq!(revoke(&bench, text(&tokens, "refresh_token")).await.status, 200);
     }
-    assert_eq!(bench.get_as("oidc/userinfo", text(&tokens, "access_token")).await.status, 401);
+    assert_eq!(
+        bench
+            .get_as("oidc/userinfo", text(&tokens, "access_token"))
+            .await
+            .status,
+        401
+    );
 }
 
 #[tokio::test]
@@ -79,7 +134,10 @@ async fn keys_rotate_and_flawed_id_tokens_do_not_verify() {
     bench.simulator.rotate_signing_key();
     let after = bench.connect(Oidc, &[SCOPE]).await;
     for tokens in [before, after] {
-        bench.verify("oidc/jwks", &tokens["id_token"], "simulator-client").await.unwrap();
+        bench
+            .verify("oidc/jwks", &tokens["id_token"], "simulator-client")
+            .await
+            .unwrap();
     }
     for flaw in [
         IdTokenFlaw::BadSignature,
@@ -89,9 +147,13 @@ async fn keys_rotate_and_flawed_id_tokens_do_not_verify() {
         IdTokenFlaw::Expired,
         IdTokenFlaw::Garbage,
     ] {
-        bench.simulator.inject(Oidc, Endpoint::Exchange, Fault::IdToken { flaw }, 1);
+        bench
+            .simulator
+            .inject(Oidc, Endpoint::Exchange, Fault::IdToken { flaw }, 1);
         let tokens = bench.connect(Oidc, &[SCOPE]).await;
-        let verdict = bench.verify("oidc/jwks", &tokens["id_token"], "simulator-client").await;
+        let verdict = bench
+            .verify("oidc/jwks", &tokens["id_token"], "simulator-client")
+            .await;
         assert!(verdict.is_err(), "{flaw:?}");
     }
     for (flaw, claim) in [
@@ -99,9 +161,14 @@ async fn keys_rotate_and_flawed_id_tokens_do_not_verify() {
         (IdTokenFlaw::WrongIssuer, "iss"),
         (IdTokenFlaw::WrongAccessTokenHash, "at_hash"),
     ] {
-        bench.simulator.inject(Oidc, Endpoint::Exchange, Fault::IdToken { flaw }, 1);
+        bench
+            .simulator
+            .inject(Oidc, Endpoint::Exchange, Fault::IdToken { flaw }, 1);
         let tokens = bench.connect(Oidc, &[SCOPE]).await;
-        let claims = bench.verify("oidc/jwks", &tokens["id_token"], "simulator-client").await.unwrap();
+        let claims = bench
+            .verify("oidc/jwks", &tokens["id_token"], "simulator-client")
+            .await
+            .unwrap();
         let honest = match claim {
             "nonce" => "a nonce".to_owned(),
             "iss" => bench.url("oidc"),
