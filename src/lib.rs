@@ -2,6 +2,7 @@
 //! them to the application's own services.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;

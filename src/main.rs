@@ -1,3 +1,7 @@
 //! The command line of the OAuth Manager.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oauth_manager::cli::run()
+}

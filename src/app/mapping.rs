@@ -46,6 +46,16 @@ pub(super) fn actor_settings(config: &Config) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
+/// Settings of the actors for a command that does one thing and ends: it looks for no work of its own.
+///
+/// # Errors
+/// The public URL cannot be understood.
+pub fn command_settings(config: &Config) -> anyhow::Result<Settings> {
+    let mut settings = actor_settings(config)?;
+    settings.poll_interval = Duration::from_secs(24 * 60 * 60);
+    Ok(settings)
+}
+
 fn public_url(config: &Config) -> anyhow::Result<Url> {
     Url::parse(&config.server.public_url()).context("server.public_url")
 }

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, vault};
 pub use exit::Exit;
+pub use mapping::command_settings;
 pub use prepare::{Unusable, prepare, prepare_within};
 
 use crate::{config::Config, http};
