@@ -259,3 +259,50 @@ async fn a_long_address_is_refused() {
     let (status, _, body) = ask("GET", &path, &[]).await;
     assert_eq!((status.as_u16(), code(&body)), (414, json!("uri_too_long")));
 }
+
+/// What was logged while `work` ran.
+async fn logged(work: impl Future<Output = ()>) -> String {
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    work.await;
+    drop(guard);
+    String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+}
+
+#[tokio::test]
+async fn the_log_shows_the_route_and_never_what_the_address_or_headers_hold() {
+    let log = logged(async {
+        for path in [
+            "/api/v1/oauth/things/path-secret?code=query-secret",
+            "/nothing/path-secret?state=query-secret",
+            "/page?confirmation=query-secret",
+        ] {
+            let headers = [
+                ("authorization", "Bearer header-secret"),
+                ("cookie", "oauth_session=header-secret"),
+                ("x-request-id", "req-7"),
+            ];
+            ask("GET", path, &headers).await;
+        }
+    })
+    .await;
+    assert!(log.contains("req-7") && log.contains("http.status=404"), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
