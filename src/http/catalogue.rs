@@ -54,26 +54,6 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// Features of this provider.
-    pub(crate) fn features_of<S: AsRef<str>>(
-        self,
-        provider: &Provider,
-        names: &[S],
-    ) -> Result<Vec<FeatureKey>, Problem> {
-        bounded(names)?;
-        names
-            .iter()
-            .map(|name| {
-                let known = name
-                    .as_ref()
-                    .parse()
-                    .ok()
-                    .filter(|key| provider.feature(key).is_some());
-                known.ok_or_else(|| unknown("the provider has no such feature", feature_names(provider)))
-            })
-            .collect()
-    }
-
     /// Scopes of this provider, or of any where none is named.
     pub(crate) fn scopes_of<S: AsRef<str>>(
         self,
@@ -107,6 +87,25 @@ impl<'a> Catalogue<'a> {
     fn provider_names(self) -> Vec<String> {
         self.0.iter().map(|provider| provider.key.to_string()).collect()
     }
+}
+
+/// Features of this provider.
+pub(crate) fn features_of<S: AsRef<str>>(
+    provider: &Provider,
+    names: &[S],
+) -> Result<Vec<FeatureKey>, Problem> {
+    bounded(names)?;
+    names
+        .iter()
+        .map(|name| {
+            let known = name
+                .as_ref()
+                .parse()
+                .ok()
+                .filter(|key| provider.feature(key).is_some());
+            known.ok_or_else(|| unknown("the provider has no such feature", feature_names(provider)))
+        })
+        .collect()
 }
 
 /// An integration's id. One that is no id is answered as one that does not exist.
@@ -202,7 +201,7 @@ mod tests {
             ["google.calendar", "notion.pages"]
         );
         assert_eq!(
-            known(catalogue.features_of(google, &["notion.pages"]).unwrap_err()),
+            known(features_of(google, &["notion.pages"]).unwrap_err()),
             ["google.calendar"]
         );
         assert_eq!(

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::problem::Problem;
 
 /// When the caller does not say: enough for a request that is under way, short enough for any provider.
-pub(crate) const MIN_TTL_DEFAULT: Duration = Duration::from_secs(60);
+pub(crate) const MIN_TTL_DEFAULT: Duration = Duration::from_mins(1);
 /// No provider's access token lives longer; asking for more could never be answered.
-pub(crate) const MIN_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MIN_TTL_MAX: Duration = Duration::from_hours(24);
 
 /// Reads the parameter.
 pub(crate) fn read(text: Option<&str>) -> Result<Duration, Problem> {

@@ -131,26 +131,27 @@ fn table(routes: Vec<Route>) -> BoxedFilter<(Response,)> {
     let mut routes: Vec<_> = routes.into_iter().map(|route| route.filter).collect();
     routes.push(rest);
     let others = routes.split_off(routes.len().min(routes::HOT));
-    let others = balanced(others);
     // The hot ones one after another in front; the others as a tree, so that types and stacks stay small.
-    let hot = routes.into_iter().rev();
-    match others {
-        Some(others) => hot.fold(others, |rest, route| either(route, rest)),
-        None => balanced(hot.collect()).unwrap_or_else(|| warp::any().map(Response::default).boxed()),
-    }
+    let hot = routes.into_iter().map(Some);
+    hot.rev()
+        .fold(balanced(others), either)
+        .unwrap_or_else(|| warp::any().map(Response::default).boxed())
 }
 
-fn balanced(mut routes: Vec<BoxedFilter<(Response,)>>) -> Option<BoxedFilter<(Response,)>> {
+type Filters = Option<BoxedFilter<(Response,)>>;
+
+fn balanced(mut routes: Vec<BoxedFilter<(Response,)>>) -> Filters {
     if routes.len() <= 1 {
         return routes.pop();
     }
     let right = routes.split_off(routes.len() / 2);
-    match (balanced(routes), balanced(right)) {
-        (Some(left), Some(right)) => Some(either(left, right)),
-        (one, other) => one.or(other),
-    }
+    either(balanced(right), balanced(routes))
 }
 
-fn either(left: BoxedFilter<(Response,)>, right: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
-    left.or(right).unify().boxed()
+/// The second first, and what it does not take, the first.
+fn either(rest: Filters, first: Filters) -> Filters {
+    match (first, rest) {
+        (Some(first), Some(rest)) => Some(first.or(rest).unify().boxed()),
+        (one, other) => one.or(other),
+    }
 }

@@ -13,9 +13,15 @@ const PARAMETERS_MAX: usize = 128;
 /// Longest cursor; ours are far shorter.
 const CURSOR_CHARS_MAX: usize = 512;
 
-/// Decoded parameters in the order they came.
-#[derive(Debug, Default)]
+/// Decoded parameters in the order they came. Values may be secrets: `Debug` shows none.
+#[derive(Default)]
 pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl std::fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parameters({} given)", self.0.len())
+    }
+}
 
 impl Parameters {
     /// Reads `a=1&b=2`.

@@ -21,8 +21,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Longest id accepted from a caller.
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// The head of a request.
-#[derive(Debug)]
+/// The head of a request. Its headers and address hold secrets: `Debug` shows neither.
 pub(crate) struct RequestHead {
     /// `GET`, …
     pub(crate) method: Method,
@@ -36,6 +35,16 @@ pub(crate) struct RequestHead {
     pub(crate) ip: Option<IpAddr>,
     /// The template of the route that took it: what logs may show of the path.
     pub(crate) route: OnceLock<&'static str>,
+}
+
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", &self.method)
+            .field("request_id", &self.request_id)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RequestHead {
@@ -91,8 +100,8 @@ impl RequestHead {
     }
 }
 
-/// A request that a route took: its head and the path's parameters.
-#[derive(Debug, Clone)]
+/// A request that a route took: its head and the path's parameters (which may be secrets).
+#[derive(Clone)]
 pub(crate) struct Call {
     /// The head.
     pub(crate) head: Arc<RequestHead>,

@@ -61,7 +61,7 @@ impl Default for Limits {
             requests_max: 2_048,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             body_bytes_max: 64 * 1024,
             stop_grace: Duration::from_secs(20),
         }

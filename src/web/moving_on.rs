@@ -36,3 +36,17 @@ pub(crate) fn logged_out(return_to: Option<&Url>) -> Markup {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_provider_goes_on_by_itself_and_by_a_link() {
+        let destination = "https://oauth.example.com/connect/abc?x=1&y=2".parse().unwrap();
+        let html = page("<b>Acme</b>", &destination).into_string();
+        assert!(html.contains("content=\"0; url=https://oauth.example.com/connect/abc?x=1&amp;y=2\""));
+        assert!(html.contains("href=\"https://oauth.example.com/connect/abc?x=1&amp;y=2\""));
+        assert!(!html.contains("<b>"));
+    }
+}

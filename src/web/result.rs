@@ -41,3 +41,24 @@ pub(crate) fn page(result: &CallbackResult) -> Markup {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use oauth_manager_actors::domain::{reason::ReasonCode, secret::Confirmation};
+
+    use super::*;
+
+    #[test]
+    fn the_page_shows_neither_the_confirmation_nor_a_providers_words() {
+        let waits = page(&CallbackResult::ConfirmationRequired(Confirmation::new(
+            "one-time",
+        )))
+        .into_string();
+        assert!(!waits.contains("one-time"));
+        let failed = page(&CallbackResult::Failed(ReasonCode::new(
+            "<script>alert(1)</script>",
+        )))
+        .into_string();
+        assert!(!failed.contains("<script"));
+    }
+}

@@ -6,7 +6,7 @@
 //! pages cannot forge, then tells ours from another's.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, header};
 use oauth_manager_actors::domain::secret::SessionToken;
 use ring::hmac;
 
@@ -51,8 +51,8 @@ fn key(session: &SessionToken) -> hmac::Key {
 
 fn from_own_origin(head: &RequestHead, settings: &HttpSettings) -> bool {
     let own = WebOrigin::of(&settings.public_url);
-    let site = head.headers.get(SEC_FETCH_SITE).map(|value| value.as_bytes());
-    let origin = head.headers.get(header::ORIGIN).map(|value| value.as_bytes());
+    let site = head.headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    let origin = head.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
     match (site, origin) {
         (Some(site), _) if site != b"same-origin" => false,
         (_, Some(origin)) if origin != b"null" => origin == own.as_str().as_bytes(),

@@ -12,7 +12,7 @@ use crate::http::{
     Api,
     auth::{Caller, authenticate},
     body::Body,
-    catalogue::{Catalogue, integration_id, same_provider},
+    catalogue::{Catalogue, features_of, integration_id, same_provider},
     endpoint::{Endpoint, POST, READ, Route, as_json, body_route, route},
     problem::{Answer, Problem},
     query::subject,
@@ -95,7 +95,7 @@ fn read_request(api: &Api, caller: &Caller, body: CreateBody) -> Result<Authoriz
         .transpose()?;
     Ok(AuthorizationRequest {
         provider: provider.key.clone(),
-        features: catalogue.features_of(provider, &body.features)?,
+        features: features_of(provider, &body.features)?,
         scopes: catalogue.scopes_of(Some(provider), &body.scopes)?,
         return_to,
         integration_id,

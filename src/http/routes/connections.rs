@@ -17,7 +17,7 @@ use crate::{
         Api,
         auth::{csrf, session_cookie},
         body::Body,
-        catalogue::{Catalogue, integration_id, same_provider},
+        catalogue::{Catalogue, features_of, integration_id, same_provider},
         endpoint::{Endpoint, POST, READ, Route, as_page, body_route, route},
         problem::{Answer, Problem},
         query::Parameters,
@@ -132,7 +132,7 @@ async fn begin_connecting(api: Arc<Api>, call: Call, body: Body) -> Answer {
     }
     let request = AuthorizationRequest {
         provider: provider.key.clone(),
-        features: catalogue.features_of(provider, &features)?,
+        features: features_of(provider, &features)?,
         scopes: ScopeSet::default(),
         // Our own page: the one address that needs no allow-list.
         return_to: Some(api.page_url("/connections")),
