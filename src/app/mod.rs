@@ -12,7 +12,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, system};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, vault};
@@ -48,6 +48,8 @@ pub struct Running {
     stop_http: CancellationToken,
     /// Cancelled when the database is found unusable: its keys or its schema are not this program's.
     unusable: CancellationToken,
+    /// Whether the database is prepared.
+    prepared: watch::Receiver<bool>,
     tasks: TaskTracker,
 }
 
@@ -86,12 +88,16 @@ impl Running {
 
         let (preparation, signal) = (assembly.clone(), unusable.clone());
         let stopping = stop_http.clone();
+        let (announce, prepared) = watch::channel(false);
         tasks.spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                prepared = prepare(&preparation) => if let Err(unusable) = prepared {
-                    tracing::error!("{unusable}");
-                    signal.cancel();
+                result = prepare(&preparation) => match result {
+                    Ok(()) => drop(announce.send(true)),
+                    Err(unusable) => {
+                        tracing::error!("{unusable}");
+                        signal.cancel();
+                    }
                 },
             }
         });
@@ -103,6 +109,28 @@ impl Running {
             unusable,
             tasks,
         })
+    }
+
+    /// The adapters.
+    pub fn assembly(&self) -> &Assembly {
+        &self.assembly
+    }
+
+    /// Waits until the database is prepared.
+    ///
+    /// # Errors
+    /// It is not, in time or at all.
+    pub async fn ready_within(&self, patience: std::time::Duration) -> anyhow::Result<()> {
+        let mut prepared = self.prepared.clone();
+        let ready = async {
+            tokio::select! {
+                changed = prepared.wait_for(|prepared| *prepared) => { changed.context("stopped before the database was ready")?; Ok(()) }
+                () = self.unusable.cancelled() => anyhow::bail!("the database cannot be used; the line above says why"),
+            }
+        };
+        tokio::time::timeout(patience, ready)
+            .await
+            .context("the database was not ready in time")?
     }
 
     /// Serves until `stop` ends or the service cannot go on, then stops in order: HTTP, what is in flight, the actors.

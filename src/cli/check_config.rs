@@ -11,9 +11,18 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     println!("listen       {}", config.server.listen);
     println!("public url   {}", config.server.public_url());
     let configured: Vec<_> = config.configured_providers().map(|(key, _)| key).collect();
-    let providers = if configured.is_empty() { "none configured".to_owned() } else { configured.join(", ") };
+    let providers = if configured.is_empty() {
+        "none configured".to_owned()
+    } else {
+        configured.join(", ")
+    };
     println!("providers    {providers}");
-    let keys: Vec<_> = config.encryption.keys.iter().map(crate::config::EncryptionKey::id).collect();
+    let keys: Vec<_> = config
+        .encryption
+        .keys
+        .iter()
+        .map(crate::config::EncryptionKey::id)
+        .collect();
     println!("keys         {} (first is active)", keys.join(", "));
     Ok(ExitCode::SUCCESS)
 }

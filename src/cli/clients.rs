@@ -68,8 +68,24 @@ pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
     let assembly = Assembly::new(config)?;
     prepare_within(&assembly, Duration::from_secs(15)).await?;
     match command {
-        Command::Create { name, allow, sessions, admin, json } => {
-            create(&assembly, &name, Policy { allow, sessions, admin }, json).await
+        Command::Create {
+            name,
+            allow,
+            sessions,
+            admin,
+            json,
+        } => {
+            create(
+                &assembly,
+                &name,
+                Policy {
+                    allow,
+                    sessions,
+                    admin,
+                },
+                json,
+            )
+            .await
         }
         Command::List { json } => list(&assembly, json).await,
         Command::Revoke { name } => revoke(&assembly, &name).await,
@@ -79,8 +95,13 @@ pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
 async fn create(assembly: &Assembly, name: &str, policy: Policy, as_json: bool) -> anyhow::Result<ExitCode> {
     let well_formed = !name.is_empty()
         && name.len() <= NAME_MAX_CHARS
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    anyhow::ensure!(well_formed, "NAME: letters, digits, '-', '_' and '.', at most {NAME_MAX_CHARS}");
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    anyhow::ensure!(
+        well_formed,
+        "NAME: letters, digits, '-', '_' and '.', at most {NAME_MAX_CHARS}"
+    );
     anyhow::ensure!(
         !policy.allow.is_empty() || policy.sessions || policy.admin,
         "a client without --allow, --sessions or --admin could do nothing: give it at least one"
@@ -89,8 +110,14 @@ async fn create(assembly: &Assembly, name: &str, policy: Policy, as_json: bool) 
         known(assembly, allow)?;
     }
     let credential = new_credential();
-    let digest = assembly.vault.digest(DigestPurpose::ServiceCredential, credential.expose());
-    assembly.storage.create(name, &digest, &policy).await.with_context(|| format!("client {name}"))?;
+    let digest = assembly
+        .vault
+        .digest(DigestPurpose::ServiceCredential, credential.expose());
+    assembly
+        .storage
+        .create(name, &digest, &policy)
+        .await
+        .with_context(|| format!("client {name}"))?;
     if as_json {
         output::json(&json!({ "name": name, "token": credential.expose() }))?;
     } else {
@@ -107,13 +134,23 @@ fn known(assembly: &Assembly, allow: &Allow) -> anyhow::Result<()> {
     let providers = assembly.engine.providers();
     let Some(provider) = providers.iter().find(|provider| provider.key == *key) else {
         let names: Vec<_> = providers.iter().map(|provider| provider.key.as_str()).collect();
-        anyhow::bail!("--allow {allow}: there is no provider {key}; there are {}", names.join(", "));
+        anyhow::bail!(
+            "--allow {allow}: there is no provider {key}; there are {}",
+            names.join(", ")
+        );
     };
     if let Some(name) = &allow.feature
         && !provider.features.iter().any(|feature| feature.key.name() == name)
     {
-        let names: Vec<_> = provider.features.iter().map(|feature| feature.key.name()).collect();
-        anyhow::bail!("--allow {allow}: {key} has no feature {name}; it has {}", names.join(", "));
+        let names: Vec<_> = provider
+            .features
+            .iter()
+            .map(|feature| feature.key.name())
+            .collect();
+        anyhow::bail!(
+            "--allow {allow}: {key} has no feature {name}; it has {}",
+            names.join(", ")
+        );
     }
     Ok(())
 }
@@ -128,8 +165,15 @@ async fn list(assembly: &Assembly, as_json: bool) -> anyhow::Result<ExitCode> {
         let mut may: Vec<String> = client.policy.allow.iter().map(Allow::to_string).collect();
         may.extend(client.policy.sessions.then(|| "sessions".to_owned()));
         may.extend(client.policy.admin.then(|| "admin".to_owned()));
-        let state = client.revoked_at.map_or("live".to_owned(), |at| format!("revoked {at:.0}"));
-        vec![client.name.clone(), may.join(" "), state, format!("{:.0}", client.created_at)]
+        let state = client
+            .revoked_at
+            .map_or("live".to_owned(), |at| format!("revoked {at:.0}"));
+        vec![
+            client.name.clone(),
+            may.join(" "),
+            state,
+            format!("{:.0}", client.created_at),
+        ]
     });
     output::table(&["NAME", "MAY", "STATE", "CREATED"], &rows.collect::<Vec<_>>());
     Ok(ExitCode::SUCCESS)

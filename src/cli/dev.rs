@@ -58,5 +58,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         token_lifetime: args.token_lifetime,
         fresh: args.fresh,
     };
-    dev::run(options, &crate::config::ProcessEnvironment, signals::stop()).await.map(ExitCode::from)
+    dev::run(options, &crate::config::ProcessEnvironment, signals::stop())
+        .await
+        .map(ExitCode::from)
 }

@@ -63,12 +63,23 @@ pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn list(manager: &OAuthManager, user: Option<&Subject>, limit: usize, as_json: bool) -> anyhow::Result<()> {
+async fn list(
+    manager: &OAuthManager,
+    user: Option<&Subject>,
+    limit: usize,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let mut found: Vec<(Subject, IntegrationView)> = Vec::new();
-    let mut page = PageRequest { limit: PAGE_LIMIT_MAX, after: None };
+    let mut page = PageRequest {
+        limit: PAGE_LIMIT_MAX,
+        after: None,
+    };
     loop {
         let next = match user {
-            Some(user) => manager.integrations(user, page.clone()).await?.map(|view| (user.clone(), view)),
+            Some(user) => manager
+                .integrations(user, page.clone())
+                .await?
+                .map(|view| (user.clone(), view)),
             None => manager.integrations_of_all(page.clone()).await?,
         };
         found.extend(next.items);
@@ -79,7 +90,10 @@ async fn list(manager: &OAuthManager, user: Option<&Subject>, limit: usize, as_j
     }
     found.truncate(limit);
     if as_json {
-        let items: Vec<_> = found.iter().map(|(user, view)| json!({ "user": user, "integration": view })).collect();
+        let items: Vec<_> = found
+            .iter()
+            .map(|(user, view)| json!({ "user": user, "integration": view }))
+            .collect();
         return output::json(&items);
     }
     let rows = found.iter().map(|(user, view)| {
@@ -87,11 +101,19 @@ async fn list(manager: &OAuthManager, user: Option<&Subject>, limit: usize, as_j
             view.id.to_string(),
             user.to_string(),
             view.status.as_str().to_owned(),
-            view.status_reason.as_ref().map(ToString::to_string).unwrap_or_default(),
-            view.next_refresh_at.map(|at| format!("{at:.0}")).unwrap_or_default(),
+            view.status_reason
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            view.next_refresh_at
+                .map(|at| format!("{at:.0}"))
+                .unwrap_or_default(),
         ]
     });
-    output::table(&["ID", "USER", "STATUS", "REASON", "NEXT REFRESH"], &rows.collect::<Vec<_>>());
+    output::table(
+        &["ID", "USER", "STATUS", "REASON", "NEXT REFRESH"],
+        &rows.collect::<Vec<_>>(),
+    );
     Ok(())
 }
 
@@ -100,7 +122,9 @@ async fn show(manager: &OAuthManager, id: &IntegrationId, as_json: bool) -> anyh
     if as_json {
         return output::json(&json!({ "user": user, "integration": view }));
     }
-    let time = |at: Option<oauth_manager_actors::domain::Timestamp>| at.map_or("-".to_owned(), |at| format!("{at:.0}"));
+    let time = |at: Option<oauth_manager_actors::domain::Timestamp>| {
+        at.map_or("-".to_owned(), |at| format!("{at:.0}"))
+    };
     println!("id                 {}", view.id);
     println!("user               {user}");
     println!("account            {}", view.account.id);
@@ -108,7 +132,10 @@ async fn show(manager: &OAuthManager, id: &IntegrationId, as_json: bool) -> anyh
     if let Some(reason) = &view.status_reason {
         println!("why                {reason}");
     }
-    println!("who must act       {}", view.who_must_act.map_or("nobody", |who| who.as_str()));
+    println!(
+        "who must act       {}",
+        view.who_must_act.map_or("nobody", |who| who.as_str())
+    );
     println!("scopes             {}", view.scopes.join(" "));
     println!("connected          {}", time(Some(view.created_at)));
     println!("last refreshed     {}", time(view.last_refreshed_at));
@@ -119,17 +146,30 @@ async fn show(manager: &OAuthManager, id: &IntegrationId, as_json: bool) -> anyh
 
 async fn refresh(manager: &OAuthManager, id: &IntegrationId) -> anyhow::Result<()> {
     let view = manager.refresh_as_operator(id).await.map_err(told)?;
-    println!("refreshed {}; its token ends {}", view.id, view.access_token_expires_at.map_or("when the provider says".to_owned(), |at| format!("{at:.0}")));
+    println!(
+        "refreshed {}; its token ends {}",
+        view.id,
+        view.access_token_expires_at
+            .map_or("when the provider says".to_owned(), |at| format!("{at:.0}"))
+    );
     Ok(())
 }
 
 async fn revoke(manager: &OAuthManager, id: &IntegrationId) -> anyhow::Result<()> {
     let report = manager.revoke_as_operator(id).await.map_err(told)?;
-    println!("revoked {id}; at the provider: {}\n{}", report.provider_revocation.as_str(), report.detail);
+    println!(
+        "revoked {id}; at the provider: {}\n{}",
+        report.provider_revocation.as_str(),
+        report.detail
+    );
     Ok(())
 }
 
 /// A refusal with whose move it is.
 fn told(error: oauth_manager_actors::domain::error::ServiceError) -> anyhow::Error {
-    anyhow::anyhow!("{}: {error} (who must act: {})", error.code(), error.who_must_act().as_str())
+    anyhow::anyhow!(
+        "{}: {error} (who must act: {})",
+        error.code(),
+        error.who_must_act().as_str()
+    )
 }

@@ -38,7 +38,18 @@ async fn status(config: &Config) -> anyhow::Result<ExitCode> {
     let keyring = assembly.vault.keyring();
     let rows = keyring
         .ids()
-        .map(|id| vec![id.to_owned(), if id == keyring.active_id() { "active" } else { "readable" }.to_owned(), "matches the database".to_owned()])
+        .map(|id| {
+            vec![
+                id.to_owned(),
+                if id == keyring.active_id() {
+                    "active"
+                } else {
+                    "readable"
+                }
+                .to_owned(),
+                "matches the database".to_owned(),
+            ]
+        })
         .collect::<Vec<_>>();
     output::table(&["KEY", "STATE", "CHECK"], &rows);
     Ok(ExitCode::SUCCESS)

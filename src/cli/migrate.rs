@@ -14,6 +14,13 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         println!("applied {:04} {}", migration.version, migration.name);
     }
     let version = assembly.storage.current_version().await.context("database")?;
-    println!("schema version {version}{}", if applied.is_empty() { ", already up to date" } else { "" });
+    println!(
+        "schema version {version}{}",
+        if applied.is_empty() {
+            ", already up to date"
+        } else {
+            ""
+        }
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -22,8 +22,14 @@ impl Node {
         let assembly = Assembly::new(config)?;
         prepare_within(&assembly, Duration::from_secs(15)).await?;
         let settings = app::command_settings(config)?;
-        let (manager, shutdown) = system::start(assembly.ports(), settings).await.context("the actors do not start")?;
-        Ok(Self { manager, assembly, shutdown })
+        let (manager, shutdown) = system::start(assembly.ports(), settings)
+            .await
+            .context("the actors do not start")?;
+        Ok(Self {
+            manager,
+            assembly,
+            shutdown,
+        })
     }
 
     pub(super) async fn stop(self) {

@@ -17,7 +17,10 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) {
         }
     }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = widths.iter().zip(cells).map(|(width, cell)| format!("{cell:width$}"));
+        let padded = widths
+            .iter()
+            .zip(cells)
+            .map(|(width, cell)| format!("{cell:width$}"));
         println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     line(&mut header.iter().copied());

@@ -28,10 +28,22 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let rows = providers.iter().map(|provider| {
-        let features: Vec<_> = provider.features.iter().map(|feature| feature.key.as_str()).collect();
+        let features: Vec<_> = provider
+            .features
+            .iter()
+            .map(|feature| feature.key.as_str())
+            .collect();
         let configured = if provider.configured { "yes" } else { "no" };
-        vec![provider.key.to_string(), provider.display_name.clone(), configured.to_owned(), features.join(" ")]
+        vec![
+            provider.key.to_string(),
+            provider.display_name.clone(),
+            configured.to_owned(),
+            features.join(" "),
+        ]
     });
-    output::table(&["PROVIDER", "NAME", "CONFIGURED", "FEATURES"], &rows.collect::<Vec<_>>());
+    output::table(
+        &["PROVIDER", "NAME", "CONFIGURED", "FEATURES"],
+        &rows.collect::<Vec<_>>(),
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ use serde::Deserialize;
 
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
+pub use duration::parse as duration;
 pub use encryption::{DEFAULT_KEY_ID, EncryptionConfig, EncryptionKey, KEY_BYTES};
 pub use endpoint::Endpoint;
 pub use environment::{Environment, ProcessEnvironment};

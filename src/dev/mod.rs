@@ -1,4 +1,11 @@
-//! Development mode: a private Postgres, a simulator of the providers, demo credentials.
+//! Development mode: a private Postgres, a simulator of the providers, demo credentials. Not in the production image.
 
+mod data_dir;
+mod demo;
 pub mod postgres;
+mod run;
+pub mod simulated;
 pub mod simulator;
+mod welcome;
+
+pub use run::{ConsentMode, DevOptions, run};
