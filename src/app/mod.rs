@@ -107,6 +107,7 @@ impl Running {
             shutdown,
             stop_http,
             unusable,
+            prepared,
             tasks,
         })
     }

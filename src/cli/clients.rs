@@ -10,7 +10,7 @@ use oauth_manager_actors::{
         sealed::DigestPurpose,
         secret::ServiceCredential,
     },
-    ports::{rng::Rng as _, store::ClientStore as _, vault::Vault as _},
+    ports::{rng::Rng as _, store::ClientStore, vault::Vault as _},
 };
 use serde_json::json;
 

@@ -20,6 +20,7 @@ mod flow;
 mod integrations;
 mod key_checks;
 mod lease;
+mod listen;
 mod migrations;
 mod pool;
 mod records;
@@ -41,7 +42,6 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::Pool;
 use tracing::Instrument;
 
 use oauth_manager_actors::{
@@ -53,6 +53,7 @@ pub use authorizations::CODE_EXCHANGE_GRACE;
 pub use key_checks::KeyCheck;
 use lease::{Lease, Transaction};
 pub use migrations::{Applied, MigrationError};
+use pool::Pools;
 pub use pool::StorageConfigError;
 pub use rotation::DataKeyRow;
 
@@ -88,8 +89,7 @@ impl fmt::Debug for StorageOptions {
 pub struct Storage(Arc<Inner>);
 
 struct Inner {
-    system: Pool,
-    owners: Pool,
+    pools: Pools,
     deadline: Duration,
     /// Whether the database was found fit to work with; see [`Storage::hold_back`].
     admitted: AtomicBool,
@@ -98,8 +98,8 @@ struct Inner {
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage")
-            .field("system", &self.0.system.status())
-            .field("owners", &self.0.owners.status())
+            .field("system", &self.0.pools.system.status())
+            .field("owners", &self.0.pools.owners.status())
             .finish()
     }
 }
@@ -110,15 +110,29 @@ impl Storage {
     /// # Errors
     /// The options cannot be understood, or the certificates they name cannot be read.
     pub fn connect(options: StorageOptions) -> Result<Self, StorageConfigError> {
-        let (system, owners) = pool::build(&options)?;
+        let pools = pool::build(&options)?;
         // A transaction runs a handful of statements; more than this means that the connection is dead, not slow.
         let deadline = options.wait_timeout + options.connect_timeout + 2 * options.statement_timeout;
         Ok(Self(Arc::new(Inner {
-            system,
-            owners,
+            pools,
             deadline,
             admitted: AtomicBool::new(true),
         })))
+    }
+
+    /// Whether row-level security binds the role we connect as. It never binds superusers and roles that bypass it: the
+    /// second wall is missing then, and whoever starts the service should say so.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn row_security_binds(&self) -> StoreResult<bool> {
+        const BYPASSES: &str =
+            "SELECT 1 FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)";
+        self.within("row_security_binds", async {
+            let client = self.system().await?;
+            Ok(client.query_opt(BYPASSES, &[]).await?.is_none())
+        })
+        .await
     }
 
     /// From now on nothing but migrations and key checks gets a connection, until [`admit`](Self::admit): a schema that
@@ -143,13 +157,13 @@ impl Storage {
 
     /// Connections in use or idle, of both pools: for metrics.
     pub fn connections(&self) -> usize {
-        self.0.system.status().size + self.0.owners.status().size
+        self.0.pools.system.status().size + self.0.pools.owners.status().size
     }
 
     /// Closes the pools; whatever waits for a connection fails.
     pub fn close(&self) {
-        self.0.system.close();
-        self.0.owners.close();
+        self.0.pools.system.close();
+        self.0.pools.owners.close();
     }
 
     /// Runs one unit of work under the deadline and in a span of this name. The server's own timeouts end what is slow;
@@ -174,14 +188,14 @@ impl Storage {
 
     /// A connection for finding out whether the database is fit to work with.
     async fn setup(&self) -> StoreResult<Lease> {
-        Lease::take(&self.0.system).await
+        Lease::take(&self.0.pools.system).await
     }
 
     /// A read-only transaction that sees this owner's rows and no others.
     async fn owned_by(&self, owner: &Subject) -> StoreResult<Transaction> {
         const ACT_FOR: &str = "SELECT set_config('oauth_manager.subject', $1, true)";
         self.admitted()?;
-        let transaction = Lease::take(&self.0.owners).await?.begin_read_only().await?;
+        let transaction = Lease::take(&self.0.pools.owners).await?.begin_read_only().await?;
         transaction.query(ACT_FOR, &[&owner.as_str()]).await?;
         Ok(transaction)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{StorageOptions, tls};
 
@@ -33,8 +34,16 @@ pub enum StorageConfigError {
     Pool,
 }
 
+/// The two pools, and what a connection beside them is made with.
+pub(super) struct Pools {
+    pub(super) system: Pool,
+    pub(super) owners: Pool,
+    pub(super) config: Config,
+    pub(super) connector: MakeRustlsConnect,
+}
+
 /// The system pool and the owner pool.
-pub(super) fn build(options: &StorageOptions) -> Result<(Pool, Pool), StorageConfigError> {
+pub(super) fn build(options: &StorageOptions) -> Result<Pools, StorageConfigError> {
     let (url, verification) = tls::take_from_url(&options.url)?;
     let mut config: Config = url.parse().map_err(|_| StorageConfigError::Url)?;
     config
@@ -68,7 +77,12 @@ pub(super) fn build(options: &StorageOptions) -> Result<(Pool, Pool), StorageCon
             .build()
             .map_err(|_| StorageConfigError::Pool)
     };
-    Ok((pool(system, Scope::System)?, pool(owners, Scope::Owner)?))
+    Ok(Pools {
+        system: pool(system, Scope::System)?,
+        owners: pool(owners, Scope::Owner)?,
+        config,
+        connector,
+    })
 }
 
 #[derive(Clone, Copy)]

@@ -27,7 +27,7 @@ const CLAIM: &str = concat!(
         FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
         WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
             AND (t.claim_until IS NULL OR t.claim_until <= now())
-            AND t.revoked_at IS NULL AND t.refresh_token IS NOT NULL
+            AND t.revoked_at IS NULL AND t.access_token IS NOT NULL
             AND i.status NOT IN ('revoked', 'reauth_required')
         FOR UPDATE OF t
     ), t AS (
@@ -226,9 +226,6 @@ fn refusal(present: StoredIntegration, request: &ClaimRequest) -> Option<ClaimOu
     };
     if grant.generation != request.generation {
         return Some(ClaimOutcome::Moved(Box::new(present)));
-    }
-    if grant.refresh_token.is_none() {
-        return Some(ClaimOutcome::Gone);
     }
     let held = grant.claim.as_ref().is_some_and(|claim| !claim.stale);
     held.then(|| ClaimOutcome::Held(Box::new(present)))

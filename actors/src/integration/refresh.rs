@@ -101,7 +101,8 @@ pub(crate) async fn refresh(
             };
         }
         Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
-        Ok(ClaimOutcome::Gone) => return RefreshOutcome::Gone,
+        // Nothing to refresh any more: the row says whether it was revoked or waits for its user.
+        Ok(ClaimOutcome::Gone) => return reread(shared, &request.id).await,
         Err(error) => {
             tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
             return database_away(shared);

@@ -133,3 +133,32 @@ async fn data_keys_are_replaced_only_where_they_are_still_the_same() {
     let after = storage.load(&stored.id).await.unwrap().unwrap();
     assert_eq!(after.grant.unwrap().data_key, new);
 }
+
+#[tokio::test]
+async fn a_revocation_is_heard_of_and_found_in_the_outbox() {
+    use std::time::Duration;
+    use tokio::sync::{mpsc, oneshot};
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let (listening, begun) = oneshot::channel();
+    let (heard, mut changes) = mpsc::unbounded_channel();
+    let listen = storage.listen(|| listening.send(()).unwrap(), |id| heard.send(id).unwrap());
+    // As it must be to run as a task.
+    let listen: std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(listen);
+    let revoke = async {
+        begun.await.unwrap();
+        let audit = entry(AuditAction::Revoke, &alice).with_integration(&id, &alice);
+        let reason = ReasonCode::new("user");
+        let revoked = storage.revoke(None, &id, &reason, at(1), &audit).await.unwrap();
+        assert!(revoked.is_some());
+        changes.recv().await
+    };
+    let second = Duration::from_secs(5);
+    let change = tokio::time::timeout(second, async {
+        tokio::select! { ended = listen => panic!("{ended:?}"), change = revoke => change }
+    });
+    assert_eq!(change.await.unwrap().as_ref(), Some(&id));
+    let recent = storage.recent_changes(Duration::from_mins(1)).await.unwrap();
+    assert_eq!(recent, [id]);
+}

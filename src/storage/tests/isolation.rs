@@ -90,7 +90,7 @@ async fn rls_context_never_leaks_via_pool() {
         drop(storage.owned_by(&user("bob")).await.unwrap());
     }
     for _ in 0..8 {
-        let client = Lease::take(&storage.0.owners).await.unwrap();
+        let client = Lease::take(&storage.0.pools.owners).await.unwrap();
         for table in TENANT_TABLES {
             assert_eq!(count(&client, table).await, 0, "{table}");
         }
@@ -100,7 +100,7 @@ async fn rls_context_never_leaks_via_pool() {
 #[tokio::test]
 async fn a_user_cannot_take_the_systems_place_by_the_owner_pool() {
     let storage = two_users().await;
-    let client = Lease::take(&storage.0.owners).await.unwrap();
+    let client = Lease::take(&storage.0.pools.owners).await.unwrap();
     let rows = client
         .query("SELECT current_setting('oauth_manager.scope', true)", &[])
         .await

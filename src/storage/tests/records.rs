@@ -1,13 +1,16 @@
 //! Lists, the catalogue, service clients, key checks, and a database that is away.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use oauth_manager_actors::{
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         caller::{Actor, RequestContext},
         client::Policy,
+        feature::{FeatureSpec, ScopeSpec},
         page::PageRequest,
+        provider::{Provider, RefreshClass, RevocationSupport},
+        scope::Scope,
     },
     ports::store::{ClientStore, IntegrationStore, RecordStore, StoreError},
 };
@@ -170,4 +173,53 @@ async fn a_connection_that_was_given_up_in_the_middle_is_not_returned() {
     assert!(given_up.is_err());
     drop(client);
     assert_ne!(pid(&storage).await, before);
+}
+
+#[tokio::test]
+async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
+    let storage = fresh().await;
+    let spec = |scope: &str| ScopeSpec {
+        scope: Scope::new(scope),
+        display_name: scope.into(),
+        description: String::new(),
+        category: "read".into(),
+        required: true,
+        dangerous: false,
+        implied_by: scopes(&[]),
+    };
+    let provider = |names: &[&str]| {
+        Arc::new(Provider {
+            key: google(),
+            display_name: "Google".into(),
+            configured: true,
+            base_scopes: scopes(&[]),
+            features: vec![FeatureSpec {
+                key: "google.calendar".parse().unwrap(),
+                display_name: "Calendar".into(),
+                description: String::new(),
+                default: true,
+                scopes: names.iter().map(|name| spec(name)).collect(),
+            }],
+            open_scopes: false,
+            reports_scopes: true,
+            refresh_class: RefreshClass::Safe,
+            refresh_margin: None,
+            max_concurrency: 1,
+            revocation: RevocationSupport::Supported,
+        })
+    };
+    for names in [["a", "b", "b"].as_slice(), &["b", "c"], &[]] {
+        let catalogue = [provider(names)];
+        let (one, two) = tokio::join!(
+            storage.seed_catalogue(&catalogue),
+            storage.seed_catalogue(&catalogue)
+        );
+        one.and(two).unwrap();
+        let client = storage.system().await.unwrap();
+        let sql = "SELECT scope FROM oauth_scopes ORDER BY scope";
+        let rows = client.query(sql, &[]).await.unwrap();
+        let seeded: BTreeSet<&str> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(seeded, names.iter().copied().collect());
+    }
+    storage.ready().await.unwrap();
 }
