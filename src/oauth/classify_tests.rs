@@ -3,7 +3,6 @@
 use FailureKind::{Admin, DeadGrant, Interaction, Operator, OutcomeUnknown, Passing, Refused};
 use http::{HeaderValue, StatusCode};
 use oauth_manager_actors::domain::scope::ScopeSet;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::oauth::{google::Google, microsoft::Microsoft, notion::Notion, oauth2::Oauth2};
@@ -17,6 +16,7 @@ fn reply(status: u16, body: &str) -> Answer {
         headers: HeaderMap::new(),
         body: Zeroizing::new(body.as_bytes().to_vec()),
         cut: None,
+        sent: Zeroizing::default(),
     }
 }
 
@@ -256,7 +256,7 @@ fn microsoft_codes() {
     assert!(
         looped
             .retry_after
-            .is_some_and(|wait| wait >= Duration::from_secs(60))
+            .is_some_and(|wait| wait >= Duration::from_mins(1))
     );
 }
 
