@@ -1,6 +1,7 @@
 //! Attacks on ID tokens. Names that begin with `rp_` are those of the OpenID relying-party suite.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -275,5 +276,12 @@ fn what_is_no_token_is_refused() {
         "eyJhbGciOiJFUzI1NiJ9..x",
     ] {
         assert!(judge(text, &set, ALL).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_verifies_or_panics(text in "[ -~]{0,80}") {
+        prop_assert!(judge(&text, &keys(&[]), ALL).is_err());
     }
 }

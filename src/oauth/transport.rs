@@ -18,9 +18,9 @@ use super::{
     settings::{EngineSettings, InvalidSettings},
 };
 
-/// How long an unused connection is kept. Shorter than the idle limits of the providers' front ends (one minute and
-/// more), so that a refresh seldom goes out on a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(30);
+/// How long an unused connection is kept. Shorter than the shortest usual idle limit of servers (five seconds, Node.js),
+/// so that a refresh does not go out on a connection that is just being closed: its outcome would be unknown.
+const POOL_IDLE: Duration = Duration::from_secs(4);
 /// First allocation for a body of unknown length; most answers fit, and growing leaves copies behind.
 const BODY_EXPECTED_BYTES: usize = 8 * 1024;
 
