@@ -12,7 +12,7 @@ use ring::digest;
 use serde_json::Value;
 use url::Url;
 
-use super::{declaration::Identity, engine::Engine, registration::Registration, settings::Pkce};
+use super::{engine::Engine, registration::Registration, settings::Pkce};
 
 impl Engine {
     pub(super) async fn authorize(
@@ -72,7 +72,7 @@ fn parameters<'a>(
         let separator = settings.scope_separator.as_deref().unwrap_or(" ");
         all.insert("scope", Cow::Owned(request.scopes.join(separator)));
     }
-    if matches!(facts.identity, Identity::IdToken | Identity::Channel) {
+    if facts.identity.has_id_token() {
         all.insert("nonce", Cow::Borrowed(&request.nonce));
     }
     if settings.pkce == Pkce::S256 {

@@ -11,6 +11,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 use oauth_manager_actors::{domain::provider::RefreshClass, ports::oauth::FailureKind};
 use serde_json::Value;
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::{
     declaration::Dialect,
@@ -18,10 +19,14 @@ use super::{
 };
 
 /// Longest time a provider may send us away for; beyond it we look again by ourselves.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Longest error code taken over, and the most digits in one: a code is a word, a token is not.
 const CODE_MAX_CHARS: usize = 48;
 const CODE_MAX_DIGITS: usize = 4;
+
+/// Shorter pieces of a request occur in codes by chance, and give nothing away.
+const ECHO_MIN_CHARS: usize = 6;
+const UNRECOGNISED: &str = "unrecognised_error";
 
 const PASSING: &[&str] = &[
     "rate_limited",
@@ -135,7 +140,22 @@ impl ErrorAnswer {
                 .find(|(key, _)| key == "error")
                 .and_then(|(_, value)| as_code(&value));
         }
+        error.forget_echoes(&answer.sent);
         error
+    }
+}
+
+impl ErrorAnswer {
+    /// A code that was part of what we sent is no code but perhaps a piece of a secret.
+    fn forget_echoes(&mut self, sent: &[u8]) {
+        let sent = Zeroizing::new(sent.to_ascii_lowercase());
+        for code in [&mut self.code, &mut self.subcode].into_iter().flatten() {
+            let is_echo = code.len() >= ECHO_MIN_CHARS
+                && sent.windows(code.len()).any(|window| window == code.as_bytes());
+            if is_echo {
+                UNRECOGNISED.clone_into(code);
+            }
+        }
     }
 }
 
@@ -170,7 +190,7 @@ fn as_code(text: &str) -> Option<String> {
         code if is_word && one_case && digits <= CODE_MAX_DIGITS && code.len() <= CODE_MAX_CHARS => {
             Some(code.to_ascii_lowercase())
         }
-        _ => Some("unrecognised_error".to_owned()),
+        _ => Some(UNRECOGNISED.to_owned()),
     }
 }
 
@@ -241,7 +261,9 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         let seconds = text.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     }
-    let date = rfc2822::parse(text).ok()?.timestamp();
+    // The day of the week adds nothing, so a wrong one takes nothing away.
+    let parser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    let date = parser.parse_timestamp(text).ok()?;
     let wait = Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO);
     Some(wait.min(RETRY_AFTER_MAX))
 }

@@ -3,7 +3,7 @@
 use FailureKind::{Admin, DeadGrant, Interaction, Operator, OutcomeUnknown, Passing, Refused};
 use http::{HeaderValue, StatusCode};
 use oauth_manager_actors::domain::scope::ScopeSet;
-use zeroize::Zeroizing;
+use proptest::prelude::*;
 
 use super::*;
 use crate::oauth::{google::Google, microsoft::Microsoft, notion::Notion, oauth2::Oauth2};
@@ -17,6 +17,7 @@ fn reply(status: u16, body: &str) -> Answer {
         headers: HeaderMap::new(),
         body: Zeroizing::new(body.as_bytes().to_vec()),
         cut: None,
+        sent: Zeroizing::default(),
     }
 }
 
@@ -256,7 +257,7 @@ fn microsoft_codes() {
     assert!(
         looped
             .retry_after
-            .is_some_and(|wait| wait >= Duration::from_secs(60))
+            .is_some_and(|wait| wait >= Duration::from_mins(1))
     );
 }
 
@@ -358,5 +359,31 @@ fn retry_after_clamped() {
             expected.map(Duration::from_secs),
             "{text}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_error_body_gets_a_verdict_and_never_a_dead_grant_from_an_outage(
+        status in 300u16..600,
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut reply = reply(status, "");
+        reply.body = Zeroizing::new(body);
+        let verdict = answer(&microsoft(), SINGLE_USE, &reply, Timestamp::UNIX_EPOCH);
+        prop_assert!(status < 500 || verdict.kind == OutcomeUnknown);
+        prop_assert!(verdict.kind != DeadGrant);
+    }
+
+    #[test]
+    fn classification_never_marks_reauth_on_transient(
+        status in prop_oneof![Just(408u16), Just(425), Just(429), 500u16..600],
+        code in prop_oneof![Just("invalid_grant"), Just("invalid_client"), Just("interaction_required")],
+    ) {
+        let body = serde_json::json!({ "error": code, "error_codes": [50173] }).to_string();
+        for dialect in [&Google as &dyn Dialect, &microsoft(), &Oauth2] {
+            let kind = judge(dialect, SINGLE_USE, status, &body).0;
+            prop_assert!(matches!(kind, Passing | OutcomeUnknown));
+        }
     }
 }

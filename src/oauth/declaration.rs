@@ -69,6 +69,13 @@ pub(super) enum Identity {
     Userinfo,
 }
 
+impl Identity {
+    /// Whether an ID token, and with it a nonce and a key set, has a part in it.
+    pub(super) fn has_id_token(self) -> bool {
+        matches!(self, Self::IdToken | Self::Channel)
+    }
+}
+
 /// How a grant is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RevokeRule {

@@ -52,6 +52,11 @@ impl Engine {
         providers: Vec<ProviderSettings>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, InvalidSettings> {
+        for (index, provider) in providers.iter().enumerate() {
+            if providers[..index].iter().any(|other| other.key == provider.key) {
+                return Err(InvalidSettings::new(&provider.key, "is declared twice"));
+            }
+        }
         let mut all = Vec::new();
         for kind in ProviderKind::BUILT_IN {
             if let Ok(key) = kind.as_str().parse::<ProviderKey>() {
@@ -76,9 +81,7 @@ impl Engine {
             let key = provider.key.clone();
             let registration = Registration::new(provider, settings.allow_private_networks)?;
             listed.push(registration.provider.clone());
-            if registrations.insert(key.clone(), registration).is_some() {
-                return Err(InvalidSettings::new(&key, "is declared twice"));
-            }
+            registrations.insert(key, registration);
         }
         Ok(Self {
             providers: listed,
@@ -179,3 +182,7 @@ impl OAuth for Engine {
         self.revoke_grant(self.registration(provider)?, request).await
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -27,7 +27,8 @@ impl Engine {
         let deadline = self.deadline();
         let endpoints = self.endpoints(registration, &Value::Null, deadline).await?;
         // The code works once: keys that cannot be had are better found missing before it is spent.
-        if let Some(jwks) = &endpoints.jwks {
+        let has_id_token = registration.dialect.facts().identity.has_id_token();
+        if let Some(jwks) = endpoints.jwks.as_ref().filter(|_| has_id_token) {
             let keys = self.keys(registration, jwks, deadline).await;
             keys.map_err(|verdict| registration.failure(verdict))?;
         }
@@ -105,11 +106,16 @@ impl Engine {
     }
 }
 
-/// A failure after the exchange: the code is gone, so nothing here is harmless to do again.
+/// A failure after the exchange: the code is gone, so nothing here is harmless to do again; and our registration was just
+/// accepted, so a refusal is about this account and must not stop the others.
 fn spent(verdict: Verdict) -> Verdict {
     match verdict.kind {
         FailureKind::Passing => Verdict {
             kind: FailureKind::OutcomeUnknown,
+            ..verdict
+        },
+        FailureKind::Operator => Verdict {
+            kind: FailureKind::Refused,
             ..verdict
         },
         _ => verdict,

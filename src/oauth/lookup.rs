@@ -1,12 +1,13 @@
 //! Documents the engine reads beside tokens: discovery, key sets, who an account is. All of them may be asked again.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, header};
 use oauth_manager_actors::{
     domain::secret::AccessToken,
     ports::oauth::{FailureKind, ProviderFailure},
 };
 use serde_json::Value;
-use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 

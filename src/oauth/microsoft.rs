@@ -25,7 +25,7 @@ use super::{
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 const GRAPH: &str = "https://graph.microsoft.com/";
 /// 50196 means that we looped: the way out is to leave the account alone for minutes.
-const LOOP_PAUSE: Duration = Duration::from_secs(300);
+const LOOP_PAUSE: Duration = Duration::from_mins(5);
 
 const FACTS: Facts = Facts {
     issuers: &["https://login.microsoftonline.com/{tenantid}/v2.0"],

@@ -1,9 +1,9 @@
 //! The provider engine: authorization URLs, code exchange, refresh, revocation and identity, at any OAuth 2 provider.
 //!
 //! [`Engine`] fulfils the port [`OAuth`](oauth_manager_actors::ports::oauth::OAuth). A provider is a table of facts
-//! ([`declaration`]) with a dialect where it truly differs ([`google`], [`youtube`], [`microsoft`], [`notion`],
-//! [`oidc`], [`oauth2`]). One call goes: [`engine`] finds the [`registration`], [`token_request`] writes the request,
-//! [`transport`] sends it once, [`token_answer`] reads a success and [`classify`] everything else; [`identity`] finds out
+//! (`declaration`) with a dialect where it truly differs (`google`, `youtube`, `microsoft`, `notion`,
+//! `oidc`, `oauth2`). One call goes: `engine` finds the `registration`, `token_request` writes the request,
+//! `transport` sends it once, `token_answer` reads a success and `classify` everything else; `identity` finds out
 //! whose tokens they are.
 //!
 //! The crates `oauth2` and `openidconnect` are not used, on purpose. Their parser refuses a whole answer for one odd

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::{
     classify::{self, Step, Verdict},
-    declaration::Identity,
     engine::Engine,
     id_token,
     registration::Registration,
@@ -60,10 +59,7 @@ fn is_about_another(registration: &Registration, request: &RefreshRequest, under
     {
         return true;
     }
-    let has_subject = matches!(
-        registration.dialect.facts().identity,
-        Identity::IdToken | Identity::Channel
-    );
+    let has_subject = registration.dialect.facts().identity.has_id_token();
     let named = understood
         .id_token
         .as_ref()

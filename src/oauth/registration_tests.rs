@@ -50,10 +50,10 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
         (ProviderKind::Oidc, |_| {}),
         (ProviderKind::Oauth2, |_| {}),
         (ProviderKind::Oidc, |s| {
-            s.endpoints.issuer = Some("http://id.example.com".to_owned())
+            s.endpoints.issuer = Some("http://id.example.com".to_owned());
         }),
         (ProviderKind::Google, |s| {
-            s.endpoints.token = Some("http://127.0.0.1/token".to_owned())
+            s.endpoints.token = Some("http://127.0.0.1/token".to_owned());
         }),
         (ProviderKind::Google, |s| {
             s.extra_authorize_params
@@ -61,7 +61,7 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
         }),
         (ProviderKind::Microsoft, |s| s.tenant = Some("a/b".to_owned())),
         (ProviderKind::Notion, |s| {
-            s.notion_version = Some("a\nb".to_owned())
+            s.notion_version = Some("a\nb".to_owned());
         }),
     ];
     for (index, (kind, change)) in cases.into_iter().enumerate() {

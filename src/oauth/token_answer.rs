@@ -370,7 +370,10 @@ mod tests {
     #[test]
     fn hostile_body_corpus() {
         let deep = "[".repeat(60_000);
-        let many: String = (0..6_000).map(|n| format!("\"k{n}\":1,")).collect();
+        let many = (0..6_000)
+            .map(|n| format!("\"k{n}\":1,"))
+            .collect::<Vec<_>>()
+            .concat();
         for body in [
             "",
             "   ",

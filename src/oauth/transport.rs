@@ -18,9 +18,9 @@ use super::{
     settings::{EngineSettings, InvalidSettings},
 };
 
-/// How long an unused connection is kept. Shorter than the idle limits of the providers' front ends (one minute and
-/// more), so that a refresh seldom goes out on a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(30);
+/// How long an unused connection is kept. Shorter than the shortest usual idle limit of servers (five seconds, Node.js),
+/// so that a refresh does not go out on a connection that is just being closed: its outcome would be unknown.
+const POOL_IDLE: Duration = Duration::from_secs(4);
 /// First allocation for a body of unknown length; most answers fit, and growing leaves copies behind.
 const BODY_EXPECTED_BYTES: usize = 8 * 1024;
 
@@ -57,6 +57,8 @@ pub(super) struct Answer {
     pub(super) body: Zeroizing<Vec<u8>>,
     /// Why that is not all of it.
     pub(super) cut: Option<Cut>,
+    /// What was sent that must not be repeated: the request's body and its bearer token. An error answer may echo it.
+    pub(super) sent: Zeroizing<Vec<u8>>,
 }
 
 /// Why a body is incomplete.
@@ -117,10 +119,15 @@ impl Transport {
         } else {
             &self.strict
         };
-        let mut request = client.request(call.method, call.url).headers(call.headers);
-        if let Some(body) = call.body {
-            request = request.body(body.to_vec());
+        let mut sent = call.body.unwrap_or_default();
+        let mut request = client.request(call.method, call.url);
+        if !sent.is_empty() {
+            request = request.body(sent.to_vec());
         }
+        if let Some(credentials) = call.headers.get(header::AUTHORIZATION) {
+            sent.extend_from_slice(credentials.as_bytes());
+        }
+        let request = request.headers(call.headers);
         let mut response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NeverLeft("connect_failed")),
@@ -153,6 +160,7 @@ impl Transport {
             headers: response.headers().clone(),
             body,
             cut,
+            sent,
         })
     }
 }
