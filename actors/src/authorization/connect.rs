@@ -244,7 +244,11 @@ fn commit_of(
         user_id: flow.owner.user_id,
         subject: flow.owner.subject.clone(),
         account: exchanged.account.clone(),
-        metadata: exchanged.metadata.clone(),
+        // A dialect that keeps nothing keeps an empty object: what is added later has a place.
+        metadata: match &exchanged.metadata {
+            serde_json::Value::Null => serde_json::json!({}),
+            kept => kept.clone(),
+        },
         scopes: granted.clone(),
         features,
         data_key,
