@@ -1,1 +1,10 @@
-//! End-to-end tests against a real Postgres and the simulator over real sockets.
+//! End to end: the whole service against a real Postgres and the simulator, over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own mistakes end the test"
+)]
+
+mod connect;
+mod harness;

@@ -1,0 +1,13 @@
+//! A service of its own for each test: its own database, simulator and ports; one Postgres for all of them.
+
+mod api;
+mod browser;
+mod database;
+mod service;
+
+pub use api::Api;
+pub use browser::Browser;
+pub use service::{Service, ServiceOptions};
+
+/// The application's address: browsers end there, and nobody listens.
+pub const APPLICATION: &str = "http://127.0.0.1:9/done";

@@ -1,0 +1,259 @@
+//! The service under test, and the simulator it talks to.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use jsonwebtoken::{EncodingKey, Header};
+use oauth_manager::{
+    app::{Exit, Running},
+    config::Config,
+    dev::{
+        simulated::provider_toml,
+        simulator::{Consent, Provider, Settings, Simulator, SimulatorConfig},
+    },
+};
+use oauth_manager_actors::{
+    domain::{
+        client::{Allow, Policy},
+        sealed::DigestPurpose,
+    },
+    handle::OAuthManager,
+    ports::{store::ClientStore as _, vault::Vault as _},
+};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+use super::{Api, Browser, database};
+
+/// Checks users' JWTs. Random-looking, because anything else is refused.
+pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625";
+/// Seals. Random-looking for the same reason.
+pub const ENCRYPTION_KEY: &str = "q3V0bK9xWmZ1p7RcE4uYhN8sT2aLdJf6oGiXvQwB5yM=";
+
+/// What a test wants otherwise than usual.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// Whether the simulator asks.
+    pub consent: Consent,
+    /// How long simulated access tokens live.
+    pub token_lifetime: Option<Duration>,
+    /// Added to the configuration, as TOML: whole tables that are not there yet (residency, timings, log, more providers).
+    pub extra_toml: String,
+    /// The database, if not a fresh one.
+    pub database_url: Option<String>,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            consent: Consent::Auto,
+            token_lifetime: None,
+            extra_toml: String::new(),
+            database_url: None,
+        }
+    }
+}
+
+/// A running service.
+pub struct Service {
+    pub simulator: Simulator,
+    pub manager: OAuthManager,
+    pub base_url: String,
+    pub database_url: String,
+    pub config: Config,
+    assembly: oauth_manager::app::Assembly,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<anyhow::Result<Exit>>>,
+}
+
+impl Service {
+    /// With every built-in provider simulated, and nothing asked.
+    pub async fn start() -> Self {
+        Self::start_with(ServiceOptions::default()).await
+    }
+
+    pub async fn start_with(options: ServiceOptions) -> Self {
+        let simulator = start_simulator(&options).await;
+        Self::start_before(simulator, options).await
+    }
+
+    /// In front of a simulator that runs already: a second node, or the same one started again.
+    pub async fn start_before(simulator: Simulator, options: ServiceOptions) -> Self {
+        let database_url = match &options.database_url {
+            Some(url) => url.clone(),
+            None => database::fresh().await,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        let toml = configuration(&simulator, &base_url, &database_url, &options.extra_toml);
+        let config =
+            Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
+        let running = Running::start(&config, listener).await.unwrap();
+        running.ready_within(Duration::from_secs(30)).await.unwrap();
+        let (manager, assembly) = (running.manager.clone(), running.assembly().clone());
+        let (stop, stopped) = oneshot::channel();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the service under test runs beside its test"
+        )]
+        let running = tokio::spawn(running.until(async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            simulator,
+            manager,
+            base_url,
+            database_url,
+            config,
+            assembly,
+            stop: Some(stop),
+            running: Some(running),
+        }
+    }
+
+    /// Stops gracefully; the simulator goes on, for whoever is started next.
+    pub async fn stop(mut self) -> (Simulator, Exit) {
+        drop(self.stop.take());
+        let exit = self.running.take().unwrap().await.unwrap().unwrap();
+        (self.simulator, exit)
+    }
+
+    /// The adapters, for looking behind the service.
+    pub fn assembly(&self) -> &oauth_manager::app::Assembly {
+        &self.assembly
+    }
+
+    /// `…/api/v1/oauth` as this user.
+    pub fn user(&self, subject: &str) -> Api {
+        Api::new(&self.base_url, Some(user_token(subject)))
+    }
+
+    /// `…/api/v1/oauth` as nobody.
+    pub fn anonymous(&self) -> Api {
+        Api::new(&self.base_url, None)
+    }
+
+    /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
+    pub async fn service(&self, allow: &[&str]) -> Api {
+        let allow: Vec<Allow> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
+        self.client(Policy {
+            allow,
+            sessions: true,
+            admin: false,
+        })
+        .await
+    }
+
+    /// `…/api/v1/oauth` as a new service client.
+    pub async fn client(&self, policy: Policy) -> Api {
+        let token = format!("oms_{}", uuid::Uuid::new_v4().simple());
+        let digest = self
+            .assembly
+            .vault
+            .digest(DigestPurpose::ServiceCredential, &token);
+        let name = format!("client-{}", uuid::Uuid::new_v4().simple());
+        self.assembly
+            .storage
+            .create(&name, &digest, &policy)
+            .await
+            .unwrap();
+        Api::new(&self.base_url, Some(token))
+    }
+
+    /// A new browser, without any cookie.
+    pub fn browser(&self) -> Browser {
+        Browser::new()
+    }
+
+    /// Connects an account of this provider for the user, the way an application does; returns the integration.
+    pub async fn connect(&self, user: &str, provider: &str) -> serde_json::Value {
+        self.connect_with(user, json!({ "provider": provider })).await
+    }
+
+    /// The same with more in the request (`features`, `scopes`, `login_hint`, …).
+    pub async fn connect_with(&self, user: &str, mut request: serde_json::Value) -> serde_json::Value {
+        let api = self.user(user);
+        request["return_to"] = super::APPLICATION.into();
+        let begun = api.post("/authorizations", request).await.expect_status(201);
+        let end = self
+            .browser()
+            .open(begun["authorization_url"].as_str().unwrap())
+            .await;
+        assert_eq!(
+            end.query("status").as_deref(),
+            Some("confirmation_required"),
+            "{end:?}"
+        );
+        let confirmation = json!({ "confirmation": end.query("confirmation").unwrap() });
+        let path = format!(
+            "/authorizations/{}/confirm",
+            end.query("authorization_id").unwrap()
+        );
+        api.post(&path, confirmation).await.expect_status(200)
+    }
+
+    /// A connection to the database as it is, row-level security bypassed by declaring the system's scope.
+    pub async fn sql(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        #[expect(clippy::disallowed_methods, reason = "ends with its client")]
+        tokio::spawn(connection);
+        client
+            .batch_execute("SET oauth_manager.scope = 'system'")
+            .await
+            .unwrap();
+        client
+    }
+}
+
+/// A simulator on a port of its own.
+pub async fn start_simulator(options: &ServiceOptions) -> Simulator {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = Settings {
+        consent: options.consent,
+        access_token_lifetime: options.token_lifetime,
+        ..Settings::default()
+    };
+    Simulator::start(
+        listener,
+        SimulatorConfig {
+            settings,
+            ..SimulatorConfig::default()
+        },
+    )
+    .unwrap()
+}
+
+fn configuration(simulator: &Simulator, base_url: &str, database_url: &str, extra: &str) -> String {
+    let mut toml = format!(
+        "[server]\nenvironment = \"development\"\nlisten = \"127.0.0.1:0\"\npublic_url = \"{base_url}\"\n\
+         [database]\nurl = \"{database_url}\"\nmax_connections = 8\n\
+         [encryption]\nkeys = [\"test:{ENCRYPTION_KEY}\"]\n[auth]\nhs256_secret = \"{AUTH_SECRET}\"\n"
+    );
+    for provider in [
+        Provider::Google,
+        Provider::Microsoft,
+        Provider::Notion,
+        Provider::YouTube,
+    ] {
+        toml.push_str(&provider_toml(simulator, provider));
+    }
+    let _ = writeln!(toml, "{extra}");
+    toml
+}
+
+/// The application's JWT for this user.
+pub fn user_token(subject: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a test is its own clock here")]
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = json!({ "sub": subject, "iat": now, "exp": now + 3600 });
+    jsonwebtoken::encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(AUTH_SECRET.as_bytes()),
+    )
+    .unwrap()
+}
