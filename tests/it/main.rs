@@ -6,5 +6,6 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod architecture;
 mod connect;
 mod harness;
