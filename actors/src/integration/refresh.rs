@@ -16,7 +16,7 @@ use crate::{
         Timestamp,
         error::ServiceError,
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status},
+        integration::{Claim, Status, StoredIntegration},
         provider::{Provider, RefreshClass},
         reason::ReasonCode,
         secret::RefreshToken,
@@ -117,13 +117,13 @@ pub(crate) async fn refresh(
     drop(permit);
     match result {
         Ok(answer) => conclude_answer(&attempt, &refresh_token, answer).await,
-        Err(failure) => conclude_call_failure(&attempt, &refresh_token, stale.is_some(), failure).await,
+        Err(failure) => conclude_call_failure(&attempt, stale.is_some(), failure).await,
     }
 }
 
 fn open(
     shared: &Shared,
-    integration: crate::domain::integration::StoredIntegration,
+    integration: StoredIntegration,
 ) -> Result<(Opened, Option<RefreshToken>), OpenError> {
     let opened = Opened::open(&*shared.ports.vault, integration)?;
     let refresh_token = opened.refresh_token(&*shared.ports.vault)?;
@@ -192,7 +192,6 @@ async fn conclude_answer(
 
 async fn conclude_call_failure(
     attempt: &Attempt<'_>,
-    presented: &RefreshToken,
     after_stale: bool,
     mut failure: ProviderFailure,
 ) -> RefreshOutcome {
@@ -207,22 +206,33 @@ async fn conclude_call_failure(
     }
     if failure.kind == FailureKind::DeadGrant {
         // Believed only after re-reading: another node may have won, and then the refusal speaks of an old token.
-        if let Some(moved) = moved_since(attempt, presented).await {
+        if let Some(moved) = moved_since(attempt).await {
             return moved;
         }
     }
-    conclude_failure(attempt, outcome::failure_of(attempt, after_stale, &failure)).await
+    let commit = outcome::failure_of(attempt, after_stale, &failure);
+    let again = commit.next_refresh_at;
+    let concluded = conclude_failure(attempt, commit).await;
+    match (failure.kind, again, concluded) {
+        // The row stands as it stood, and would look like a refresh that went well: whoever waits is told otherwise.
+        (FailureKind::Operator, Some(until), RefreshOutcome::Settled(now))
+            if now.stored.standing == attempt.opened.stored.standing
+                && generation(&now.stored) == generation(&attempt.opened.stored) =>
+        {
+            RefreshOutcome::BreakerOpen { cause: OpenCause::Operator(failure.reason), until }
+        }
+        (_, _, concluded) => concluded,
+    }
 }
 
-async fn moved_since(attempt: &Attempt<'_>, _presented: &RefreshToken) -> Option<RefreshOutcome> {
+fn generation(row: &StoredIntegration) -> Option<i64> {
+    row.grant.as_ref().map(|grant| grant.generation)
+}
+
+async fn moved_since(attempt: &Attempt<'_>) -> Option<RefreshOutcome> {
     let before = &attempt.opened.stored;
     match attempt.shared.ports.integrations.load(&before.id).await {
-        Ok(Some(now)) => {
-            let generation = |row: &crate::domain::integration::StoredIntegration| {
-                row.grant.as_ref().map(|g| g.generation)
-            };
-            (generation(&now) != generation(before)).then(|| settled(attempt.shared, now))
-        }
+        Ok(Some(now)) => (generation(&now) != generation(before)).then(|| settled(attempt.shared, now)),
         Ok(None) => Some(RefreshOutcome::Gone),
         // The commit that follows is conditional on the same generation: it decides.
         Err(_) => None,
@@ -273,7 +283,7 @@ async fn reread(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
     }
 }
 
-fn settled(shared: &Shared, stored: crate::domain::integration::StoredIntegration) -> RefreshOutcome {
+fn settled(shared: &Shared, stored: StoredIntegration) -> RefreshOutcome {
     if stored.standing.status == Status::Revoked && stored.grant.is_none() {
         return RefreshOutcome::Gone;
     }
