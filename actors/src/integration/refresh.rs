@@ -91,7 +91,7 @@ pub(crate) async fn refresh(
             return RefreshOutcome::HeldElsewhere { look_at: after(shared.now(), wait) };
         }
         Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
-        Ok(ClaimOutcome::Gone) => return RefreshOutcome::Gone,
+        Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
             tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
             return database_away(shared);
@@ -272,6 +272,21 @@ where
                 return None;
             }
         }
+    }
+}
+
+/// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.
+async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
+    match reread(shared, id).await {
+        // It looks as if it could be refreshed: it has changed in between, or the store will not have it. Not at once
+        // again, and what it holds is served meanwhile.
+        RefreshOutcome::Settled(now)
+            if now.stored.grant.is_some()
+                && !matches!(now.stored.standing.status, Status::Revoked | Status::ReauthRequired) =>
+        {
+            database_away(shared)
+        }
+        outcome => outcome,
     }
 }
 
