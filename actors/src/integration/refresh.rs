@@ -140,13 +140,23 @@ fn must_wait(
     let stale = stale?;
     match provider.refresh_class {
         RefreshClass::Safe => None,
-        RefreshClass::Grace { window } if until(stale.since, now) < window => None,
+        // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
+        // not open the window anew.
+        RefreshClass::Grace { window }
+            if until(stale.since, now) < window && !is_known_to_be_unknown(opened) =>
+        {
+            None
+        }
         RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
             let end = opened.stored.grant.as_ref()?.expires_at?;
             let probe_at = crate::shared::before(end, PROBE_BEFORE_END);
             (probe_at > now).then_some(probe_at)
         }
     }
+}
+
+fn is_known_to_be_unknown(opened: &Opened) -> bool {
+    opened.stored.standing.reason.as_ref().is_some_and(|reason| reason.as_str() == outcome::OUTCOME_UNKNOWN)
 }
 
 /// Calls the provider. A provider that gives a grace window is asked once more within it when the answer was lost.
