@@ -18,22 +18,71 @@ struct Layer {
 
 /// main -> app -> {http, web, storage, oauth, vault, config, telemetry}; adapters never each other.
 const LAYERS: &[Layer] = &[
-    Layer { folder: "src/http", may_use: &["http", "web"], may_use_of_actors: &["handle", "domain"] },
-    Layer { folder: "src/web", may_use: &["http", "web"], may_use_of_actors: &["handle", "domain"] },
-    Layer { folder: "src/storage", may_use: &["storage"], may_use_of_actors: &["ports", "domain"] },
-    Layer { folder: "src/oauth", may_use: &["oauth"], may_use_of_actors: &["ports", "domain"] },
-    Layer { folder: "src/vault", may_use: &["vault"], may_use_of_actors: &["ports", "domain"] },
-    Layer { folder: "src/config", may_use: &["config"], may_use_of_actors: &[] },
+    Layer {
+        folder: "src/http",
+        may_use: &["http", "web"],
+        may_use_of_actors: &["handle", "domain"],
+    },
+    Layer {
+        folder: "src/web",
+        may_use: &["http", "web"],
+        may_use_of_actors: &["handle", "domain"],
+    },
+    Layer {
+        folder: "src/storage",
+        may_use: &["storage"],
+        may_use_of_actors: &["ports", "domain"],
+    },
+    Layer {
+        folder: "src/oauth",
+        may_use: &["oauth"],
+        may_use_of_actors: &["ports", "domain"],
+    },
+    Layer {
+        folder: "src/vault",
+        may_use: &["vault"],
+        may_use_of_actors: &["ports", "domain"],
+    },
+    Layer {
+        folder: "src/config",
+        may_use: &["config"],
+        may_use_of_actors: &[],
+    },
     // Two independent readings of the facts: the simulator judges the engine.
-    Layer { folder: "src/dev/simulator", may_use: &["dev"], may_use_of_actors: &[] },
-    Layer { folder: "src/dev/postgres", may_use: &["dev"], may_use_of_actors: &[] },
-    Layer { folder: "actors/src/domain", may_use: &["domain"], may_use_of_actors: &[] },
-    Layer { folder: "actors/src/ports", may_use: &["domain", "ports"], may_use_of_actors: &[] },
+    Layer {
+        folder: "src/dev/simulator",
+        may_use: &["dev"],
+        may_use_of_actors: &[],
+    },
+    Layer {
+        folder: "src/dev/postgres",
+        may_use: &["dev"],
+        may_use_of_actors: &[],
+    },
+    Layer {
+        folder: "actors/src/domain",
+        may_use: &["domain"],
+        may_use_of_actors: &[],
+    },
+    Layer {
+        folder: "actors/src/ports",
+        may_use: &["domain", "ports"],
+        may_use_of_actors: &[],
+    },
 ];
 
 /// What the actors must not be able to see.
-const FORBIDDEN_IN_ACTORS: &[&str] =
-    &["warp", "hyper", "http", "reqwest", "tokio-postgres", "deadpool-postgres", "oauth2", "ring", "rustls"];
+const FORBIDDEN_IN_ACTORS: &[&str] = &[
+    "warp",
+    "hyper",
+    "http",
+    "reqwest",
+    "tokio-postgres",
+    "deadpool-postgres",
+    "oauth2",
+    "ring",
+    "rustls",
+];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "misc"];
@@ -55,15 +104,23 @@ fn sources(folder: &str) -> Vec<PathBuf> {
             }
         }
     }
-    assert!(!found.is_empty(), "{folder} holds no sources: the rule about it checks nothing");
+    assert!(
+        !found.is_empty(),
+        "{folder} holds no sources: the rule about it checks nothing"
+    );
     found.sort();
     found
 }
 
 fn is_test(path: &Path) -> bool {
     let relative = path.strip_prefix(root()).unwrap();
-    let in_test_folder = relative.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "testing")));
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let in_test_folder = relative
+        .components()
+        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "testing")));
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     in_test_folder || stem == "tests" || stem == "testing" || stem.ends_with("_tests")
 }
 
@@ -71,7 +128,10 @@ fn is_test(path: &Path) -> bool {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The first segments named after `prefix`, in paths and in `use prefix::{a, b}`.
@@ -91,7 +151,9 @@ fn named_after(code: &str, prefix: &str) -> BTreeSet<String> {
 }
 
 fn identifier(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// The heads of a `{a, b::{c, d}, e}` group, given what follows its brace.
@@ -108,7 +170,11 @@ fn group_heads(group: &str) -> Vec<String> {
         }
     }
     heads.push(head);
-    heads.iter().map(|head| identifier(head.trim())).filter(|head| !head.is_empty()).collect()
+    heads
+        .iter()
+        .map(|head| identifier(head.trim()))
+        .filter(|head| !head.is_empty())
+        .collect()
 }
 
 #[test]
@@ -118,13 +184,18 @@ fn no_layer_reaches_where_it_must_not() {
         for path in sources(layer.folder).iter().filter(|path| !is_test(path)) {
             let code = code(path);
             let is_type = |name: &String| name.starts_with(char::is_uppercase) || name.is_empty();
-            let own = named_after(&code, "crate::").into_iter().map(|name| (name, layer.may_use, "crate"));
+            let own = named_after(&code, "crate::")
+                .into_iter()
+                .map(|name| (name, layer.may_use, "crate"));
             let actors = named_after(&code, "oauth_manager_actors::")
                 .into_iter()
                 .map(|name| (name, layer.may_use_of_actors, "oauth_manager_actors"));
             for (name, allowed, of) in own.chain(actors) {
                 if !is_type(&name) && !allowed.contains(&name.as_str()) {
-                    broken.push(format!("{} uses {of}::{name}", path.strip_prefix(root()).unwrap().display()));
+                    broken.push(format!(
+                        "{} uses {of}::{name}",
+                        path.strip_prefix(root()).unwrap().display()
+                    ));
                 }
             }
         }
@@ -137,8 +208,14 @@ fn the_actors_cannot_see_web_sql_or_http() {
     let manifest = fs::read_to_string(root().join("actors/Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let dependencies: Vec<&String> = manifest["dependencies"].as_table().unwrap().keys().collect();
-    assert!(dependencies.iter().any(|name| *name == "ractor"), "the manifest is read");
-    let forbidden: Vec<_> = dependencies.iter().filter(|name| FORBIDDEN_IN_ACTORS.contains(&name.as_str())).collect();
+    assert!(
+        dependencies.iter().any(|name| *name == "ractor"),
+        "the manifest is read"
+    );
+    let forbidden: Vec<_> = dependencies
+        .iter()
+        .filter(|name| FORBIDDEN_IN_ACTORS.contains(&name.as_str()))
+        .collect();
     assert!(forbidden.is_empty(), "{forbidden:?}");
 }
 
@@ -153,7 +230,10 @@ fn every_actor_says_what_becomes_of_its_children() {
         let answers = code.matches("async fn handle_supervisor_evt").count();
         assert_eq!(implementations, answers, "{}", path.display());
     }
-    assert!(actors >= 6, "Root, AuditSink, ProviderSupervisor, Integration, Registry, Scheduler: found {actors}");
+    assert!(
+        actors >= 6,
+        "Root, AuditSink, ProviderSupervisor, Integration, Registry, Scheduler: found {actors}"
+    );
 }
 
 #[test]
@@ -162,12 +242,20 @@ fn files_stay_small_and_are_named_for_what_they_hold() {
     for folder in ["src", "actors/src"] {
         for path in sources(folder) {
             let shown = path.strip_prefix(root()).unwrap().display().to_string();
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
             if EMPTY_NAMES.contains(&stem) {
                 broken.push(format!("{shown}: a name that says nothing"));
             }
             let text = fs::read_to_string(&path).unwrap();
-            let lines = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines().count();
+            let lines = text
+                .split("#[cfg(test)]\nmod ")
+                .next()
+                .unwrap_or_default()
+                .lines()
+                .count();
             if !is_test(&path) && lines > FILE_LINES_MAX {
                 broken.push(format!("{shown}: {lines} lines"));
             }

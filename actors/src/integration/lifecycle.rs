@@ -215,9 +215,10 @@ pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effec
             state.settle(now, &mut effects);
             state.release_waiters(now, &mut effects);
         }
-        // Revoked stays revoked: whatever an attempt under way reports, it resurrects nothing.
+        // Only an attempt under way has an outcome. One whose row settled meanwhile (revoked, reconnected, refreshed
+        // elsewhere) comes too late: the row knows better, and whatever the attempt reports resurrects nothing.
         Input::HeldElsewhere { .. } | Input::BreakerOpen { .. } | Input::DatabaseAway { .. }
-            if state.phase == Phase::Revoked => {}
+            if state.phase != Phase::Refreshing => {}
         Input::HeldElsewhere { look_at } => {
             state.phase = Phase::RefreshedElsewhere { look_at };
             effects.push(Effect::ArmTimer(look_at));
@@ -243,12 +244,15 @@ impl State {
 
     /// Derives phase and timer from the row.
     fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.phase = match self.row.standing.status {
-            Status::Revoked => Phase::Revoked,
-            Status::ReauthRequired => Phase::ReauthRequired,
-            Status::Active | Status::Pending => Phase::Active,
-            Status::Degraded | Status::Paused => Phase::BackedOff {
-                until: self.row.due_at.unwrap_or(Timestamp::MAX),
+        self.phase = match (self.row.standing.status, self.row.due_at) {
+            (Status::Revoked, _) => Phase::Revoked,
+            (Status::ReauthRequired, _) => Phase::ReauthRequired,
+            // Nothing to hand out and nothing to refresh with: only a new connection helps.
+            (_, _) if self.row.token.is_none() => Phase::ReauthRequired,
+            // Without a due time it is refreshed on demand, failing or not: a pause without an end would be for ever.
+            (Status::Active | Status::Pending, _) | (Status::Degraded, None) => Phase::Active,
+            (Status::Degraded | Status::Paused, due_at) => Phase::BackedOff {
+                until: due_at.unwrap_or(Timestamp::MAX),
                 hold: Hold::Failing,
             },
         };
@@ -343,7 +347,9 @@ impl State {
                 {
                     Effect::Grant(waiter.id)
                 }
-                (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token)) => {
+                (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token))
+                    if token.usable_for(now, Duration::ZERO) =>
+                {
                     let longest = token.remaining(now).unwrap_or_default();
                     Effect::Refuse(waiter.id, Refusal::TooShortLived { longest })
                 }
@@ -368,7 +374,8 @@ impl State {
             Phase::Revoked => Refusal::NotConnected,
             Phase::ReauthRequired => Refusal::Reauth(reason),
             Phase::BackedOff { until: at, hold } => {
-                let retry_after = until(now, *at).max(schedule::RETRY_AFTER_MIN);
+                // Whoever is told to wait is told a time that a person can wait, even where none is planned.
+                let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);
                 match hold {
                     Hold::Database => Refusal::Database { retry_after },
                     Hold::Breaker(OpenCause::Operator(reason)) => Refusal::Operator {

@@ -33,7 +33,7 @@ use crate::{
     domain::{
         error::ServiceError,
         ids::Subject,
-        integration::{IntegrationView, StoredIntegration},
+        integration::{IntegrationView, Status, StoredIntegration},
         provider::Provider,
         token::ProviderRevocation,
     },
@@ -58,6 +58,10 @@ pub(crate) struct IntegrationState {
     opened: Opened,
     lifecycle: State,
     timer: Timer,
+    /// Reads the row again if it could not be read.
+    reload_timer: Timer,
+    /// Counts what was learnt of the row: a reading begun before the last of it may be older than what is known.
+    learnt: u64,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
 }
@@ -84,6 +88,8 @@ impl Actor for Integration {
             opened,
             lifecycle,
             timer: Timer::default(),
+            reload_timer: Timer::default(),
+            learnt: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
         };
@@ -106,7 +112,7 @@ impl Actor for Integration {
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
             IntegrationMsg::Reload => self.reload(&myself, state),
-            IntegrationMsg::Reloaded(result) => self.reloaded(&myself, state, result),
+            IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
             IntegrationMsg::RevocationStored(ask, result) => {
                 self.revocation_stored(&myself, state, ask, result);
@@ -263,8 +269,15 @@ impl Integration {
         outcome: RefreshOutcome,
     ) {
         let input = match outcome {
+            // The row was read before it was revoked, or is connected again: only a reading begun now can tell.
+            RefreshOutcome::Settled(opened)
+                if state.lifecycle.phase == lifecycle::Phase::Revoked
+                    && opened.stored.standing.status != Status::Revoked =>
+            {
+                return self.reload(myself, state);
+            }
             RefreshOutcome::Settled(opened) => {
-                state.opened = opened;
+                Self::learn(state, opened);
                 Input::Settled(Row::of(&state.opened.stored))
             }
             RefreshOutcome::HeldElsewhere { look_at } => Input::HeldElsewhere { look_at },
@@ -278,15 +291,21 @@ impl Integration {
         self.feed(myself, state, input);
     }
 
+    fn learn(state: &mut IntegrationState, opened: Opened) {
+        state.opened = opened;
+        state.learnt += 1;
+    }
+
     fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
         let (shared, myself, id) = (
             Arc::clone(&self.shared),
             myself.clone(),
             state.opened.stored.id.clone(),
         );
+        let learnt = state.learnt;
         self.shared.effects.spawn(async move {
             let result = load(&shared, &id).await;
-            let _ = myself.cast(IntegrationMsg::Reloaded(result));
+            let _ = myself.cast(IntegrationMsg::Reloaded(learnt, result));
         });
     }
 
@@ -294,8 +313,12 @@ impl Integration {
         &self,
         myself: &ActorRef<IntegrationMsg>,
         state: &mut IntegrationState,
+        learnt: u64,
         result: Result<Option<Box<Opened>>, ServiceError>,
     ) {
+        if learnt != state.learnt {
+            return self.reload(myself, state);
+        }
         match result {
             Ok(Some(opened)) => {
                 let generation =
@@ -304,7 +327,7 @@ impl Integration {
                 let newer =
                     generation(&opened) > known || opened.stored.standing != state.opened.stored.standing;
                 let refreshing = state.lifecycle.phase == lifecycle::Phase::Refreshing;
-                state.opened = *opened;
+                Self::learn(state, *opened);
                 // A refresh under way ends with its own reading of the row; until then its waiters keep waiting,
                 // unless what they wait for is here already.
                 if newer || !refreshing {
@@ -316,14 +339,11 @@ impl Integration {
                 self.feed(myself, state, Input::Gone);
             }
             Err(error) => {
+                // No reason to begin or to hold anything: what is known stays known until it can be read.
                 tracing::warn!(error = %error, "a changed row could not be read yet");
-                self.feed(
-                    myself,
-                    state,
-                    Input::DatabaseAway {
-                        until: crate::shared::after(self.shared.now(), schedule::RETRY_AFTER_MIN),
-                    },
-                );
+                state
+                    .reload_timer
+                    .arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
             }
         }
     }
@@ -359,10 +379,13 @@ impl Integration {
     ) {
         match result {
             Ok(Some(stored)) => {
-                state.opened = Opened {
-                    stored: *stored,
-                    access_token: None,
-                };
+                Self::learn(
+                    state,
+                    Opened {
+                        stored: *stored,
+                        access_token: None,
+                    },
+                );
                 self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
                 self.tell_provider(myself, state, Some(ask));
             }
