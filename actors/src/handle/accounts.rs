@@ -103,9 +103,9 @@ impl OAuthManager {
         &self,
         owner: &Subject,
         id: &IntegrationId,
-        _context: RequestContext,
+        context: RequestContext,
     ) -> ServiceResult<IntegrationView> {
-        self.refresh_as(Some(owner.clone()), id).await
+        self.refresh_as(Some(owner.clone()), id, context).await
     }
 
     /// Refreshes any account: for the operator.
@@ -113,18 +113,24 @@ impl OAuthManager {
     /// # Errors
     /// As [`refresh`](Self::refresh).
     pub async fn refresh_as_operator(&self, id: &IntegrationId) -> ServiceResult<IntegrationView> {
-        self.refresh_as(None, id).await
+        let context = RequestContext {
+            actor: Actor::Operator,
+            ..RequestContext::system()
+        };
+        self.refresh_as(None, id, context).await
     }
 
     pub(super) async fn refresh_as(
         &self,
         owner: Option<Subject>,
         id: &IntegrationId,
+        context: RequestContext,
     ) -> ServiceResult<IntegrationView> {
         self.known(id)?;
         self.ask_twice(|reply| {
             let ask = Box::new(RefreshAsk {
                 owner: owner.clone(),
+                context: context.clone(),
                 reply,
             });
             Ok(to(id, IntegrationMsg::Refresh(ask)))

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::{domain::integration::Standing, integration::row::Token};
 
 /// Something that happens.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::shared::{after, before};
+use crate::{domain::integration::Standing, integration::row::Token};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: i64 = 1_000_000;

@@ -79,6 +79,8 @@ pub(crate) struct TokenAsk {
 pub(crate) struct RefreshAsk {
     /// Must own it; `None`: the operator.
     pub(crate) owner: Option<Subject>,
+    /// Who wished it; the audit of the refresh names them.
+    pub(crate) context: RequestContext,
     pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
 }
 

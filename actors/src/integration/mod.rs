@@ -5,12 +5,14 @@
 //! is in the row: killed at any moment, it is re-read and goes on.
 
 pub(crate) mod answer;
+mod changes;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
 mod revocation;
+pub(crate) mod row;
 pub(crate) mod schedule;
 
 use std::{
@@ -24,20 +26,20 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::{
-    lifecycle::{Effect, Input, Row, State, WaiterId, Wanted},
-    message::{IntegrationMsg, RefreshAsk, RevokeAsk, TokenAsk},
+    lifecycle::{Effect, Input, State, WaiterId, Wanted},
+    message::{IntegrationMsg, RefreshAsk, TokenAsk},
     opened::Opened,
     refresh::RefreshOutcome,
+    row::Row,
 };
 use crate::{
     domain::{
+        caller::RequestContext,
         error::ServiceError,
         ids::Subject,
         integration::{IntegrationView, Status, StoredIntegration},
         provider::Provider,
-        token::ProviderRevocation,
     },
-    handle::ServiceResult,
     provider::message::ProviderMsg,
     shared::{Shared, until},
     timer::Timer,
@@ -64,6 +66,8 @@ pub(crate) struct IntegrationState {
     learnt: u64,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
+    /// Who wished the refresh that is about to begin, if somebody did.
+    cause: Option<RequestContext>,
 }
 
 enum Waiting {
@@ -92,6 +96,7 @@ impl Actor for Integration {
             learnt: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
+            cause: None,
         };
         self.run(&myself, &mut state, effects);
         Ok(state)
@@ -195,8 +200,11 @@ impl Integration {
             let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
             return;
         }
+        state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+        // Whatever is begun later is not this caller's doing.
+        state.cause = None;
     }
 
     fn grant(&self, state: &mut IntegrationState, waiter: WaiterId) {
@@ -255,8 +263,9 @@ impl Integration {
             myself.clone(),
         );
         let id = state.opened.stored.id.clone();
+        let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
         self.shared.effects.spawn(async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation).await;
+            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         });
@@ -294,145 +303,6 @@ impl Integration {
     fn learn(state: &mut IntegrationState, opened: Opened) {
         state.opened = opened;
         state.learnt += 1;
-    }
-
-    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
-        let (shared, myself, id) = (
-            Arc::clone(&self.shared),
-            myself.clone(),
-            state.opened.stored.id.clone(),
-        );
-        let learnt = state.learnt;
-        self.shared.effects.spawn(async move {
-            let result = load(&shared, &id).await;
-            let _ = myself.cast(IntegrationMsg::Reloaded(learnt, result));
-        });
-    }
-
-    fn reloaded(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        learnt: u64,
-        result: Result<Option<Box<Opened>>, ServiceError>,
-    ) {
-        if learnt != state.learnt {
-            return self.reload(myself, state);
-        }
-        match result {
-            Ok(Some(opened)) => {
-                let generation =
-                    |opened: &Opened| opened.stored.grant.as_ref().map_or(0, |grant| grant.generation);
-                let known = generation(&state.opened);
-                let newer =
-                    generation(&opened) > known || opened.stored.standing != state.opened.stored.standing;
-                let refreshing = state.lifecycle.phase == lifecycle::Phase::Refreshing;
-                Self::learn(state, *opened);
-                // A refresh under way ends with its own reading of the row; until then its waiters keep waiting,
-                // unless what they wait for is here already.
-                if newer || !refreshing {
-                    self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
-                }
-            }
-            Ok(None) => {
-                state.opened.access_token = None;
-                self.feed(myself, state, Input::Gone);
-            }
-            Err(error) => {
-                // No reason to begin or to hold anything: what is known stays known until it can be read.
-                tracing::warn!(error = %error, "a changed row could not be read yet");
-                state
-                    .reload_timer
-                    .arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
-            }
-        }
-    }
-
-    fn revoke(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState, ask: Box<RevokeAsk>) {
-        if !owned(&state.opened.stored, ask.owner.as_ref()) {
-            let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
-            return;
-        }
-        let (shared, myself, stored) = (
-            Arc::clone(&self.shared),
-            myself.clone(),
-            state.opened.stored.clone(),
-        );
-        self.busy.store(true, Ordering::Relaxed);
-        self.shared.effects.spawn(async move {
-            let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
-            if let Err(ractor::MessagingErr::SendErr(unheard)) =
-                myself.cast(IntegrationMsg::RevocationStored(ask, result))
-            {
-                // Durable; the Scheduler finds it and tells the provider.
-                unheard.refuse(ServiceError::DeadlineExceeded);
-            }
-        });
-    }
-
-    fn revocation_stored(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        ask: Box<RevokeAsk>,
-        result: ServiceResult<Option<Box<StoredIntegration>>>,
-    ) {
-        match result {
-            Ok(Some(stored)) => {
-                Self::learn(
-                    state,
-                    Opened {
-                        stored: *stored,
-                        access_token: None,
-                    },
-                );
-                self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
-                self.tell_provider(myself, state, Some(ask));
-            }
-            Ok(None) => {
-                let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
-                self.reload(myself, state);
-            }
-            Err(error) => {
-                let _ = ask.reply.send(Err(error));
-            }
-        }
-    }
-
-    fn tell_provider(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
-        ask: Option<Box<RevokeAsk>>,
-    ) {
-        let (shared, provider, myself) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.provider),
-            myself.clone(),
-        );
-        let stored = state.opened.stored.clone();
-        self.shared.effects.spawn(async move {
-            let outcome = revocation::tell_provider(&shared, &provider, stored).await;
-            if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
-                myself.cast(IntegrationMsg::ProviderTold(ask, outcome))
-            {
-                let _ = ask.reply.send(Ok(revocation::report(&provider, outcome)));
-            }
-        });
-    }
-
-    fn provider_told(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        ask: Option<Box<RevokeAsk>>,
-        outcome: ProviderRevocation,
-    ) {
-        if let Some(ask) = ask {
-            let _ = ask.reply.send(Ok(revocation::report(&self.provider, outcome)));
-        }
-        // Either the tokens are forgotten or the next attempt is planned: the row says which.
-        self.reload(myself, state);
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Attempt<'a> {
     pub(super) shared: &'a Shared,
     pub(super) provider: &'a Provider,
     pub(super) attempt: AttemptId,
+    /// Who wished it, or this service by itself.
+    pub(super) cause: RequestContext,
     pub(super) opened: &'a Opened,
 }
 
@@ -61,7 +63,7 @@ impl Attempt<'_> {
     }
 
     fn audit(&self, outcome: AuditOutcome) -> AuditEntry {
-        AuditEntry::new(AuditAction::Refresh, outcome, RequestContext::system())
+        AuditEntry::new(AuditAction::Refresh, outcome, self.cause.clone())
             .with_integration(&self.opened.stored.id, &self.opened.stored.owner.subject)
     }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{
         Timestamp,
+        caller::RequestContext,
         error::ServiceError,
         ids::{AttemptId, IntegrationId},
         integration::{Claim, Status, StoredIntegration},
@@ -65,6 +66,7 @@ pub(crate) async fn refresh(
     provider: &Provider,
     id: IntegrationId,
     generation: i64,
+    cause: RequestContext,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
@@ -118,6 +120,7 @@ pub(crate) async fn refresh(
         shared,
         provider,
         attempt,
+        cause,
         opened: &opened,
     };
 

@@ -245,7 +245,7 @@ impl OAuth for ScriptedProvider {
         self.enter(provider, Call::Revoke).await?;
         let token = request.refresh_token.as_ref().map_or("", |token| token.expose());
         self.at(provider.as_str(), |books| {
-            books.revoke(token, request.access_token.expose())
+            books.revoke(token, request.access_token.expose());
         });
         Ok(Revoked::Confirmed)
     }
