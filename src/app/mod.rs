@@ -2,6 +2,7 @@
 
 mod assembly;
 pub mod clock;
+mod credential;
 mod exit;
 mod jwks;
 mod mapping;
@@ -16,6 +17,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, vault};
+pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
 pub use prepare::{Unusable, prepare, prepare_within};

@@ -31,10 +31,8 @@ use crate::{
     shared::Shared,
 };
 
+pub use crate::domain::error::ServiceResult;
 pub use crate::provider::message::Observation;
-
-/// The answer of every call.
-pub type ServiceResult<T> = Result<T, ServiceError>;
 
 /// When to come again while the tree is being restarted.
 const RESTARTING: ServiceError = ServiceError::Overloaded {

@@ -15,8 +15,8 @@ use super::{
     schedule,
 };
 use crate::{
+    domain::error::ServiceResult,
     domain::{error::ServiceError, integration::StoredIntegration, token::ProviderRevocation},
-    handle::ServiceResult,
 };
 
 impl Integration {

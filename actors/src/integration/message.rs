@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{opened::Opened, refresh::RefreshOutcome};
 use crate::{
     audit::RecordPermit,
+    domain::error::ServiceResult,
     domain::{
         caller::RequestContext,
         client::ServiceClient,
@@ -18,7 +19,6 @@ use crate::{
         scope::ScopeSet,
         token::{AccessGrant, ProviderRevocation, RevocationReport},
     },
-    handle::ServiceResult,
 };
 
 /// Messages of an integration.

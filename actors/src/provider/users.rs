@@ -11,8 +11,8 @@ use super::{
     message::ProviderMsg,
 };
 use crate::{
+    domain::error::ServiceResult,
     domain::{error::ServiceError, ids::Subject},
-    handle::ServiceResult,
     integration::message::{IntegrationMsg, TokenAsk},
     ports::store::DirectoryEntry,
 };
