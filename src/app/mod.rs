@@ -6,6 +6,7 @@ mod credential;
 mod exit;
 mod jwks;
 mod mapping;
+mod neighbours;
 mod prepare;
 pub mod rng;
 
@@ -103,6 +104,11 @@ impl Running {
                 },
             }
         });
+        tasks.spawn(neighbours::hear(
+            assembly.storage.clone(),
+            manager.clone(),
+            stop_http.clone(),
+        ));
         Ok(Self {
             manager,
             assembly,

@@ -3,13 +3,17 @@
 use super::{OAuthManager, RESTARTING, ServiceResult, to};
 use crate::{
     domain::{
-        caller::Actor, caller::RequestContext, error::ServiceError, ids::IntegrationId, ids::Subject,
-        integration::IntegrationView, page::Page, page::PageRequest, token::RevocationReport,
+        caller::{Actor, RequestContext},
+        error::ServiceError,
+        ids::{IntegrationId, Subject},
+        integration::IntegrationView,
+        page::{Page, PageRequest},
+        token::RevocationReport,
     },
-    integration::message::IntegrationMsg,
-    integration::message::RefreshAsk,
-    integration::message::RevokeAsk,
+    integration::message::{IntegrationMsg, RefreshAsk, RevokeAsk},
+    provider::message::ProviderMsg,
     records::store_error,
+    registry::RegistryMsg,
 };
 
 impl OAuthManager {
@@ -93,6 +97,18 @@ impl OAuthManager {
             stored,
             self.shared.provider(&stored.id.provider).map(AsRef::as_ref),
         )
+    }
+
+    /// Another node changed this account: whoever is awake here reads its row again.
+    pub fn changed(&self, id: &IntegrationId) {
+        let changed = ProviderMsg::Changed {
+            integration: id.uuid,
+            subject: None,
+        };
+        // If the registry is being restarted, the next poll tells it.
+        let _ = self
+            .registry
+            .cast(RegistryMsg::Route(id.provider.clone(), changed));
     }
 
     /// Refreshes now; answers when it is done.

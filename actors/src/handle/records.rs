@@ -3,9 +3,13 @@
 use super::{OAuthManager, ServiceResult};
 use crate::{
     domain::{
-        audit::AuditView, caller::RequestContext, consent::ConsentView, ids::IntegrationId, ids::Subject,
-        page::Page, page::PageRequest, secret::SessionToken, session::OpenedSession, session::Session,
-        session::SessionLink, session::SessionRequest,
+        audit::AuditView,
+        caller::RequestContext,
+        consent::ConsentView,
+        ids::{IntegrationId, Subject},
+        page::{Page, PageRequest},
+        secret::SessionToken,
+        session::{OpenedSession, Session, SessionLink, SessionRequest},
     },
     records::store_error,
     session,

@@ -6,9 +6,13 @@ use async_trait::async_trait;
 
 use super::{Commit, StoreResult};
 use crate::domain::{
-    audit::AuditEntry, authorization::AuthorizationStatus, authorization::StoredAuthorization,
-    feature::FeatureKey, ids::AuthorizationId, ids::IntegrationId, ids::ProviderKey, ids::Subject,
-    reason::ReasonCode, scope::ScopeSet, sealed::Digest, sealed::Sealed, sealed::WrappedKey,
+    audit::AuditEntry,
+    authorization::{AuthorizationStatus, StoredAuthorization},
+    feature::FeatureKey,
+    ids::{AuthorizationId, IntegrationId, ProviderKey, Subject},
+    reason::ReasonCode,
+    scope::ScopeSet,
+    sealed::{Digest, Sealed, WrappedKey},
 };
 
 /// A flow on its way into storage.

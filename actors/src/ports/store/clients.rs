@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::StoreResult;
-use crate::domain::{client::Policy, client::ServiceClient, sealed::Digest};
+use crate::domain::{
+    client::{Policy, ServiceClient},
+    sealed::Digest,
+};
 
 /// Service clients.
 #[async_trait]

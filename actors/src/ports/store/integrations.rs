@@ -6,10 +6,18 @@ use async_trait::async_trait;
 
 use super::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult};
 use crate::domain::{
-    Timestamp, account::Account, audit::AuditEntry, consent::NewConsent, feature::FeatureKey,
-    ids::AuthorizationId, ids::IntegrationId, ids::ProviderKey, ids::Subject, ids::UserId,
-    integration::StoredIntegration, page::Page, page::PageRequest, reason::ReasonCode, scope::ScopeSet,
-    sealed::Sealed, sealed::WrappedKey, token::ProviderRevocation,
+    Timestamp,
+    account::Account,
+    audit::AuditEntry,
+    consent::NewConsent,
+    feature::FeatureKey,
+    ids::{AuthorizationId, IntegrationId, ProviderKey, Subject, UserId},
+    integration::StoredIntegration,
+    page::{Page, PageRequest},
+    reason::ReasonCode,
+    scope::ScopeSet,
+    sealed::{Sealed, WrappedKey},
+    token::ProviderRevocation,
 };
 
 /// One of a user's accounts at a provider, as the provider's supervisor keeps it in its directory.

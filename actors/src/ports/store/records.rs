@@ -4,8 +4,11 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::domain::{
-    audit::AuditEntry, audit::AuditView, consent::ConsentView, ids::IntegrationId, ids::Subject, page::Page,
-    page::PageRequest, provider::Provider,
+    audit::{AuditEntry, AuditView},
+    consent::ConsentView,
+    ids::{IntegrationId, Subject},
+    page::{Page, PageRequest},
+    provider::Provider,
 };
 
 /// Consents and the audit.

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Timestamp, audit::AuditEntry, ids::AttemptId, ids::IntegrationId, ids::NodeId, integration::Standing,
-    integration::StoredIntegration, scope::ScopeSet, sealed::Sealed,
+    Timestamp,
+    audit::AuditEntry,
+    ids::{AttemptId, IntegrationId, NodeId},
+    integration::{Standing, StoredIntegration},
+    scope::ScopeSet,
+    sealed::Sealed,
 };
 
 /// A wish to refresh: the write-ahead intent.
