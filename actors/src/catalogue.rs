@@ -29,7 +29,11 @@ pub(crate) fn wanted<'a>(providers: &'a [Arc<Provider>], target: &TokenTarget) -
         TokenTarget::Integration(id) => {
             let found = providers.iter().find(|provider| provider.key == id.provider);
             let provider = found.ok_or(ServiceError::not_found("integration"))?;
-            Ok(Wanted { provider, feature: None, scopes: ScopeSet::default() })
+            Ok(Wanted {
+                provider,
+                feature: None,
+                scopes: ScopeSet::default(),
+            })
         }
         TokenTarget::User { want, .. } => {
             let provider = provider_of(providers, want)?;
@@ -44,28 +48,42 @@ pub(crate) fn wanted<'a>(providers: &'a [Arc<Provider>], target: &TokenTarget) -
                     known: scopes_of(provider),
                 });
             }
-            Ok(Wanted { provider, feature: want.feature.clone(), scopes: want.scopes.clone() })
+            Ok(Wanted {
+                provider,
+                feature: want.feature.clone(),
+                scopes: want.scopes.clone(),
+            })
         }
     }
 }
 
 fn provider_of<'a>(providers: &'a [Arc<Provider>], want: &Want) -> ServiceResult<&'a Provider> {
     let by_key = |key: &str| providers.iter().find(|provider| provider.key.as_str() == key);
-    let names = || providers.iter().map(|provider| provider.key.to_string()).collect::<Vec<_>>();
+    let names = || {
+        providers
+            .iter()
+            .map(|provider| provider.key.to_string())
+            .collect::<Vec<_>>()
+    };
     let unknown = |key: &dyn std::fmt::Display| ServiceError::InvalidRequest {
         detail: format!("there is no provider {key}"),
         known: names(),
     };
     match (&want.provider, &want.feature) {
-        (Some(provider), Some(feature)) if feature.provider() != provider.as_str() => {
-            Err(ServiceError::invalid(format!("feature {feature} is not of provider {provider}")))
-        }
-        (Some(provider), _) => by_key(provider.as_str()).map(AsRef::as_ref).ok_or_else(|| unknown(provider)),
+        (Some(provider), Some(feature)) if feature.provider() != provider.as_str() => Err(
+            ServiceError::invalid(format!("feature {feature} is not of provider {provider}")),
+        ),
+        (Some(provider), _) => by_key(provider.as_str())
+            .map(AsRef::as_ref)
+            .ok_or_else(|| unknown(provider)),
         (None, Some(feature)) => match by_key(feature.provider()) {
             Some(provider) => Ok(provider),
             None => Err(ServiceError::InvalidRequest {
                 detail: format!("there is no feature {feature}"),
-                known: providers.iter().flat_map(|provider| features_of(provider)).collect(),
+                known: providers
+                    .iter()
+                    .flat_map(|provider| features_of(provider))
+                    .collect(),
             }),
         },
         (None, None) => by_scopes(providers, &want.scopes),
@@ -75,7 +93,9 @@ fn provider_of<'a>(providers: &'a [Arc<Provider>], want: &Want) -> ServiceResult
 /// Scopes alone name a provider if exactly one knows them all.
 fn by_scopes<'a>(providers: &'a [Arc<Provider>], scopes: &ScopeSet) -> ServiceResult<&'a Provider> {
     if scopes.is_empty() {
-        return Err(ServiceError::invalid("say what the token is for: feature, provider or scopes"));
+        return Err(ServiceError::invalid(
+            "say what the token is for: feature, provider or scopes",
+        ));
     }
     let mut knowing = providers
         .iter()
@@ -105,12 +125,23 @@ fn unknown_feature(provider: &Provider, key: &FeatureKey) -> ServiceError {
 }
 
 fn features_of(provider: &Provider) -> Vec<String> {
-    provider.features.iter().map(|feature| feature.key.to_string()).collect()
+    provider
+        .features
+        .iter()
+        .map(|feature| feature.key.to_string())
+        .collect()
 }
 
 fn scopes_of(provider: &Provider) -> Vec<String> {
-    let specs = provider.features.iter().flat_map(|feature| &feature.scopes).map(|spec| &spec.scope);
-    specs.chain(provider.base_scopes.iter()).collect::<ScopeSet>().to_strings()
+    let specs = provider
+        .features
+        .iter()
+        .flat_map(|feature| &feature.scopes)
+        .map(|spec| &spec.scope);
+    specs
+        .chain(provider.base_scopes.iter())
+        .collect::<ScopeSet>()
+        .to_strings()
 }
 
 /// Whether the recipient may have anything of the kind. What the token itself carries is checked where it is.
@@ -126,7 +157,10 @@ pub(crate) fn within_policy(wanted: &Wanted<'_>, recipient: &Recipient) -> Servi
     if allowed {
         return Ok(());
     }
-    let what = wanted.feature.as_ref().map_or_else(|| key.to_string(), FeatureKey::to_string);
+    let what = wanted
+        .feature
+        .as_ref()
+        .map_or_else(|| key.to_string(), FeatureKey::to_string);
     Err(ServiceError::Forbidden {
         detail: format!("the policy of client {} does not allow {what}", client.name),
     })

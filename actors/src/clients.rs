@@ -46,9 +46,17 @@ impl Clients {
         shared: &Shared,
         credential: &ServiceCredential,
     ) -> Result<Arc<ServiceClient>, ServiceError> {
-        let digest = shared.ports.vault.digest(DigestPurpose::ServiceCredential, credential.expose());
+        let digest = shared
+            .ports
+            .vault
+            .digest(DigestPurpose::ServiceCredential, credential.expose());
         let now = Instant::now();
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let known = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+            .cloned();
         let lookup = shared.ports.clients.find_by_credential(&digest);
         let Some(known) = known else {
             return match lookup.await {
@@ -79,7 +87,11 @@ impl Clients {
 
     fn remember(&self, digest: Digest, client: ServiceClient, now: Instant) -> Arc<ServiceClient> {
         let client = Arc::new(client);
-        let known = Known { client: Arc::clone(&client), read_at: now, recheck_at: now + FRESH_FOR };
+        let known = Known {
+            client: Arc::clone(&client),
+            read_at: now,
+            recheck_at: now + FRESH_FOR,
+        };
         self.write().insert(digest, known);
         client
     }
@@ -90,5 +102,7 @@ impl Clients {
 }
 
 fn unknown() -> ServiceError {
-    ServiceError::Unauthenticated { detail: "this credential is not known, or was revoked".into() }
+    ServiceError::Unauthenticated {
+        detail: "this credential is not known, or was revoked".into(),
+    }
 }

@@ -93,7 +93,11 @@ impl std::fmt::Debug for OAuthManager {
 
 impl OAuthManager {
     pub(crate) fn new(shared: Arc<Shared>, registry: Address<RegistryMsg>) -> Self {
-        Self { shared, registry, clients: Arc::default() }
+        Self {
+            shared,
+            registry,
+            clients: Arc::default(),
+        }
     }
 
     /// For in-process services: a token that carries the feature and is good for at least `min_ttl`.
@@ -106,10 +110,18 @@ impl OAuthManager {
         feature: &FeatureKey,
         min_ttl: Duration,
     ) -> ServiceResult<AccessGrant> {
-        let want = Want { feature: Some(feature.clone()), ..Want::default() };
-        let target = TokenTarget::User { subject: user.clone(), want, account: None };
+        let want = Want {
+            feature: Some(feature.clone()),
+            ..Want::default()
+        };
+        let target = TokenTarget::User {
+            subject: user.clone(),
+            want,
+            account: None,
+        };
         let request = TokenRequest { target, min_ttl };
-        self.ask_token(&request, &Recipient::InProcess, RequestContext::system()).await
+        self.ask_token(&request, &Recipient::InProcess, RequestContext::system())
+            .await
     }
 
     /// A token for a service client (`context.actor`), within its policy; recorded either way.
@@ -123,7 +135,9 @@ impl OAuthManager {
         context: RequestContext,
     ) -> ServiceResult<AccessGrant> {
         let Actor::Service(client) = &context.actor else {
-            return Err(ServiceError::Forbidden { detail: "only services receive tokens".into() });
+            return Err(ServiceError::Forbidden {
+                detail: "only services receive tokens".into(),
+            });
         };
         let recipient = Recipient::Client(Arc::clone(client));
         self.ask_token(&request, &recipient, context).await
@@ -156,12 +170,15 @@ impl OAuthManager {
             Ok(RegistryMsg::Route(
                 key.clone(),
                 match &request.target {
-                    TokenTarget::Integration(id) => {
-                        ProviderMsg::To { integration: id.uuid, message: IntegrationMsg::Ask(ask) }
-                    }
-                    TokenTarget::User { subject, account, .. } => {
-                        ProviderMsg::ToUser { subject: subject.clone(), account: account.clone(), ask }
-                    }
+                    TokenTarget::Integration(id) => ProviderMsg::To {
+                        integration: id.uuid,
+                        message: IntegrationMsg::Ask(ask),
+                    },
+                    TokenTarget::User { subject, account, .. } => ProviderMsg::ToUser {
+                        subject: subject.clone(),
+                        account: account.clone(),
+                        ask,
+                    },
                 },
             ))
         };
@@ -211,7 +228,10 @@ impl OAuthManager {
     async fn refresh_as(&self, owner: Option<Subject>, id: &IntegrationId) -> ServiceResult<IntegrationView> {
         self.known(id)?;
         self.ask_twice(|reply| {
-            let ask = Box::new(RefreshAsk { owner: owner.clone(), reply });
+            let ask = Box::new(RefreshAsk {
+                owner: owner.clone(),
+                reply,
+            });
             Ok(to(id, IntegrationMsg::Refresh(ask)))
         })
         .await
@@ -235,7 +255,10 @@ impl OAuthManager {
     /// # Errors
     /// As [`revoke`](Self::revoke).
     pub async fn revoke_as_operator(&self, id: &IntegrationId) -> ServiceResult<RevocationReport> {
-        let context = RequestContext { actor: Actor::Operator, ..RequestContext::system() };
+        let context = RequestContext {
+            actor: Actor::Operator,
+            ..RequestContext::system()
+        };
         self.revoke_as(None, id, context).await
     }
 
@@ -248,7 +271,11 @@ impl OAuthManager {
         self.known(id)?;
         // Asked once: a second try would find it revoked and say "not found".
         self.ask_once(|reply| {
-            let ask = Box::new(RevokeAsk { owner, context, reply });
+            let ask = Box::new(RevokeAsk {
+                owner,
+                context,
+                reply,
+            });
             Ok(to(id, IntegrationMsg::Revoke(ask)))
         })
         .await
@@ -257,7 +284,10 @@ impl OAuthManager {
 
     /// An id of a provider that does not exist names nothing.
     fn known(&self, id: &IntegrationId) -> ServiceResult<()> {
-        self.shared.provider(&id.provider).map(|_| ()).ok_or(ServiceError::not_found("integration"))
+        self.shared
+            .provider(&id.provider)
+            .map(|_| ())
+            .ok_or(ServiceError::not_found("integration"))
     }
 
     /// Asks, and once more if whoever was to answer ended before: fit for what may be done twice.
@@ -314,12 +344,20 @@ impl OAuthManager {
     /// Makes a provider's supervisor fail, as a defect would.
     #[cfg(any(test, feature = "testing"))]
     pub fn inject_provider_panic(&self, provider: &ProviderKey) {
-        let _ = self.registry.cast(RegistryMsg::Route(provider.clone(), ProviderMsg::Panic));
+        let _ = self
+            .registry
+            .cast(RegistryMsg::Route(provider.clone(), ProviderMsg::Panic));
     }
 }
 
 fn to(id: &IntegrationId, message: IntegrationMsg) -> RegistryMsg {
-    RegistryMsg::Route(id.provider.clone(), ProviderMsg::To { integration: id.uuid, message })
+    RegistryMsg::Route(
+        id.provider.clone(),
+        ProviderMsg::To {
+            integration: id.uuid,
+            message,
+        },
+    )
 }
 
 // === impl OAuthManager: what is only a row ===
@@ -337,7 +375,12 @@ impl OAuthManager {
     pub fn provider(&self, key: &ProviderKey) -> ServiceResult<&Arc<Provider>> {
         self.shared.provider(key).ok_or_else(|| ServiceError::NotFound {
             what: "provider",
-            known: self.shared.providers.iter().map(|provider| provider.key.to_string()).collect(),
+            known: self
+                .shared
+                .providers
+                .iter()
+                .map(|provider| provider.key.to_string())
+                .collect(),
         })
     }
 
@@ -412,9 +455,16 @@ impl OAuthManager {
         owner: &Subject,
         id: AuthorizationId,
     ) -> ServiceResult<AuthorizationView> {
-        let found =
-            self.shared.ports.authorizations.find(owner, id).await.map_err(|error| store_error(&error))?;
-        found.map(|flow| flow.view()).ok_or(ServiceError::not_found("authorization"))
+        let found = self
+            .shared
+            .ports
+            .authorizations
+            .find(owner, id)
+            .await
+            .map_err(|error| store_error(&error))?;
+        found
+            .map(|flow| flow.view())
+            .ok_or(ServiceError::not_found("authorization"))
     }
 
     /// A browser opened a connect link.
@@ -426,7 +476,8 @@ impl OAuthManager {
         handle: ConnectHandle,
         _context: RequestContext,
     ) -> ServiceResult<ConnectRedirect> {
-        self.run(|shared, _| async move { authorization::open::open(&shared, handle).await }).await
+        self.run(|shared, _| async move { authorization::open::open(&shared, handle).await })
+            .await
     }
 
     /// A browser came back from a provider. What goes wrong with the flow is part of the outcome.
@@ -472,8 +523,13 @@ impl OAuthManager {
         owner: &Subject,
         page: PageRequest,
     ) -> ServiceResult<Page<IntegrationView>> {
-        let rows =
-            self.shared.ports.integrations.list(owner, &page).await.map_err(|error| store_error(&error))?;
+        let rows = self
+            .shared
+            .ports
+            .integrations
+            .list(owner, &page)
+            .await
+            .map_err(|error| store_error(&error))?;
         Ok(rows.map(|stored| self.view(&stored)))
     }
 
@@ -485,8 +541,13 @@ impl OAuthManager {
         &self,
         page: PageRequest,
     ) -> ServiceResult<Page<(Subject, IntegrationView)>> {
-        let rows =
-            self.shared.ports.integrations.list_all(&page).await.map_err(|error| store_error(&error))?;
+        let rows = self
+            .shared
+            .ports
+            .integrations
+            .list_all(&page)
+            .await
+            .map_err(|error| store_error(&error))?;
         Ok(rows.map(|stored| (stored.owner.subject.clone(), self.view(&stored))))
     }
 
@@ -498,7 +559,13 @@ impl OAuthManager {
         &self,
         id: &IntegrationId,
     ) -> ServiceResult<(Subject, IntegrationView)> {
-        let found = self.shared.ports.integrations.load(id).await.map_err(|error| store_error(&error))?;
+        let found = self
+            .shared
+            .ports
+            .integrations
+            .load(id)
+            .await
+            .map_err(|error| store_error(&error))?;
         let found = found.filter(|stored| stored.id == *id);
         found
             .map(|stored| (stored.owner.subject.clone(), self.view(&stored)))
@@ -510,13 +577,23 @@ impl OAuthManager {
     /// # Errors
     /// Not found, or somebody else's.
     pub async fn integration(&self, owner: &Subject, id: &IntegrationId) -> ServiceResult<IntegrationView> {
-        let found =
-            self.shared.ports.integrations.find(owner, id).await.map_err(|error| store_error(&error))?;
-        found.map(|stored| self.view(&stored)).ok_or(ServiceError::not_found("integration"))
+        let found = self
+            .shared
+            .ports
+            .integrations
+            .find(owner, id)
+            .await
+            .map_err(|error| store_error(&error))?;
+        found
+            .map(|stored| self.view(&stored))
+            .ok_or(ServiceError::not_found("integration"))
     }
 
     fn view(&self, stored: &crate::domain::integration::StoredIntegration) -> IntegrationView {
-        IntegrationView::of(stored, self.shared.provider(&stored.id.provider).map(AsRef::as_ref))
+        IntegrationView::of(
+            stored,
+            self.shared.provider(&stored.id.provider).map(AsRef::as_ref),
+        )
     }
 
     /// The consents behind one of this user's accounts; they outlive it.
@@ -530,7 +607,10 @@ impl OAuthManager {
         page: PageRequest,
     ) -> ServiceResult<Page<ConsentView>> {
         let records = &self.shared.ports.records;
-        let found = records.consents(owner, id, &page).await.map_err(|error| store_error(&error))?;
+        let found = records
+            .consents(owner, id, &page)
+            .await
+            .map_err(|error| store_error(&error))?;
         // Consents outlive their integration: only without any is the integration itself asked for.
         if found.items.is_empty() && page.after.is_none() {
             self.integration(owner, id).await?;
@@ -543,7 +623,12 @@ impl OAuthManager {
     /// # Errors
     /// The database being away; a cursor that is not ours.
     pub async fn audit(&self, owner: &Subject, page: PageRequest) -> ServiceResult<Page<AuditView>> {
-        self.shared.ports.records.audit(owner, &page).await.map_err(|error| store_error(&error))
+        self.shared
+            .ports
+            .records
+            .audit(owner, &page)
+            .await
+            .map_err(|error| store_error(&error))
     }
 
     /// Makes a one-time link that opens our pages as this user: `{public_url}/session/{token}`.

@@ -71,8 +71,11 @@ impl Actor for Root {
             budgets: HashMap::new(),
             timers: HashMap::new(),
         };
-        let providers =
-            self.shared.providers.iter().map(|provider| Permanent::Provider(provider.key.clone()));
+        let providers = self
+            .shared
+            .providers
+            .iter()
+            .map(|provider| Permanent::Provider(provider.key.clone()));
         let order = std::iter::once(Permanent::AuditSink)
             .chain(providers)
             .chain([Permanent::Registry, Permanent::Scheduler])
@@ -104,7 +107,12 @@ impl Actor for Root {
         match event {
             // A permanent actor ends only with Root: any other ending is a failure.
             SupervisionEvent::ActorTerminated(actor, _, reason) => {
-                self.failed(&myself, state, actor.get_id(), reason.as_deref().unwrap_or("ended"));
+                self.failed(
+                    &myself,
+                    state,
+                    actor.get_id(),
+                    reason.as_deref().unwrap_or("ended"),
+                );
             }
             SupervisionEvent::ActorFailed(actor, error) => {
                 self.failed(&myself, state, actor.get_id(), &error.to_string());
@@ -165,13 +173,17 @@ impl Root {
                 let Some(provider) = self.shared.provider(key) else {
                     return Ok(());
                 };
-                let supervisor =
-                    ProviderSupervisor { shared: Arc::clone(&self.shared), provider: Arc::clone(provider) };
+                let supervisor = ProviderSupervisor {
+                    shared: Arc::clone(&self.shared),
+                    provider: Arc::clone(provider),
+                };
                 let (actor, _): (ActorRef<ProviderMsg>, _) =
                     Actor::spawn_linked(None, supervisor, (), root).await?;
                 state.routes.insert(key.clone(), actor.clone());
                 // At the start there is no registry yet: it is given the routes with its arguments.
-                let _ = self.registry.cast(RegistryMsg::Serves(key.clone(), actor.clone()));
+                let _ = self
+                    .registry
+                    .cast(RegistryMsg::Serves(key.clone(), actor.clone()));
                 actor.get_cell()
             }
             Permanent::Registry => {
@@ -180,8 +192,10 @@ impl Root {
                 actor.get_cell()
             }
             Permanent::Scheduler => {
-                let scheduler =
-                    Scheduler { shared: Arc::clone(&self.shared), registry: self.registry.clone() };
+                let scheduler = Scheduler {
+                    shared: Arc::clone(&self.shared),
+                    registry: self.registry.clone(),
+                };
                 let (actor, _) = Actor::spawn_linked(None, scheduler, (), root).await?;
                 actor.get_cell()
             }

@@ -36,10 +36,20 @@ pub(crate) async fn create_link(
     };
     let digest = shared.ports.vault.digest(DigestPurpose::Session, &token);
     let sessions = &shared.ports.sessions;
-    let stored =
-        sessions.create_link(Uuid::now_v7(), &digest, &session, settings.session_link_lifetime, &audit).await;
+    let stored = sessions
+        .create_link(
+            Uuid::now_v7(),
+            &digest,
+            &session,
+            settings.session_link_lifetime,
+            &audit,
+        )
+        .await;
     stored.map_err(|error| store_error(&error))?;
-    Ok(SessionLink { url: ours(shared, &["session", &token])?, expires_at })
+    Ok(SessionLink {
+        url: ours(shared, &["session", &token])?,
+        expires_at,
+    })
 }
 
 pub(crate) async fn open(shared: &Shared, link: &SessionToken) -> ServiceResult<OpenedSession> {
@@ -47,18 +57,36 @@ pub(crate) async fn open(shared: &Shared, link: &SessionToken) -> ServiceResult<
     let token = SessionToken::new(chance::secret(&*shared.ports.rng));
     let link = vault.digest(DigestPurpose::Session, link.expose());
     let cookie = vault.digest(DigestPurpose::Session, token.expose());
-    let opened = shared.ports.sessions.open(&link, &cookie, shared.settings.session_lifetime).await;
+    let opened = shared
+        .ports
+        .sessions
+        .open(&link, &cookie, shared.settings.session_lifetime)
+        .await;
     let session = opened.map_err(|error| store_error(&error))?;
-    session.map(|session| OpenedSession { token, session }).ok_or(ServiceError::Expired { what: "this link" })
+    session
+        .map(|session| OpenedSession { token, session })
+        .ok_or(ServiceError::Expired { what: "this link" })
 }
 
 pub(crate) async fn find(shared: &Shared, cookie: &SessionToken) -> ServiceResult<Session> {
     let digest = shared.ports.vault.digest(DigestPurpose::Session, cookie.expose());
-    let found = shared.ports.sessions.find(&digest).await.map_err(|error| store_error(&error))?;
-    found.ok_or_else(|| ServiceError::Unauthenticated { detail: "this session is over".into() })
+    let found = shared
+        .ports
+        .sessions
+        .find(&digest)
+        .await
+        .map_err(|error| store_error(&error))?;
+    found.ok_or_else(|| ServiceError::Unauthenticated {
+        detail: "this session is over".into(),
+    })
 }
 
 pub(crate) async fn end(shared: &Shared, cookie: &SessionToken) -> ServiceResult<()> {
     let digest = shared.ports.vault.digest(DigestPurpose::Session, cookie.expose());
-    shared.ports.sessions.end(&digest).await.map_err(|error| store_error(&error))
+    shared
+        .ports
+        .sessions
+        .end(&digest)
+        .await
+        .map_err(|error| store_error(&error))
 }

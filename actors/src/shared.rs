@@ -32,7 +32,14 @@ impl Shared {
                 (provider.key.clone(), Arc::new(egress))
             })
             .collect();
-        Self { ports, settings, effects: Effects::default(), audit, providers, egress }
+        Self {
+            ports,
+            settings,
+            effects: Effects::default(),
+            audit,
+            providers,
+            egress,
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -71,6 +78,8 @@ pub(crate) fn until(now: Timestamp, at: Timestamp) -> Duration {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

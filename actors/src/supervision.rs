@@ -54,13 +54,20 @@ pub struct RestartBudget {
 impl RestartBudget {
     /// A full budget.
     pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, failures: VecDeque::new() }
+        Self {
+            policy,
+            failures: VecDeque::new(),
+        }
     }
 
     /// Counts a failure. `jitter` in `[0, 1)` spreads the pause over its whole length, so that many children failing of
     /// one cause do not come back as one.
     pub fn failed(&mut self, now: Instant, jitter: f64) -> Restart {
-        while self.failures.front().is_some_and(|first| now.duration_since(*first) > self.policy.period) {
+        while self
+            .failures
+            .front()
+            .is_some_and(|first| now.duration_since(*first) > self.policy.period)
+        {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
@@ -69,7 +76,11 @@ impl RestartBudget {
             return Restart::Exhausted;
         }
         let doublings = u32::try_from(self.failures.len() - 1).unwrap_or(u32::MAX).min(16);
-        let ceiling = self.policy.backoff_min.saturating_mul(1 << doublings).min(self.policy.backoff_max);
+        let ceiling = self
+            .policy
+            .backoff_min
+            .saturating_mul(1 << doublings)
+            .min(self.policy.backoff_max);
         Restart::After(ceiling.mul_f64(jitter.clamp(0.0, 1.0)))
     }
 }
@@ -101,8 +112,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_their_ceiling() {
-        let mut budget =
-            RestartBudget::new(RestartPolicy { failures_max: 100, ..RestartPolicy::INTEGRATION });
+        let mut budget = RestartBudget::new(RestartPolicy {
+            failures_max: 100,
+            ..RestartPolicy::INTEGRATION
+        });
         let pauses: Vec<_> = (0..20).map(|_| budget.failed(Instant::now(), 1.0)).collect();
         assert_eq!(pauses[0], Restart::After(Duration::from_millis(200)));
         assert_eq!(pauses[3], Restart::After(Duration::from_millis(1600)));

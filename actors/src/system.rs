@@ -44,7 +44,11 @@ pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Sh
     let shared = Arc::new(Shared::new(ports, settings, AuditHandle::new()));
     let registry = Address::new();
     let failed = CancellationToken::new();
-    let root = Root { shared: Arc::clone(&shared), registry: registry.clone(), failed: failed.clone() };
+    let root = Root {
+        shared: Arc::clone(&shared),
+        registry: registry.clone(),
+        failed: failed.clone(),
+    };
     let (root, _) = Actor::spawn(None, root, ()).await?;
     let manager = OAuthManager::new(Arc::clone(&shared), registry);
     Ok((manager, Shutdown { root, failed, shared }))
@@ -69,10 +73,16 @@ impl Shutdown {
             );
         }
         let audit_written = drain_audit(&self.shared.audit, AUDIT_DEADLINE).await;
-        let stopped = self.root.stop_and_wait(Some("graceful stop".into()), Some(TREE_DEADLINE)).await;
+        let stopped = self
+            .root
+            .stop_and_wait(Some("graceful stop".into()), Some(TREE_DEADLINE))
+            .await;
         if let Err(error) = stopped {
             tracing::warn!(error = %error, "the actors did not end in time");
         }
-        Stopped { drained, audit_written }
+        Stopped {
+            drained,
+            audit_written,
+        }
     }
 }

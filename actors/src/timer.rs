@@ -43,6 +43,8 @@ impl Drop for Timer {
 
 impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timer").field("armed", &self.abort.is_some()).finish_non_exhaustive()
+        f.debug_struct("Timer")
+            .field("armed", &self.abort.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,10 @@ pub struct RecordPermit(#[expect(dead_code, reason = "held, not read")] OwnedSem
 impl AuditHandle {
     /// A handle whose sink Root starts.
     pub fn new() -> Self {
-        Self { sink: Address::new(), permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)) }
+        Self {
+            sink: Address::new(),
+            permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)),
+        }
     }
 
     /// The address Root points at the sink.
@@ -56,12 +59,13 @@ impl AuditHandle {
     /// # Errors
     /// [`ServiceError::Overloaded`] when records cannot be written fast enough: nothing is handed out unrecorded.
     pub fn permit(&self) -> Result<RecordPermit, ServiceError> {
-        Arc::clone(&self.permits).try_acquire_owned().map(RecordPermit).map_err(|_| {
-            ServiceError::Overloaded {
+        Arc::clone(&self.permits)
+            .try_acquire_owned()
+            .map(RecordPermit)
+            .map_err(|_| ServiceError::Overloaded {
                 detail: "hand-outs cannot be recorded fast enough",
                 retry_after: RETRY_PAUSE,
-            }
-        })
+            })
     }
 
     /// Records it. `false`: the sink is being restarted; the caller refuses instead.
@@ -162,9 +166,11 @@ impl AuditSink {
     }
 
     fn flush(&self, myself: &ActorRef<AuditMsg>, state: &mut AuditState) {
-        state
-            .timer
-            .arm(myself, self.flush_interval.mul_f64(0.75 + self.rng.unit() / 2.0), || AuditMsg::Flush);
+        state.timer.arm(
+            myself,
+            self.flush_interval.mul_f64(0.75 + self.rng.unit() / 2.0),
+            || AuditMsg::Flush,
+        );
         self.write(myself, state);
     }
 
@@ -172,7 +178,11 @@ impl AuditSink {
         if state.writing {
             return;
         }
-        let take = if state.drains.is_empty() { Take::Due } else { Take::All };
+        let take = if state.drains.is_empty() {
+            Take::Due
+        } else {
+            Take::All
+        };
         let batch = state.pending.take(take, self.clock.now(), BATCH_ROWS_MAX);
         if batch.is_empty() {
             return;

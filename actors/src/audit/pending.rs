@@ -59,7 +59,11 @@ impl Pending {
             error: entry.error.clone(),
         };
         let minute = minute_of(now);
-        let count = self.0.entry(key).or_insert(Count { minute, announced: false, entry: None });
+        let count = self.0.entry(key).or_insert(Count {
+            minute,
+            announced: false,
+            entry: None,
+        });
         match &mut count.entry {
             Some(present) => {
                 present.count = present.count.saturating_add(entry.count);
@@ -109,7 +113,11 @@ mod tests {
     use crate::domain::caller::RequestContext;
 
     fn issued() -> AuditEntry {
-        AuditEntry::new(AuditAction::TokenIssued, AuditOutcome::Success, RequestContext::system())
+        AuditEntry::new(
+            AuditAction::TokenIssued,
+            AuditOutcome::Success,
+            RequestContext::system(),
+        )
     }
 
     fn at(second: i64) -> Timestamp {
@@ -141,7 +149,11 @@ mod tests {
         }
         let mut total = 0;
         while !pending.is_written() {
-            total += pending.take(Take::All, at(0), 2).iter().map(|entry| entry.count).sum::<u32>();
+            total += pending
+                .take(Take::All, at(0), 2)
+                .iter()
+                .map(|entry| entry.count)
+                .sum::<u32>();
         }
         assert_eq!(total, 100);
     }

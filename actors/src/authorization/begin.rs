@@ -61,9 +61,15 @@ pub(crate) async fn begin(
         pending_max: PENDING_MAX,
         audit,
     };
-    let stored = shared.ports.authorizations.create(&new).await.map_err(|error| store_error(&error))?;
-    let stored = stored
-        .ok_or(ServiceError::RateLimited { retry_after: shared.settings.authorization_lifetime / 10 })?;
+    let stored = shared
+        .ports
+        .authorizations
+        .create(&new)
+        .await
+        .map_err(|error| store_error(&error))?;
+    let stored = stored.ok_or(ServiceError::RateLimited {
+        retry_after: shared.settings.authorization_lifetime / 10,
+    })?;
     Ok(BegunAuthorization {
         authorization_id: id,
         authorization_url: ours(shared, &["connect", &handle])?,
@@ -75,13 +81,19 @@ pub(crate) async fn begin(
 /// A URL of ours. Made of the configured public URL, never of what a request says it is.
 pub(crate) fn ours(shared: &Shared, segments: &[&str]) -> ServiceResult<Url> {
     let mut url = shared.settings.public_url.clone();
-    url.path_segments_mut().map_err(|()| ServiceError::Internal)?.pop_if_empty().extend(segments);
+    url.path_segments_mut()
+        .map_err(|()| ServiceError::Internal)?
+        .pop_if_empty()
+        .extend(segments);
     Ok(url)
 }
 
 fn configured<'a>(shared: &'a Shared, key: &ProviderKey) -> ServiceResult<&'a Provider> {
     let names = |only_configured: bool| {
-        let shown = shared.providers.iter().filter(|provider| provider.configured || !only_configured);
+        let shown = shared
+            .providers
+            .iter()
+            .filter(|provider| provider.configured || !only_configured);
         shown.map(|provider| provider.key.to_string()).collect()
     };
     match shared.provider(key) {
@@ -106,9 +118,17 @@ async fn present(
         return Ok(None);
     };
     if id.provider != request.provider {
-        return Err(ServiceError::invalid(format!("integration_id is not of provider {}", request.provider)));
+        return Err(ServiceError::invalid(format!(
+            "integration_id is not of provider {}",
+            request.provider
+        )));
     }
-    let found = shared.ports.integrations.find(owner, id).await.map_err(|error| store_error(&error))?;
+    let found = shared
+        .ports
+        .integrations
+        .find(owner, id)
+        .await
+        .map_err(|error| store_error(&error))?;
     found.map(Some).ok_or(ServiceError::not_found("integration"))
 }
 
@@ -122,18 +142,31 @@ fn what_to_ask(
     let mut features = BTreeSet::new();
     let mut scopes = provider.base_scopes.union(&request.scopes);
     for key in &request.features {
-        let feature = provider.feature(key).ok_or_else(|| ServiceError::InvalidRequest {
-            detail: format!("provider {} has no feature {key}", provider.key),
-            known: provider.features.iter().map(|feature| feature.key.to_string()).collect(),
-        })?;
+        let feature = provider
+            .feature(key)
+            .ok_or_else(|| ServiceError::InvalidRequest {
+                detail: format!("provider {} has no feature {key}", provider.key),
+                known: provider
+                    .features
+                    .iter()
+                    .map(|feature| feature.key.to_string())
+                    .collect(),
+            })?;
         features.insert(key.clone());
         scopes = scopes.union(&feature.required_scopes());
     }
     if let Some(unknown) = request.scopes.iter().find(|scope| !provider.knows_scope(scope)) {
-        let known = provider.features.iter().flat_map(|feature| &feature.scopes).map(|spec| &spec.scope);
+        let known = provider
+            .features
+            .iter()
+            .flat_map(|feature| &feature.scopes)
+            .map(|spec| &spec.scope);
         return Err(ServiceError::InvalidRequest {
             detail: format!("provider {} has no scope {unknown}", provider.key),
-            known: known.chain(provider.base_scopes.iter()).collect::<ScopeSet>().to_strings(),
+            known: known
+                .chain(provider.base_scopes.iter())
+                .collect::<ScopeSet>()
+                .to_strings(),
         });
     }
     match present {
@@ -162,11 +195,15 @@ fn login_hint(
     request: &AuthorizationRequest,
     present: Option<&StoredIntegration>,
 ) -> ServiceResult<Option<String>> {
-    let hint =
-        request.login_hint.clone().or_else(|| present.and_then(|present| present.account.email.clone()));
+    let hint = request
+        .login_hint
+        .clone()
+        .or_else(|| present.and_then(|present| present.account.email.clone()));
     match hint {
         Some(hint) if hint.chars().count() > LOGIN_HINT_MAX_CHARS || hint.chars().any(char::is_control) => {
-            Err(ServiceError::invalid("login_hint is too long or holds control characters"))
+            Err(ServiceError::invalid(
+                "login_hint is too long or holds control characters",
+            ))
         }
         hint => Ok(hint),
     }

@@ -52,8 +52,12 @@ pub(crate) async fn callback(
         return stray(shared, &provider, None, why::NO_STATE, context).await;
     };
     let digest = shared.ports.vault.digest(DigestPurpose::State, state.expose());
-    let consumed =
-        shared.ports.authorizations.consume_state(&digest).await.map_err(|error| store_error(&error))?;
+    let consumed = shared
+        .ports
+        .authorizations
+        .consume_state(&digest)
+        .await
+        .map_err(|error| store_error(&error))?;
     let flow = match consumed {
         StateOutcome::Consumed(flow) => *flow,
         StateOutcome::Unknown => return stray(shared, &provider, None, why::UNKNOWN_STATE, context).await,
@@ -62,22 +66,62 @@ pub(crate) async fn callback(
         }
         StateOutcome::Expired(flow) => {
             let ours = is_own_browser(shared, &flow, &browser);
-            return end(shared, &flow, AuthorizationStatus::Expired, why::EXPIRED, ours, context).await;
+            return end(
+                shared,
+                &flow,
+                AuthorizationStatus::Expired,
+                why::EXPIRED,
+                ours,
+                context,
+            )
+            .await;
         }
     };
 
     // A browser that did not leave from here is sent nowhere: it learns neither the flow's id nor its application.
     if flow.provider != provider {
-        return end(shared, &flow, AuthorizationStatus::Failed, why::OTHER_PROVIDER, false, context).await;
+        return end(
+            shared,
+            &flow,
+            AuthorizationStatus::Failed,
+            why::OTHER_PROVIDER,
+            false,
+            context,
+        )
+        .await;
     }
     if !is_own_browser(shared, &flow, &browser) {
-        return end(shared, &flow, AuthorizationStatus::Failed, why::OTHER_BROWSER, false, context).await;
+        return end(
+            shared,
+            &flow,
+            AuthorizationStatus::Failed,
+            why::OTHER_BROWSER,
+            false,
+            context,
+        )
+        .await;
     }
     if params.conflicting {
-        return end(shared, &flow, AuthorizationStatus::Failed, why::CONFLICTING, true, context).await;
+        return end(
+            shared,
+            &flow,
+            AuthorizationStatus::Failed,
+            why::CONFLICTING,
+            true,
+            context,
+        )
+        .await;
     }
     if !issuer_holds(shared, &provider, params.issuer.as_deref()).await? {
-        return end(shared, &flow, AuthorizationStatus::Failed, why::OTHER_ISSUER, true, context).await;
+        return end(
+            shared,
+            &flow,
+            AuthorizationStatus::Failed,
+            why::OTHER_ISSUER,
+            true,
+            context,
+        )
+        .await;
     }
     if let Some(error) = &params.error {
         let status = match error.as_str() {
@@ -89,18 +133,42 @@ pub(crate) async fn callback(
         return end(shared, &flow, status, error.as_str(), true, context).await;
     }
     let Some(code) = params.code else {
-        return end(shared, &flow, AuthorizationStatus::Failed, why::NO_CODE, true, context).await;
+        return end(
+            shared,
+            &flow,
+            AuthorizationStatus::Failed,
+            why::NO_CODE,
+            true,
+            context,
+        )
+        .await;
     };
     match &browser.session {
         Some(user) if *user == flow.owner.subject => {
             exchange_now(shared, registry, flow, code, context).await
         }
         Some(_other) => {
-            end(shared, &flow, AuthorizationStatus::Failed, why::OTHER_USER, false, context).await
+            end(
+                shared,
+                &flow,
+                AuthorizationStatus::Failed,
+                why::OTHER_USER,
+                false,
+                context,
+            )
+            .await
         }
         None if flow.return_to.is_none() => {
             // Nobody could ever confirm: there is no application to bring the confirmation to.
-            end(shared, &flow, AuthorizationStatus::Failed, why::NOWHERE_TO_CONFIRM, true, context).await
+            end(
+                shared,
+                &flow,
+                AuthorizationStatus::Failed,
+                why::NOWHERE_TO_CONFIRM,
+                true,
+                context,
+            )
+            .await
         }
         None => hold(shared, flow, &code, context).await,
     }
@@ -109,7 +177,10 @@ pub(crate) async fn callback(
 fn is_own_browser(shared: &Shared, flow: &StoredAuthorization, browser: &CallbackBrowser) -> bool {
     let Some(bound) = flow.browser else { return false };
     let vault = &*shared.ports.vault;
-    browser.bindings.iter().any(|value| vault.digest(DigestPurpose::BrowserBinding, value.expose()) == bound)
+    browser
+        .bindings
+        .iter()
+        .any(|value| vault.digest(DigestPurpose::BrowserBinding, value.expose()) == bound)
 }
 
 /// RFC 9207: compared exactly, before any call to a token endpoint.
@@ -130,17 +201,27 @@ async fn exchange_now(
     code: AuthorizationCode,
     context: RequestContext,
 ) -> ServiceResult<CallbackOutcome> {
-    let begun =
-        shared.ports.authorizations.begin_exchange(flow.id).await.map_err(|error| store_error(&error))?;
+    let begun = shared
+        .ports
+        .authorizations
+        .begin_exchange(flow.id)
+        .await
+        .map_err(|error| store_error(&error))?;
     if begun == Commit::Fenced {
-        return Err(ServiceError::Expired { what: "this connect flow" });
+        return Err(ServiceError::Expired {
+            what: "this connect flow",
+        });
     }
     let (id, return_to) = (flow.id, flow.return_to.clone());
     let result = match connect::connect(shared, registry, flow, code, context).await {
         Ok(integration) => CallbackResult::Connected(integration.id),
         Err(error) => CallbackResult::Failed(ReasonCode::new(error.code())),
     };
-    Ok(CallbackOutcome { authorization_id: Some(id), return_to, result })
+    Ok(CallbackOutcome {
+        authorization_id: Some(id),
+        return_to,
+        result,
+    })
 }
 
 async fn hold(
@@ -153,12 +234,17 @@ async fn hold(
     let Some(data_key) = &flow.data_key else {
         return Err(ServiceError::Internal);
     };
-    let place =
-        SealContext { key: flow.key_context(), column: SealedColumn::AuthorizationCode, generation: 0 };
-    let sealed = vault.seal(data_key, &place, code.expose().as_bytes()).map_err(|error| {
-        tracing::error!(error = %error, "a code cannot be sealed");
-        ServiceError::Internal
-    })?;
+    let place = SealContext {
+        key: flow.key_context(),
+        column: SealedColumn::AuthorizationCode,
+        generation: 0,
+    };
+    let sealed = vault
+        .seal(data_key, &place, code.expose().as_bytes())
+        .map_err(|error| {
+            tracing::error!(error = %error, "a code cannot be sealed");
+            ServiceError::Internal
+        })?;
     let confirmation = Confirmation::new(chance::secret(&*shared.ports.rng));
     let digest = vault.digest(DigestPurpose::Confirmation, confirmation.expose());
     let audit = AuditEntry::new(AuditAction::Callback, AuditOutcome::Success, context).with_authorization(
@@ -166,14 +252,20 @@ async fn hold(
         &flow.provider,
         &flow.owner.subject,
     );
-    let held = shared.ports.authorizations.hold_code(flow.id, &sealed, &digest, &audit).await;
+    let held = shared
+        .ports
+        .authorizations
+        .hold_code(flow.id, &sealed, &digest, &audit)
+        .await;
     match held.map_err(|error| store_error(&error))? {
         Commit::Done => Ok(CallbackOutcome {
             authorization_id: Some(flow.id),
             return_to: flow.return_to,
             result: CallbackResult::ConfirmationRequired(confirmation),
         }),
-        Commit::Fenced => Err(ServiceError::Expired { what: "this connect flow" }),
+        Commit::Fenced => Err(ServiceError::Expired {
+            what: "this connect flow",
+        }),
     }
 }
 
@@ -194,7 +286,11 @@ async fn end(
     let audit = AuditEntry::new(AuditAction::Callback, outcome, context)
         .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
         .with_error(reason.clone());
-    let finished = shared.ports.authorizations.finish(flow.id, status, &reason, &audit).await;
+    let finished = shared
+        .ports
+        .authorizations
+        .finish(flow.id, status, &reason, &audit)
+        .await;
     finished.map_err(|error| store_error(&error))?;
     tracing::info!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow came to nothing");
     Ok(CallbackOutcome {
@@ -222,7 +318,16 @@ async fn stray(
     if let Some(flow) = flow {
         audit = audit.with_authorization(flow.id, &flow.provider, &flow.owner.subject);
     }
-    shared.ports.records.append(&[audit]).await.map_err(|error| store_error(&error))?;
+    shared
+        .ports
+        .records
+        .append(&[audit])
+        .await
+        .map_err(|error| store_error(&error))?;
     tracing::info!(provider.id = %provider, oauth.error = %reason, "a callback belongs to no waiting flow");
-    Ok(CallbackOutcome { authorization_id: None, return_to: None, result: CallbackResult::Failed(reason) })
+    Ok(CallbackOutcome {
+        authorization_id: None,
+        return_to: None,
+        result: CallbackResult::Failed(reason),
+    })
 }

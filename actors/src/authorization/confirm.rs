@@ -30,11 +30,18 @@ pub(crate) async fn confirm(
     confirmation: Confirmation,
     context: RequestContext,
 ) -> ServiceResult<IntegrationView> {
-    let digest = shared.ports.vault.digest(DigestPurpose::Confirmation, confirmation.expose());
+    let digest = shared
+        .ports
+        .vault
+        .digest(DigestPurpose::Confirmation, confirmation.expose());
     let mut refusal = AuditEntry::new(AuditAction::Callback, AuditOutcome::Denied, context.clone())
         .with_error(ReasonCode::new("binding_mismatch"));
     refusal.authorization_id = Some(id);
-    let outcome = shared.ports.authorizations.confirm(&caller, id, &digest, &refusal).await;
+    let outcome = shared
+        .ports
+        .authorizations
+        .confirm(&caller, id, &digest, &refusal)
+        .await;
     match outcome.map_err(|error| store_error(&error))? {
         ConfirmationOutcome::Taken(flow) => {
             let code = open_code(shared, &flow)?;
@@ -46,10 +53,12 @@ pub(crate) async fn confirm(
             tracing::warn!(authorization.id = %id, "another user than the one who began tried to confirm: the code is dropped");
             Err(ServiceError::BindingMismatch)
         }
-        ConfirmationOutcome::Wrong => {
-            Err(ServiceError::invalid("confirmation is not the one of this authorization"))
-        }
-        ConfirmationOutcome::Expired => Err(ServiceError::Expired { what: "this authorization" }),
+        ConfirmationOutcome::Wrong => Err(ServiceError::invalid(
+            "confirmation is not the one of this authorization",
+        )),
+        ConfirmationOutcome::Expired => Err(ServiceError::Expired {
+            what: "this authorization",
+        }),
         ConfirmationOutcome::Unknown => Err(ServiceError::not_found("authorization")),
     }
 }
@@ -63,15 +72,25 @@ async fn settled(
 ) -> ServiceResult<IntegrationView> {
     match (flow.status, &flow.integration_id) {
         (AuthorizationStatus::Connected, Some(id)) => {
-            let found =
-                shared.ports.integrations.find(caller, id).await.map_err(|error| store_error(&error))?;
-            found.map(|stored| view(shared, &stored)).ok_or(ServiceError::not_found("integration"))
+            let found = shared
+                .ports
+                .integrations
+                .find(caller, id)
+                .await
+                .map_err(|error| store_error(&error))?;
+            found
+                .map(|stored| view(shared, &stored))
+                .ok_or(ServiceError::not_found("integration"))
         }
-        (AuthorizationStatus::Expired, _) => Err(ServiceError::Expired { what: "this authorization" }),
+        (AuthorizationStatus::Expired, _) => Err(ServiceError::Expired {
+            what: "this authorization",
+        }),
         (
             AuthorizationStatus::Created | AuthorizationStatus::Redirected | AuthorizationStatus::Returned,
             _,
-        ) => Err(ServiceError::invalid("this authorization does not wait for a confirmation yet")),
+        ) => Err(ServiceError::invalid(
+            "this authorization does not wait for a confirmation yet",
+        )),
         (AuthorizationStatus::Exchanged, _) => {
             Err(ServiceError::invalid("this authorization is being confirmed"))
         }
@@ -89,8 +108,11 @@ fn open_code(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<Autho
     let (Some(data_key), Some(sealed)) = (&flow.data_key, &flow.code) else {
         return Err(ServiceError::Internal);
     };
-    let place =
-        SealContext { key: flow.key_context(), column: SealedColumn::AuthorizationCode, generation: 0 };
+    let place = SealContext {
+        key: flow.key_context(),
+        column: SealedColumn::AuthorizationCode,
+        generation: 0,
+    };
     connect::open_text(shared, data_key, &place, sealed).map(AuthorizationCode::new)
 }
 

@@ -122,10 +122,14 @@ async fn exchange(
 ) -> ServiceResult<Exchanged> {
     let egress = shared.egress(&provider.key).ok_or(ServiceError::Internal)?;
     let _permit = egress.admit().await.map_err(|held| match held.cause {
-        OpenCause::Operator(reason) => ServiceError::ProviderPaused { reason, retry_after: held.retry_after },
-        OpenCause::Outage(reason) => {
-            ServiceError::ProviderUnavailable { reason, retry_after: held.retry_after }
-        }
+        OpenCause::Operator(reason) => ServiceError::ProviderPaused {
+            reason,
+            retry_after: held.retry_after,
+        },
+        OpenCause::Outage(reason) => ServiceError::ProviderUnavailable {
+            reason,
+            retry_after: held.retry_after,
+        },
     })?;
     let request = ExchangeRequest {
         code,
@@ -149,7 +153,12 @@ async fn guard_identity(
     let Some(id) = &flow.integration_id else {
         return Ok(());
     };
-    let found = shared.ports.integrations.load(id).await.map_err(|error| store_error(&error))?;
+    let found = shared
+        .ports
+        .integrations
+        .load(id)
+        .await
+        .map_err(|error| store_error(&error))?;
     match found {
         Some(present) if present.account.id != exchanged.account.id => Err(ServiceError::AccountMismatch),
         Some(_) | None => Ok(()),
@@ -176,7 +185,9 @@ async fn store(
     context: &RequestContext,
 ) -> Result<Option<StoredIntegration>, StoreOrSeal> {
     let integrations = &shared.ports.integrations;
-    let reservation = integrations.reserve(flow.owner.user_id, &provider.key, &exchanged.account).await?;
+    let reservation = integrations
+        .reserve(flow.owner.user_id, &provider.key, &exchanged.account)
+        .await?;
     let id = reservation.id.clone();
     let commit = commit_of(shared, provider, flow, exchanged, reservation, context)?;
     if integrations.commit_connect(&commit).await? == Commit::Fenced {
@@ -195,7 +206,11 @@ fn commit_of(
 ) -> Result<ConnectCommit, StoreOrSeal> {
     let answer = &exchanged.answer;
     let now = shared.now();
-    let sealing = Sealing { shared, flow, reservation: &reservation };
+    let sealing = Sealing {
+        shared,
+        flow,
+        reservation: &reservation,
+    };
     let data_key = sealing.data_key()?;
     let access_token = sealing.seal(&data_key, SealedColumn::AccessToken, answer.access_token.expose())?;
     // A provider that was not asked for consent again sends no refresh token: the present one goes on.
@@ -203,10 +218,14 @@ fn commit_of(
         Some(token) => Some(token.clone()),
         None => sealing.present_refresh_token()?,
     };
-    let refresh_token =
-        kept.map(|token| sealing.seal(&data_key, SealedColumn::RefreshToken, token.expose())).transpose()?;
+    let refresh_token = kept
+        .map(|token| sealing.seal(&data_key, SealedColumn::RefreshToken, token.expose()))
+        .transpose()?;
 
-    let granted = answer.scopes.clone().unwrap_or_else(|| flow.requested_scopes.clone());
+    let granted = answer
+        .scopes
+        .clone()
+        .unwrap_or_else(|| flow.requested_scopes.clone());
     let mut features = flow.features.clone();
     let mut action = AuditAction::Connect;
     if let Some(present) = &reservation.present {
@@ -261,19 +280,33 @@ impl Sealing<'_> {
     }
 
     fn data_key(&self) -> Result<WrappedKey, StoreOrSeal> {
-        let present = self.reservation.present.as_ref().and_then(|present| present.grant.as_ref());
+        let present = self
+            .reservation
+            .present
+            .as_ref()
+            .and_then(|present| present.grant.as_ref());
         match present {
             Some(grant) => Ok(grant.data_key.clone()),
-            None => {
-                self.shared.ports.vault.new_data_key(&self.key_context()).map_err(|error| seal_error(&error))
-            }
+            None => self
+                .shared
+                .ports
+                .vault
+                .new_data_key(&self.key_context())
+                .map_err(|error| seal_error(&error)),
         }
     }
 
     fn seal(&self, key: &WrappedKey, column: SealedColumn, value: &str) -> Result<Sealed, StoreOrSeal> {
-        let place =
-            SealContext { key: self.key_context(), column, generation: self.reservation.generation + 1 };
-        self.shared.ports.vault.seal(key, &place, value.as_bytes()).map_err(|error| seal_error(&error))
+        let place = SealContext {
+            key: self.key_context(),
+            column,
+            generation: self.reservation.generation + 1,
+        };
+        self.shared
+            .ports
+            .vault
+            .seal(key, &place, value.as_bytes())
+            .map_err(|error| seal_error(&error))
     }
 
     fn present_refresh_token(&self) -> Result<Option<RefreshToken>, StoreOrSeal> {
@@ -283,7 +316,10 @@ impl Sealing<'_> {
         if present.standing.status == crate::domain::integration::Status::Revoked {
             return Ok(None);
         }
-        let opened = Opened { stored: (**present).clone(), access_token: None };
+        let opened = Opened {
+            stored: (**present).clone(),
+            access_token: None,
+        };
         opened.refresh_token(&*self.shared.ports.vault).map_err(|error| {
             tracing::error!(error = %error, "the present refresh token does not open");
             StoreOrSeal::Seal
@@ -305,7 +341,11 @@ fn consent(
     context: &RequestContext,
 ) -> NewConsent {
     let mut words = String::new();
-    for feature in provider.features.iter().filter(|feature| flow.features.contains(&feature.key)) {
+    for feature in provider
+        .features
+        .iter()
+        .filter(|feature| flow.features.contains(&feature.key))
+    {
         // Writing into a String cannot fail.
         let _ = writeln!(words, "{}: {}", feature.display_name, feature.description);
     }
@@ -329,7 +369,11 @@ fn open_verifier(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<P
     let (Some(data_key), Some(sealed)) = (&flow.data_key, &flow.pkce_verifier) else {
         return Err(ServiceError::Internal);
     };
-    let place = SealContext { key: flow.key_context(), column: SealedColumn::PkceVerifier, generation: 0 };
+    let place = SealContext {
+        key: flow.key_context(),
+        column: SealedColumn::PkceVerifier,
+        generation: 0,
+    };
     open_text(shared, data_key, &place, sealed).map(PkceVerifier::new)
 }
 

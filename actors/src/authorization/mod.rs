@@ -24,10 +24,14 @@ fn provider_error(failure: &ProviderFailure) -> ServiceError {
         FailureKind::Operator => ServiceError::ProviderPaused { reason, retry_after },
         FailureKind::DeadGrant | FailureKind::Interaction => {
             // A code that does not hold: the flow is over, and the user begins again.
-            ServiceError::ProviderError { reason, who_must_act: WhoMustAct::User }
+            ServiceError::ProviderError {
+                reason,
+                who_must_act: WhoMustAct::User,
+            }
         }
-        FailureKind::Admin | FailureKind::Unreadable | FailureKind::Refused => {
-            ServiceError::ProviderError { reason, who_must_act: failure.who_must_act() }
-        }
+        FailureKind::Admin | FailureKind::Unreadable | FailureKind::Refused => ServiceError::ProviderError {
+            reason,
+            who_must_act: failure.who_must_act(),
+        },
     }
 }

@@ -23,13 +23,25 @@ use crate::{
 };
 
 pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResult<ConnectRedirect> {
-    let digest = shared.ports.vault.digest(DigestPurpose::ConnectHandle, handle.expose());
-    let found =
-        shared.ports.authorizations.find_by_handle(&digest).await.map_err(|error| store_error(&error))?;
+    let digest = shared
+        .ports
+        .vault
+        .digest(DigestPurpose::ConnectHandle, handle.expose());
+    let found = shared
+        .ports
+        .authorizations
+        .find_by_handle(&digest)
+        .await
+        .map_err(|error| store_error(&error))?;
     let flow = found.ok_or(ServiceError::not_found("connect link"))?;
-    let openable = matches!(flow.status, AuthorizationStatus::Created | AuthorizationStatus::Redirected);
+    let openable = matches!(
+        flow.status,
+        AuthorizationStatus::Created | AuthorizationStatus::Redirected
+    );
     if !openable || flow.expires_at <= shared.now() {
-        return Err(ServiceError::Expired { what: "this connect link" });
+        return Err(ServiceError::Expired {
+            what: "this connect link",
+        });
     }
 
     let rng = &*shared.ports.rng;
@@ -55,11 +67,22 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
         .map_err(|failure| provider_error(&failure))?;
 
     let record = seal(shared, &flow, &state, &browser, nonce, &verifier)?;
-    match shared.ports.authorizations.redirect(flow.id, &record).await.map_err(|error| store_error(&error))? {
-        Commit::Done => {
-            Ok(ConnectRedirect { authorization_id: flow.id, browser, location, expires_at: flow.expires_at })
-        }
-        Commit::Fenced => Err(ServiceError::Expired { what: "this connect link" }),
+    match shared
+        .ports
+        .authorizations
+        .redirect(flow.id, &record)
+        .await
+        .map_err(|error| store_error(&error))?
+    {
+        Commit::Done => Ok(ConnectRedirect {
+            authorization_id: flow.id,
+            browser,
+            location,
+            expires_at: flow.expires_at,
+        }),
+        Commit::Fenced => Err(ServiceError::Expired {
+            what: "this connect link",
+        }),
     }
 }
 
@@ -74,8 +97,11 @@ fn seal(
     let vault = &*shared.ports.vault;
     let sealed = || {
         let data_key = vault.new_data_key(&flow.key_context())?;
-        let context =
-            SealContext { key: flow.key_context(), column: SealedColumn::PkceVerifier, generation: 0 };
+        let context = SealContext {
+            key: flow.key_context(),
+            column: SealedColumn::PkceVerifier,
+            generation: 0,
+        };
         let pkce_verifier = vault.seal(&data_key, &context, verifier.expose().as_bytes())?;
         Ok::<_, crate::ports::vault::VaultError>((data_key, pkce_verifier))
     };

@@ -23,6 +23,9 @@ pub struct Account {
 impl std::fmt::Debug for Account {
     /// Without name and e-mail: logs need the identity, not the person.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("id", &self.id).field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("id", &self.id)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }

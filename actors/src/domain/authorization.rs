@@ -70,7 +70,10 @@ impl AuthorizationStatus {
 
     /// Whether nothing more can come of it.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Connected | Self::Denied | Self::Failed | Self::Expired)
+        matches!(
+            self,
+            Self::Connected | Self::Denied | Self::Failed | Self::Expired
+        )
     }
 }
 
@@ -81,7 +84,9 @@ impl FromStr for AuthorizationStatus {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)
-            .ok_or(InvalidId { what: "authorization status" })
+            .ok_or(InvalidId {
+                what: "authorization status",
+            })
     }
 }
 
@@ -182,7 +187,11 @@ pub struct StoredAuthorization {
 impl StoredAuthorization {
     /// Whose data key its secrets are sealed with.
     pub fn key_context(&self) -> KeyContext {
-        KeyContext { record: self.id.0, user: self.owner.user_id, provider: self.provider.clone() }
+        KeyContext {
+            record: self.id.0,
+            user: self.owner.user_id,
+            provider: self.provider.clone(),
+        }
     }
 
     /// What its owner is shown.

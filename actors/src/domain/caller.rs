@@ -51,6 +51,11 @@ pub struct RequestContext {
 impl RequestContext {
     /// What this service does by itself.
     pub fn system() -> Self {
-        Self { actor: Actor::System, request_id: String::new(), ip: None, user_agent: None }
+        Self {
+            actor: Actor::System,
+            request_id: String::new(),
+            ip: None,
+            user_agent: None,
+        }
     }
 }

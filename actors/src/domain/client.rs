@@ -27,7 +27,9 @@ impl FromStr for Allow {
 
     /// Reads `google:*`, `google:calendar`, `google:google.calendar` or `*:*`.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId { what: "policy entry (PROVIDER:FEATURE, * for any)" };
+        let invalid = InvalidId {
+            what: "policy entry (PROVIDER:FEATURE, * for any)",
+        };
         let (provider, feature) = text.split_once(':').ok_or(invalid.clone())?;
         let feature = feature.strip_prefix(&format!("{provider}.")).unwrap_or(feature);
         let provider = match provider {
@@ -38,7 +40,9 @@ impl FromStr for Allow {
             ("*", _) => None,
             (_, None) | ("", _) => return Err(invalid),
             (name, Some(key)) => {
-                format!("{key}.{name}").parse::<FeatureKey>().map_err(|_| invalid)?;
+                format!("{key}.{name}")
+                    .parse::<FeatureKey>()
+                    .map_err(|_| invalid)?;
                 Some(name.to_owned())
             }
         };
@@ -72,7 +76,9 @@ pub struct Policy {
 
 impl Policy {
     fn entries_for<'a>(&'a self, provider: &'a ProviderKey) -> impl Iterator<Item = &'a Allow> {
-        self.allow.iter().filter(move |entry| entry.provider.as_ref().is_none_or(|key| key == provider))
+        self.allow
+            .iter()
+            .filter(move |entry| entry.provider.as_ref().is_none_or(|key| key == provider))
     }
 
     /// Whether anything of this provider may be received.
@@ -133,15 +139,29 @@ mod tests {
         for text in ["google:*", "google:calendar", "*:*"] {
             assert_eq!(text.parse::<Allow>().unwrap().to_string(), text);
         }
-        assert_eq!("google:google.calendar".parse::<Allow>().unwrap().to_string(), "google:calendar");
-        for text in ["", "google", "google:", ":*", "*:calendar", "Google:*", "google:Cal"] {
+        assert_eq!(
+            "google:google.calendar".parse::<Allow>().unwrap().to_string(),
+            "google:calendar"
+        );
+        for text in [
+            "",
+            "google",
+            "google:",
+            ":*",
+            "*:calendar",
+            "Google:*",
+            "google:Cal",
+        ] {
             assert!(text.parse::<Allow>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_policy_reaches_its_own_features_only() {
-        let policy = Policy { allow: vec!["google:calendar".parse().unwrap()], ..Policy::default() };
+        let policy = Policy {
+            allow: vec!["google:calendar".parse().unwrap()],
+            ..Policy::default()
+        };
         let google: ProviderKey = "google".parse().unwrap();
         assert!(policy.allows_feature(&google, &"google.calendar".parse().unwrap()));
         assert!(!policy.allows_feature(&google, &"google.gmail".parse().unwrap()));

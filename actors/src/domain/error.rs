@@ -190,11 +190,17 @@ impl ServiceError {
 
     /// A refused request, in one sentence.
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::InvalidRequest { detail: detail.into(), known: Vec::new() }
+        Self::InvalidRequest {
+            detail: detail.into(),
+            known: Vec::new(),
+        }
     }
 
     /// Nothing there, or somebody else's: the answer is the same.
     pub fn not_found(what: &'static str) -> Self {
-        Self::NotFound { what, known: Vec::new() }
+        Self::NotFound {
+            what,
+            known: Vec::new(),
+        }
     }
 }

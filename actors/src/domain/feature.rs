@@ -43,7 +43,11 @@ impl FromStr for FeatureKey {
             && name
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
-        if well_formed { Ok(Self(text.into())) } else { Err(invalid) }
+        if well_formed {
+            Ok(Self(text.into()))
+        } else {
+            Err(invalid)
+        }
     }
 }
 
@@ -103,7 +107,11 @@ pub struct FeatureSpec {
 impl FeatureSpec {
     /// The scopes without which the feature does not work.
     pub fn required_scopes(&self) -> ScopeSet {
-        self.scopes.iter().filter(|spec| spec.required).map(|spec| &spec.scope).collect()
+        self.scopes
+            .iter()
+            .filter(|spec| spec.required)
+            .map(|spec| &spec.scope)
+            .collect()
     }
 
     /// What is missing of the required scopes in this grant; a wider scope that implies one satisfies it.

@@ -97,7 +97,9 @@ impl FromStr for IntegrationId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId { what: "integration id" };
+        let invalid = InvalidId {
+            what: "integration id",
+        };
         let (provider, hex) = text.rsplit_once('_').ok_or(invalid.clone())?;
         if hex.len() != 32 || hex.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(invalid);

@@ -51,10 +51,19 @@ impl FromStr for Status {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        [Self::Pending, Self::Active, Self::Degraded, Self::ReauthRequired, Self::Paused, Self::Revoked]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or(InvalidId { what: "integration status" })
+        [
+            Self::Pending,
+            Self::Active,
+            Self::Degraded,
+            Self::ReauthRequired,
+            Self::Paused,
+            Self::Revoked,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or(InvalidId {
+            what: "integration status",
+        })
     }
 }
 
@@ -72,12 +81,20 @@ pub struct Standing {
 impl Standing {
     /// All is well.
     pub fn active() -> Self {
-        Self { status: Status::Active, reason: None, who_must_act: None }
+        Self {
+            status: Status::Active,
+            reason: None,
+            who_must_act: None,
+        }
     }
 
     /// Something is not, for this reason.
     pub fn because(status: Status, reason: ReasonCode, who_must_act: WhoMustAct) -> Self {
-        Self { status, reason: Some(reason), who_must_act: Some(who_must_act) }
+        Self {
+            status,
+            reason: Some(reason),
+            who_must_act: Some(who_must_act),
+        }
     }
 }
 
@@ -162,12 +179,20 @@ pub struct StoredIntegration {
 impl StoredIntegration {
     /// Whose data key its secrets are sealed with.
     pub fn key_context(&self) -> KeyContext {
-        KeyContext { record: self.id.uuid, user: self.owner.user_id, provider: self.id.provider.clone() }
+        KeyContext {
+            record: self.id.uuid,
+            user: self.owner.user_id,
+            provider: self.id.provider.clone(),
+        }
     }
 
     /// Where a secret of this generation belongs.
     pub fn seal_context(&self, column: SealedColumn, generation: i64) -> SealContext {
-        SealContext { key: self.key_context(), column, generation }
+        SealContext {
+            key: self.key_context(),
+            column,
+            generation,
+        }
     }
 }
 
@@ -205,7 +230,10 @@ pub struct IntegrationView {
 impl IntegrationView {
     /// What is shown of this row.
     pub fn of(stored: &StoredIntegration, provider: Option<&Provider>) -> Self {
-        let grant = stored.grant.as_ref().filter(|_| stored.standing.status != Status::Revoked);
+        let grant = stored
+            .grant
+            .as_ref()
+            .filter(|_| stored.standing.status != Status::Revoked);
         Self {
             id: stored.id.clone(),
             provider: stored.id.provider.clone(),
@@ -213,7 +241,11 @@ impl IntegrationView {
             status: stored.standing.status,
             status_reason: stored.standing.reason.clone(),
             who_must_act: stored.standing.who_must_act,
-            features: stored.features.iter().map(|key| feature_state(stored, provider, key)).collect(),
+            features: stored
+                .features
+                .iter()
+                .map(|key| feature_state(stored, provider, key))
+                .collect(),
             scopes: stored.scopes.clone(),
             created_at: stored.created_at,
             updated_at: stored.updated_at,
@@ -238,5 +270,9 @@ fn feature_state(stored: &StoredIntegration, provider: Option<&Provider>, key: &
         }
         Status::Pending | Status::Active | Status::Degraded | Status::Paused => FeatureStatus::MissingScopes,
     };
-    FeatureState { key: key.clone(), status, missing_scopes }
+    FeatureState {
+        key: key.clone(),
+        status,
+        missing_scopes,
+    }
 }

@@ -18,7 +18,10 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { limit: PAGE_LIMIT_DEFAULT, after: None }
+        Self {
+            limit: PAGE_LIMIT_DEFAULT,
+            after: None,
+        }
     }
 }
 
@@ -34,6 +37,9 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The same page of other items.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+        Page {
+            items: self.items.into_iter().map(f).collect(),
+            next: self.next,
+        }
     }
 }

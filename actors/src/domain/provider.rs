@@ -82,18 +82,28 @@ impl Provider {
     pub fn knows_scope(&self, scope: &Scope) -> bool {
         self.open_scopes
             || self.base_scopes.contains(scope)
-            || self.features.iter().any(|feature| feature.scopes.iter().any(|spec| spec.scope == *scope))
+            || self
+                .features
+                .iter()
+                .any(|feature| feature.scopes.iter().any(|spec| spec.scope == *scope))
     }
 
     /// Which of the wanted scopes this grant does not cover, wider scopes counting for what they include.
     pub fn uncovered(&self, wanted: &ScopeSet, granted: &ScopeSet) -> ScopeSet {
-        wanted.iter().filter(|scope| !self.covers(granted, scope)).collect()
+        wanted
+            .iter()
+            .filter(|scope| !self.covers(granted, scope))
+            .collect()
     }
 
     fn covers(&self, granted: &ScopeSet, scope: &Scope) -> bool {
         granted.contains(scope)
-            || self.features.iter().flat_map(|feature| &feature.scopes).any(|spec| {
-                spec.scope == *scope && spec.implied_by.iter().any(|wider| granted.contains(wider))
-            })
+            || self
+                .features
+                .iter()
+                .flat_map(|feature| &feature.scopes)
+                .any(|spec| {
+                    spec.scope == *scope && spec.implied_by.iter().any(|wider| granted.contains(wider))
+                })
     }
 }

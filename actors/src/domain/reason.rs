@@ -25,7 +25,11 @@ impl ReasonCode {
                 _ => '_',
             })
             .collect();
-        Self(if safe.is_empty() { "unknown".into() } else { safe.into() })
+        Self(if safe.is_empty() {
+            "unknown".into()
+        } else {
+            safe.into()
+        })
     }
 
     /// The code.
@@ -79,9 +83,15 @@ impl FromStr for WhoMustAct {
     type Err = super::ids::InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::User, Self::Admin, Self::Operator, Self::Developer, Self::Nobody]
-            .into_iter()
-            .find(|who| who.as_str() == text)
-            .ok_or(super::ids::InvalidId { what: "who_must_act" })
+        [
+            Self::User,
+            Self::Admin,
+            Self::Operator,
+            Self::Developer,
+            Self::Nobody,
+        ]
+        .into_iter()
+        .find(|who| who.as_str() == text)
+        .ok_or(super::ids::InvalidId { what: "who_must_act" })
     }
 }

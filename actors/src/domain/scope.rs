@@ -86,7 +86,11 @@ impl ScopeSet {
 
     /// Joined for a request parameter.
     pub fn join(&self, separator: &str) -> String {
-        self.0.iter().map(Scope::as_str).collect::<Vec<_>>().join(separator)
+        self.0
+            .iter()
+            .map(Scope::as_str)
+            .collect::<Vec<_>>()
+            .join(separator)
     }
 }
 

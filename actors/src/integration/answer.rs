@@ -34,8 +34,10 @@ pub(super) fn check(
         integration_id: stored.id.clone(),
     };
     if let Some(key) = &ask.feature {
-        let missing =
-            provider.feature(key).map(|feature| feature.missing_scopes(&stored.scopes)).unwrap_or_default();
+        let missing = provider
+            .feature(key)
+            .map(|feature| feature.missing_scopes(&stored.scopes))
+            .unwrap_or_default();
         // Granted scopes are not enough: the user switches features on, one by one.
         if !missing.is_empty() || !stored.features.contains(key) {
             return Err(insufficient(missing));
@@ -103,15 +105,22 @@ pub(super) fn refuse(shared: &Shared, stored: &StoredIntegration, ask: TokenAsk,
 pub(super) fn refusal(id: &IntegrationId, refusal: Refusal) -> ServiceError {
     match refusal {
         Refusal::NotConnected => ServiceError::NotConnected,
-        Refusal::Reauth(reason) => ServiceError::ReauthRequired { reason, integration_id: id.clone() },
-        Refusal::Admin(reason) => ServiceError::AdminRequired { reason, integration_id: id.clone() },
+        Refusal::Reauth(reason) => ServiceError::ReauthRequired {
+            reason,
+            integration_id: id.clone(),
+        },
+        Refusal::Admin(reason) => ServiceError::AdminRequired {
+            reason,
+            integration_id: id.clone(),
+        },
         Refusal::Operator { reason, retry_after } => ServiceError::ProviderPaused { reason, retry_after },
         Refusal::Unavailable { reason, retry_after } => {
             ServiceError::ProviderUnavailable { reason, retry_after }
         }
-        Refusal::Database { retry_after } => {
-            ServiceError::Overloaded { detail: "the database is not available", retry_after }
-        }
+        Refusal::Database { retry_after } => ServiceError::Overloaded {
+            detail: "the database is not available",
+            retry_after,
+        },
         Refusal::TooShortLived { longest } => ServiceError::invalid(format!(
             "min_ttl is longer than this provider's tokens live; the longest possible now is {}s",
             longest.as_secs()

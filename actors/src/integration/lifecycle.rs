@@ -64,7 +64,8 @@ impl Token {
 
     fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
         // A token that ends this very instant is no token, even for a caller who asks for no time at all.
-        self.remaining(now).is_none_or(|left| left >= min_ttl && left > Duration::ZERO)
+        self.remaining(now)
+            .is_none_or(|left| left >= min_ttl && left > Duration::ZERO)
     }
 
     /// Whether a refresh could not make it live longer.
@@ -166,9 +167,15 @@ pub(crate) enum Refusal {
     /// An administrator must act.
     Admin(ReasonCode),
     /// The operator must act.
-    Operator { reason: ReasonCode, retry_after: Duration },
+    Operator {
+        reason: ReasonCode,
+        retry_after: Duration,
+    },
     /// Wait.
-    Unavailable { reason: ReasonCode, retry_after: Duration },
+    Unavailable {
+        reason: ReasonCode,
+        retry_after: Duration,
+    },
     /// The database is away and the token at hand does not do.
     Database { retry_after: Duration },
     /// The provider gives no token that lives this long.
@@ -187,7 +194,11 @@ pub(crate) struct State {
 
 /// A row was read: the state it means, and what to do first.
 pub(crate) fn awaken(row: Row, now: Timestamp) -> (State, Vec<Effect>) {
-    let mut state = State { phase: Phase::Active, row, waiters: Vec::new() };
+    let mut state = State {
+        phase: Phase::Active,
+        row,
+        waiters: Vec::new(),
+    };
     let mut effects = Vec::new();
     state.settle(now, &mut effects);
     (state, effects)
@@ -240,9 +251,10 @@ impl State {
             (_, _) if self.row.token.is_none() => Phase::ReauthRequired,
             // Without a due time it is refreshed on demand, failing or not: a pause without an end would be for ever.
             (Status::Active | Status::Pending, _) | (Status::Degraded, None) => Phase::Active,
-            (Status::Degraded | Status::Paused, due_at) => {
-                Phase::BackedOff { until: due_at.unwrap_or(Timestamp::MAX), hold: Hold::Failing }
-            }
+            (Status::Degraded | Status::Paused, due_at) => Phase::BackedOff {
+                until: due_at.unwrap_or(Timestamp::MAX),
+                hold: Hold::Failing,
+            },
         };
         self.due(now, effects);
     }
@@ -352,7 +364,12 @@ impl State {
 
     /// Why nothing can be had now, and whose move it is.
     fn refusal(&self, now: Timestamp) -> Refusal {
-        let reason = self.row.standing.reason.clone().unwrap_or_else(|| ReasonCode::new("unknown"));
+        let reason = self
+            .row
+            .standing
+            .reason
+            .clone()
+            .unwrap_or_else(|| ReasonCode::new("unknown"));
         match &self.phase {
             Phase::Revoked => Refusal::NotConnected,
             Phase::ReauthRequired => Refusal::Reauth(reason),
@@ -361,12 +378,14 @@ impl State {
                 let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);
                 match hold {
                     Hold::Database => Refusal::Database { retry_after },
-                    Hold::Breaker(OpenCause::Operator(reason)) => {
-                        Refusal::Operator { reason: reason.clone(), retry_after }
-                    }
-                    Hold::Breaker(OpenCause::Outage(reason)) => {
-                        Refusal::Unavailable { reason: reason.clone(), retry_after }
-                    }
+                    Hold::Breaker(OpenCause::Operator(reason)) => Refusal::Operator {
+                        reason: reason.clone(),
+                        retry_after,
+                    },
+                    Hold::Breaker(OpenCause::Outage(reason)) => Refusal::Unavailable {
+                        reason: reason.clone(),
+                        retry_after,
+                    },
                     Hold::Failing => match self.row.standing.who_must_act {
                         Some(WhoMustAct::Admin) => Refusal::Admin(reason),
                         Some(WhoMustAct::Operator | WhoMustAct::Developer) => {
@@ -378,9 +397,10 @@ impl State {
                     },
                 }
             }
-            Phase::Active | Phase::Refreshing | Phase::RefreshedElsewhere { .. } => {
-                Refusal::Unavailable { reason, retry_after: schedule::RETRY_AFTER_MIN }
-            }
+            Phase::Active | Phase::Refreshing | Phase::RefreshedElsewhere { .. } => Refusal::Unavailable {
+                reason,
+                retry_after: schedule::RETRY_AFTER_MIN,
+            },
         }
     }
 }

@@ -68,8 +68,14 @@ fn sketches() -> impl Strategy<Value = Sketch> {
         Just(Some(WhoMustAct::Nobody)),
     ];
     let token = proptest::option::weighted(0.9, (0_i64..8000, proptest::option::weighted(0.9, 0_i64..8000)));
-    (statuses(), who, token, proptest::option::of(-100_i64..8000))
-        .prop_map(|(status, who, token, due_in)| Sketch { status, who, token, due_in })
+    (statuses(), who, token, proptest::option::of(-100_i64..8000)).prop_map(|(status, who, token, due_in)| {
+        Sketch {
+            status,
+            who,
+            token,
+            due_in,
+        }
+    })
 }
 
 fn seconds(most: u64) -> impl Strategy<Value = Duration> {
@@ -145,8 +151,15 @@ impl World {
             }
             Event::HeldElsewhere(wait) => Input::HeldElsewhere { look_at: then(wait) },
             Event::BreakerOpen(operator, wait) => {
-                let cause = if operator { OpenCause::Operator } else { OpenCause::Outage };
-                Input::BreakerOpen { cause: cause(reason("why")), until: then(wait) }
+                let cause = if operator {
+                    OpenCause::Operator
+                } else {
+                    OpenCause::Outage
+                };
+                Input::BreakerOpen {
+                    cause: cause(reason("why")),
+                    until: then(wait),
+                }
             }
             Event::DatabaseAway(wait) => Input::DatabaseAway { until: then(wait) },
             Event::Gone => {
@@ -178,16 +191,29 @@ impl World {
             assert_eq!(self.state, before);
         }
         if before.phase == Phase::Revoked && only_asked {
-            assert_eq!(self.state.phase, Phase::Revoked, "revoked until a row says otherwise");
+            assert_eq!(
+                self.state.phase,
+                Phase::Revoked,
+                "revoked until a row says otherwise"
+            );
         }
         if before.phase == Phase::ReauthRequired && only_asked {
-            assert!(!effects.contains(&Effect::StartRefresh), "a user's turn begins no refresh");
+            assert!(
+                !effects.contains(&Effect::StartRefresh),
+                "a user's turn begins no refresh"
+            );
         }
         if let Some((waiter, Wanted::Token { min_ttl })) = newcomer
             && before.phase != Phase::Revoked
-            && before.row.token.is_some_and(|token| token.usable_for(self.now, min_ttl))
+            && before
+                .row
+                .token
+                .is_some_and(|token| token.usable_for(self.now, min_ttl))
         {
-            assert!(effects.contains(&Effect::Grant(waiter)), "a token that does is handed out in any phase");
+            assert!(
+                effects.contains(&Effect::Grant(waiter)),
+                "a token that does is handed out in any phase"
+            );
         }
         self.hear(effects);
         if released {
@@ -234,14 +260,24 @@ impl World {
             }
         }
         assert_eq!(self.under_way, self.state.phase == Phase::Refreshing);
-        let somebody_comes = matches!(self.state.phase, Phase::Refreshing | Phase::RefreshedElsewhere { .. });
-        assert!(self.waiting.is_empty() || somebody_comes, "waiting for nobody in {:?}", self.state.phase);
+        let somebody_comes = matches!(
+            self.state.phase,
+            Phase::Refreshing | Phase::RefreshedElsewhere { .. }
+        );
+        assert!(
+            self.waiting.is_empty() || somebody_comes,
+            "waiting for nobody in {:?}",
+            self.state.phase
+        );
         assert_eq!(self.waiting.len(), self.state.waiters.len());
         if let Phase::RefreshedElsewhere { look_at: at } | Phase::BackedOff { until: at, .. } =
             self.state.phase
             && at < Timestamp::MAX
         {
-            assert!(self.armed.is_some_and(|armed| armed <= at), "nobody will look again");
+            assert!(
+                self.armed.is_some_and(|armed| armed <= at),
+                "nobody will look again"
+            );
         }
     }
 }

@@ -26,7 +26,11 @@ fn row(age: Duration) -> Row {
     let expires_at = after(issued_at, HOUR);
     Row {
         standing: Standing::active(),
-        token: Some(Token { generation: 1, issued_at, expires_at: Some(expires_at) }),
+        token: Some(Token {
+            generation: 1,
+            issued_at,
+            expires_at: Some(expires_at),
+        }),
         due_at: Some(before(expires_at, Duration::from_secs(360))),
         failures: 0,
     }
@@ -46,15 +50,25 @@ fn spent() -> Row {
 }
 
 fn with(status: Status, who: WhoMustAct, row: Row) -> Row {
-    Row { standing: Standing::because(status, reason("why"), who), ..row }
+    Row {
+        standing: Standing::because(status, reason("why"), who),
+        ..row
+    }
 }
 
 fn degraded(row: Row, again: Duration) -> Row {
-    Row { due_at: Some(after(now(), again)), ..with(Status::Degraded, WhoMustAct::Nobody, row) }
+    Row {
+        due_at: Some(after(now(), again)),
+        ..with(Status::Degraded, WhoMustAct::Nobody, row)
+    }
 }
 
 fn without_token(row: Row) -> Row {
-    Row { token: None, due_at: None, ..row }
+    Row {
+        token: None,
+        due_at: None,
+        ..row
+    }
 }
 
 fn awake(row: Row) -> State {
@@ -110,14 +124,21 @@ mod table {
     fn a_row_with_a_spent_token_is_refreshed_at_once() {
         for row in [spent(), ending()] {
             let (state, effects) = awaken(row, now());
-            assert_eq!((state.phase, effects), (Phase::Refreshing, vec![Effect::StartRefresh]));
+            assert_eq!(
+                (state.phase, effects),
+                (Phase::Refreshing, vec![Effect::StartRefresh])
+            );
         }
     }
 
     #[test]
     fn a_row_the_provider_gives_no_end_for_is_active_without_a_timer() {
         let endless = Row {
-            token: Some(Token { generation: 1, issued_at: at(0), expires_at: None }),
+            token: Some(Token {
+                generation: 1,
+                issued_at: at(0),
+                expires_at: None,
+            }),
             due_at: None,
             ..fresh()
         };
@@ -129,11 +150,17 @@ mod table {
     #[test]
     fn the_timer_a_forced_refresh_and_too_little_life_each_begin_a_refresh() {
         let mut due = awake(fresh());
-        assert_eq!(step(&mut due, Input::Due, fresh().due_at.unwrap()), [Effect::StartRefresh]);
+        assert_eq!(
+            step(&mut due, Input::Due, fresh().due_at.unwrap()),
+            [Effect::StartRefresh]
+        );
         let mut forced = awake(fresh());
         assert_eq!(ask(&mut forced, 1, Wanted::Refresh), [Effect::StartRefresh]);
         let mut too_short = awake(row(HOUR / 2));
-        assert_eq!(ask(&mut too_short, 1, token(HOUR * 3 / 4)), [Effect::StartRefresh]);
+        assert_eq!(
+            ask(&mut too_short, 1, token(HOUR * 3 / 4)),
+            [Effect::StartRefresh]
+        );
         for state in [due, forced, too_short] {
             assert_eq!(state.phase, Phase::Refreshing);
         }
@@ -141,12 +168,18 @@ mod table {
 
     #[test]
     fn a_timer_that_fires_early_is_armed_again() {
-        assert_eq!(step(&mut awake(fresh()), Input::Due, now()), [Effect::ArmTimer(fresh().due_at.unwrap())]);
+        assert_eq!(
+            step(&mut awake(fresh()), Input::Due, now()),
+            [Effect::ArmTimer(fresh().due_at.unwrap())]
+        );
     }
 
     #[test]
     fn while_refreshing_a_token_that_is_good_enough_is_handed_out_at_once() {
-        assert_eq!(ask(&mut refreshing(ending(), &[]), 1, token(Duration::from_secs(60))), [granted(1)]);
+        assert_eq!(
+            ask(&mut refreshing(ending(), &[]), 1, token(Duration::from_secs(60))),
+            [granted(1)]
+        );
     }
 
     #[test]
@@ -161,14 +194,28 @@ mod table {
         for id in 0..WAITERS_MAX as u64 {
             assert_eq!(ask(&mut state, id, any_token()), []);
         }
-        assert_eq!(ask(&mut state, u64::MAX, any_token()), [refused(u64::MAX, Refusal::Crowded)]);
+        assert_eq!(
+            ask(&mut state, u64::MAX, any_token()),
+            [refused(u64::MAX, Refusal::Crowded)]
+        );
     }
 
     #[test]
     fn a_refresh_answers_every_waiter_and_arms_the_timer() {
-        let mut state = refreshing(spent(), &[(1, any_token()), (2, token(HOUR / 2)), (3, Wanted::Refresh)]);
+        let mut state = refreshing(
+            spent(),
+            &[(1, any_token()), (2, token(HOUR / 2)), (3, Wanted::Refresh)],
+        );
         let effects = step(&mut state, Input::Settled(fresh()), now());
-        assert_eq!(effects, [Effect::ArmTimer(fresh().due_at.unwrap()), granted(1), granted(2), granted(3)]);
+        assert_eq!(
+            effects,
+            [
+                Effect::ArmTimer(fresh().due_at.unwrap()),
+                granted(1),
+                granted(2),
+                granted(3)
+            ]
+        );
         assert_eq!(state.phase, Phase::Active);
     }
 
@@ -180,14 +227,20 @@ mod table {
         assert!(effects.contains(&refused(1, Refusal::TooShortLived { longest })));
         // And asking again begins no refresh that could not help.
         let mut state = awake(fresh());
-        assert_eq!(ask(&mut state, 2, token(HOUR * 2)), [refused(2, Refusal::TooShortLived { longest })]);
+        assert_eq!(
+            ask(&mut state, 2, token(HOUR * 2)),
+            [refused(2, Refusal::TooShortLived { longest })]
+        );
     }
 
     #[test]
     fn a_claim_held_elsewhere_keeps_the_waiters_and_looks_again() {
         let mut state = refreshing(spent(), &[(1, any_token())]);
         let look_at = after(now(), Duration::from_millis(300));
-        assert_eq!(step(&mut state, Input::HeldElsewhere { look_at }, now()), [Effect::ArmTimer(look_at)]);
+        assert_eq!(
+            step(&mut state, Input::HeldElsewhere { look_at }, now()),
+            [Effect::ArmTimer(look_at)]
+        );
         assert!(!state.is_idle());
         assert_eq!(ask(&mut state, 2, any_token()), [], "the next one waits too");
         assert_eq!(step(&mut state, Input::Due, look_at), [Effect::StartRefresh]);
@@ -200,7 +253,10 @@ mod table {
         let again = Duration::from_secs(30);
         let mut state = refreshing(ending(), &[(1, Wanted::Refresh), (2, token(HOUR / 2))]);
         let effects = step(&mut state, Input::Settled(degraded(ending(), again)), now());
-        let unavailable = Refusal::Unavailable { reason: reason("why"), retry_after: again };
+        let unavailable = Refusal::Unavailable {
+            reason: reason("why"),
+            retry_after: again,
+        };
         assert_eq!(
             effects,
             [
@@ -209,13 +265,21 @@ mod table {
                 refused(2, unavailable.clone())
             ]
         );
-        assert_eq!(ask(&mut state, 3, any_token()), [granted(3)], "never worse than before");
+        assert_eq!(
+            ask(&mut state, 3, any_token()),
+            [granted(3)],
+            "never worse than before"
+        );
         assert_eq!(
             ask(&mut state, 4, token(HOUR / 2)),
             [refused(4, unavailable)],
             "no call while backed off"
         );
-        assert_eq!(ask(&mut state, 5, Wanted::Refresh), [Effect::StartRefresh], "unless somebody insists");
+        assert_eq!(
+            ask(&mut state, 5, Wanted::Refresh),
+            [Effect::StartRefresh],
+            "unless somebody insists"
+        );
     }
 
     #[test]
@@ -237,15 +301,25 @@ mod table {
         let cause = OpenCause::Operator(reason("invalid_client"));
         let mut state = refreshing(ending(), &[(1, token(HOUR / 2)), (2, Wanted::Refresh)]);
         let effects = step(&mut state, Input::BreakerOpen { cause, until }, now());
-        let paused =
-            Refusal::Operator { reason: reason("invalid_client"), retry_after: Duration::from_secs(30) };
+        let paused = Refusal::Operator {
+            reason: reason("invalid_client"),
+            retry_after: Duration::from_secs(30),
+        };
         assert_eq!(
             effects,
-            [Effect::ArmTimer(until), refused(1, paused.clone()), refused(2, paused.clone())]
+            [
+                Effect::ArmTimer(until),
+                refused(1, paused.clone()),
+                refused(2, paused.clone())
+            ]
         );
         assert_eq!(state.row, ending());
         assert_eq!(ask(&mut state, 3, any_token()), [granted(3)]);
-        assert_eq!(ask(&mut state, 4, Wanted::Refresh), [refused(4, paused)], "the breaker yields to nobody");
+        assert_eq!(
+            ask(&mut state, 4, Wanted::Refresh),
+            [refused(4, paused)],
+            "the breaker yields to nobody"
+        );
     }
 
     #[test]
@@ -254,9 +328,18 @@ mod table {
         let mut state = refreshing(ending(), &[(1, Wanted::Refresh)]);
         let effects = step(&mut state, Input::DatabaseAway { until }, now());
         let retry_after = Duration::from_secs(2);
-        assert_eq!(effects, [Effect::ArmTimer(until), refused(1, Refusal::Database { retry_after })]);
+        assert_eq!(
+            effects,
+            [
+                Effect::ArmTimer(until),
+                refused(1, Refusal::Database { retry_after })
+            ]
+        );
         assert_eq!(ask(&mut state, 2, any_token()), [granted(2)]);
-        assert_eq!(ask(&mut state, 3, Wanted::Refresh), [refused(3, Refusal::Database { retry_after })]);
+        assert_eq!(
+            ask(&mut state, 3, Wanted::Refresh),
+            [refused(3, Refusal::Database { retry_after })]
+        );
     }
 
     #[test]
@@ -276,24 +359,39 @@ mod table {
 
     #[test]
     fn a_reconnect_makes_it_active_again() {
-        let mut state = awake(without_token(with(Status::ReauthRequired, WhoMustAct::User, spent())));
+        let mut state = awake(without_token(with(
+            Status::ReauthRequired,
+            WhoMustAct::User,
+            spent(),
+        )));
         step(&mut state, Input::Settled(fresh()), now());
         assert_eq!(ask(&mut state, 1, token(HOUR / 2)), [granted(1)]);
     }
 
     #[test]
     fn an_administrators_block_is_told_as_such_and_tried_again_when_due() {
-        let paused =
-            Row { due_at: Some(after(now(), HOUR)), ..with(Status::Paused, WhoMustAct::Admin, spent()) };
+        let paused = Row {
+            due_at: Some(after(now(), HOUR)),
+            ..with(Status::Paused, WhoMustAct::Admin, spent())
+        };
         let mut state = awake(paused);
-        assert_eq!(ask(&mut state, 1, any_token()), [refused(1, Refusal::Admin(reason("why")))]);
-        assert_eq!(step(&mut state, Input::Due, after(now(), HOUR)), [Effect::StartRefresh]);
+        assert_eq!(
+            ask(&mut state, 1, any_token()),
+            [refused(1, Refusal::Admin(reason("why")))]
+        );
+        assert_eq!(
+            step(&mut state, Input::Due, after(now(), HOUR)),
+            [Effect::StartRefresh]
+        );
     }
 
     #[test]
     fn a_revocation_refuses_everybody_and_tells_the_provider_when_due() {
         let retry_at = after(now(), Duration::from_secs(60));
-        let revoked = Row { due_at: Some(retry_at), ..with(Status::Revoked, WhoMustAct::Nobody, fresh()) };
+        let revoked = Row {
+            due_at: Some(retry_at),
+            ..with(Status::Revoked, WhoMustAct::Nobody, fresh())
+        };
         let mut state = refreshing(ending(), &[(1, Wanted::Refresh), (2, token(HOUR / 2))]);
         assert_eq!(
             step(&mut state, Input::Settled(revoked), now()),
@@ -303,14 +401,20 @@ mod table {
                 refused(2, Refusal::NotConnected)
             ]
         );
-        assert_eq!(ask(&mut state, 3, any_token()), [refused(3, Refusal::NotConnected)]);
+        assert_eq!(
+            ask(&mut state, 3, any_token()),
+            [refused(3, Refusal::NotConnected)]
+        );
         assert_eq!(step(&mut state, Input::Due, retry_at), [Effect::TellProvider]);
     }
 
     #[test]
     fn a_row_that_is_gone_refuses_everybody() {
         let mut state = refreshing(spent(), &[(1, any_token())]);
-        assert_eq!(step(&mut state, Input::Gone, now()), [refused(1, Refusal::NotConnected)]);
+        assert_eq!(
+            step(&mut state, Input::Gone, now()),
+            [refused(1, Refusal::NotConnected)]
+        );
         assert_eq!(step(&mut state, Input::Due, after(now(), HOUR)), []);
     }
 }
@@ -322,17 +426,26 @@ mod odd_rows {
 
     #[test]
     fn a_degraded_row_that_names_no_time_is_refreshed_on_demand() {
-        let mut state = awake(Row { due_at: None, ..degraded(spent(), HOUR) });
+        let mut state = awake(Row {
+            due_at: None,
+            ..degraded(spent(), HOUR)
+        });
         assert_eq!(ask(&mut state, 1, any_token()), [Effect::StartRefresh]);
     }
 
     #[test]
     fn a_paused_row_that_names_no_time_waits_for_somebody_and_says_when_to_come_again() {
-        let row = Row { due_at: None, ..with(Status::Paused, WhoMustAct::Operator, spent()) };
+        let row = Row {
+            due_at: None,
+            ..with(Status::Paused, WhoMustAct::Operator, spent())
+        };
         let (mut state, effects) = awaken(row, now());
         assert_eq!(effects, []);
         let effects = ask(&mut state, 1, any_token());
-        let operator = Refusal::Operator { reason: reason("why"), retry_after: schedule::PAUSED_RETRY };
+        let operator = Refusal::Operator {
+            reason: reason("why"),
+            retry_after: schedule::PAUSED_RETRY,
+        };
         assert_eq!(effects, [refused(1, operator)], "not in nine thousand years");
         assert_eq!(ask(&mut state, 2, Wanted::Refresh), [Effect::StartRefresh]);
     }
@@ -342,17 +455,30 @@ mod odd_rows {
         for status in [Status::Pending, Status::Active, Status::Degraded, Status::Paused] {
             let mut state = awake(without_token(with(status, WhoMustAct::Nobody, spent())));
             let effects = ask(&mut state, 1, any_token());
-            assert_eq!(effects, [refused(1, Refusal::Reauth(reason("why")))], "{status:?}");
+            assert_eq!(
+                effects,
+                [refused(1, Refusal::Reauth(reason("why")))],
+                "{status:?}"
+            );
         }
     }
 
     #[test]
     fn a_settled_row_that_is_still_spent_is_unavailable_and_not_the_callers_mistake() {
         let mut state = refreshing(spent(), &[(1, any_token())]);
-        let effects =
-            step(&mut state, Input::Settled(Row { due_at: Some(after(now(), HOUR)), ..spent() }), now());
+        let effects = step(
+            &mut state,
+            Input::Settled(Row {
+                due_at: Some(after(now(), HOUR)),
+                ..spent()
+            }),
+            now(),
+        );
         assert!(
-            matches!(effects[..], [_, Effect::Refuse(WaiterId(1), Refusal::Unavailable { .. })]),
+            matches!(
+                effects[..],
+                [_, Effect::Refuse(WaiterId(1), Refusal::Unavailable { .. })]
+            ),
             "{effects:?}"
         );
     }
@@ -367,7 +493,10 @@ mod late_outcomes {
         let until = after(now(), Duration::from_secs(1));
         [
             Input::HeldElsewhere { look_at: until },
-            Input::BreakerOpen { cause: OpenCause::Outage(reason("timeout")), until },
+            Input::BreakerOpen {
+                cause: OpenCause::Outage(reason("timeout")),
+                until,
+            },
             Input::DatabaseAway { until },
         ]
     }

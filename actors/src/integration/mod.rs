@@ -153,7 +153,9 @@ impl Integration {
                 Effect::StartRefresh => self.start_refresh(myself, state),
                 Effect::TellProvider => self.tell_provider(myself, state, None),
                 Effect::ArmTimer(at) => {
-                    state.timer.arm(myself, until(self.shared.now(), at), || IntegrationMsg::Due);
+                    state
+                        .timer
+                        .arm(myself, until(self.shared.now(), at), || IntegrationMsg::Due);
                 }
                 Effect::Grant(waiter) => self.grant(state, waiter),
                 Effect::Refuse(waiter, refusal) => {
@@ -162,7 +164,10 @@ impl Integration {
                 }
             }
         }
-        self.busy.store(!state.lifecycle.is_idle() || !state.waiters.is_empty(), Ordering::Relaxed);
+        self.busy.store(
+            !state.lifecycle.is_idle() || !state.waiters.is_empty(),
+            Ordering::Relaxed,
+        );
     }
 
     fn enlist(state: &mut IntegrationState, waiting: Waiting) -> WaiterId {
@@ -227,7 +232,10 @@ impl Integration {
             None => answer::refuse(&self.shared, &state.opened.stored, *ask, first),
             Some(next) => {
                 ask.refused = Some(first);
-                let message = ProviderMsg::To { integration: next, message: IntegrationMsg::Ask(ask) };
+                let message = ProviderMsg::To {
+                    integration: next,
+                    message: IntegrationMsg::Ask(ask),
+                };
                 if let Err(ractor::MessagingErr::SendErr(ProviderMsg::To { message, .. })) =
                     self.supervisor.cast(message)
                 {
@@ -241,8 +249,11 @@ impl Integration {
         let Some(token) = state.lifecycle.row.token else {
             return;
         };
-        let (shared, provider, myself) =
-            (Arc::clone(&self.shared), Arc::clone(&self.provider), myself.clone());
+        let (shared, provider, myself) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.provider),
+            myself.clone(),
+        );
         let id = state.opened.stored.id.clone();
         self.shared.effects.spawn(async move {
             let outcome = refresh::refresh(&shared, &provider, id, token.generation).await;
@@ -286,7 +297,11 @@ impl Integration {
     }
 
     fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
-        let (shared, myself, id) = (Arc::clone(&self.shared), myself.clone(), state.opened.stored.id.clone());
+        let (shared, myself, id) = (
+            Arc::clone(&self.shared),
+            myself.clone(),
+            state.opened.stored.id.clone(),
+        );
         let learnt = state.learnt;
         self.shared.effects.spawn(async move {
             let result = load(&shared, &id).await;
@@ -326,7 +341,9 @@ impl Integration {
             Err(error) => {
                 // No reason to begin or to hold anything: what is known stays known until it can be read.
                 tracing::warn!(error = %error, "a changed row could not be read yet");
-                state.reload_timer.arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
+                state
+                    .reload_timer
+                    .arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
             }
         }
     }
@@ -336,8 +353,11 @@ impl Integration {
             let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
             return;
         }
-        let (shared, myself, stored) =
-            (Arc::clone(&self.shared), myself.clone(), state.opened.stored.clone());
+        let (shared, myself, stored) = (
+            Arc::clone(&self.shared),
+            myself.clone(),
+            state.opened.stored.clone(),
+        );
         self.busy.store(true, Ordering::Relaxed);
         self.shared.effects.spawn(async move {
             let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
@@ -359,7 +379,13 @@ impl Integration {
     ) {
         match result {
             Ok(Some(stored)) => {
-                Self::learn(state, Opened { stored: *stored, access_token: None });
+                Self::learn(
+                    state,
+                    Opened {
+                        stored: *stored,
+                        access_token: None,
+                    },
+                );
                 self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
                 self.tell_provider(myself, state, Some(ask));
             }
@@ -379,8 +405,11 @@ impl Integration {
         state: &IntegrationState,
         ask: Option<Box<RevokeAsk>>,
     ) {
-        let (shared, provider, myself) =
-            (Arc::clone(&self.shared), Arc::clone(&self.provider), myself.clone());
+        let (shared, provider, myself) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.provider),
+            myself.clone(),
+        );
         let stored = state.opened.stored.clone();
         self.shared.effects.spawn(async move {
             let outcome = revocation::tell_provider(&shared, &provider, stored).await;

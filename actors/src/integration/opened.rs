@@ -52,7 +52,9 @@ impl Opened {
         let Some(sealed) = &grant.refresh_token else {
             return Ok(None);
         };
-        let context = self.stored.seal_context(SealedColumn::RefreshToken, grant.generation);
+        let context = self
+            .stored
+            .seal_context(SealedColumn::RefreshToken, grant.generation);
         let plain = vault.open(&grant.data_key, &context, sealed);
         Ok(Some(RefreshToken::new(text(&self.stored, plain)?)))
     }
@@ -62,7 +64,10 @@ fn text(
     stored: &StoredIntegration,
     plain: Result<zeroize::Zeroizing<Vec<u8>>, VaultError>,
 ) -> Result<String, OpenError> {
-    let failed = |error| OpenError::Vault { id: stored.id.to_string(), error };
+    let failed = |error| OpenError::Vault {
+        id: stored.id.to_string(),
+        error,
+    };
     let plain = plain.map_err(failed)?;
     String::from_utf8(plain.to_vec()).map_err(|_| failed(VaultError::Refused))
 }

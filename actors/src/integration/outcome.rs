@@ -68,10 +68,19 @@ impl Attempt<'_> {
     /// Seals a value for the generation this attempt will make.
     fn seal(&self, column: SealedColumn, value: &str) -> Result<Sealed, OpenError> {
         let stored = &self.opened.stored;
-        let failed = |error| OpenError::Vault { id: stored.id.to_string(), error };
-        let grant = self.grant().ok_or_else(|| failed(crate::ports::vault::VaultError::Refused))?;
+        let failed = |error| OpenError::Vault {
+            id: stored.id.to_string(),
+            error,
+        };
+        let grant = self
+            .grant()
+            .ok_or_else(|| failed(crate::ports::vault::VaultError::Refused))?;
         let context = stored.seal_context(column, self.generation() + 1);
-        self.shared.ports.vault.seal(&grant.data_key, &context, value.as_bytes()).map_err(failed)
+        self.shared
+            .ports
+            .vault
+            .seal(&grant.data_key, &context, value.as_bytes())
+            .map_err(failed)
     }
 
     fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
@@ -132,8 +141,10 @@ pub(super) fn commit_of_salvage(
     salvaged: &RefreshToken,
 ) -> Result<RefreshCommit, OpenError> {
     let stored = &attempt.opened.stored;
-    let refused =
-        || OpenError::Vault { id: stored.id.to_string(), error: crate::ports::vault::VaultError::Refused };
+    let refused = || OpenError::Vault {
+        id: stored.id.to_string(),
+        error: crate::ports::vault::VaultError::Refused,
+    };
     let grant = attempt.grant().ok_or_else(refused)?;
     let access_token = attempt.opened.access_token.as_ref().ok_or_else(refused)?;
     Ok(RefreshCommit {
@@ -151,7 +162,9 @@ pub(super) fn commit_of_salvage(
         standing: Standing::because(Status::Degraded, reason("answer_unreadable"), WhoMustAct::Nobody),
         refreshed: false,
         failures: grant.failures.saturating_add(1),
-        audit: attempt.audit(AuditOutcome::Failure).with_error(reason("answer_unreadable")),
+        audit: attempt
+            .audit(AuditOutcome::Failure)
+            .with_error(reason("answer_unreadable")),
     })
 }
 
@@ -172,8 +185,10 @@ pub(super) fn not_refreshable(attempt: &Attempt<'_>) -> FailureCommit {
         },
         Some(_past) => FailureCommit {
             forget_tokens: true,
-            ..attempt
-                .failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), &code)
+            ..attempt.failure(
+                Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
+                &code,
+            )
         },
     }
 }
@@ -186,7 +201,10 @@ pub(super) fn outcome_unknown(attempt: &Attempt<'_>, probe_at: Timestamp) -> Fai
         next_refresh_at: Some(probe_at),
         failures: attempt.failures(),
         keep_claim: true,
-        ..attempt.failure(Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody), &code)
+        ..attempt.failure(
+            Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody),
+            &code,
+        )
     }
 }
 
@@ -208,9 +226,10 @@ pub(super) fn failure_of(
             let again = attempt.back_off(failure.retry_after);
             let unknown = reason(OUTCOME_UNKNOWN);
             match attempt.provider.refresh_class {
-                RefreshClass::Safe => {
-                    FailureCommit { next_refresh_at: Some(again), ..attempt.failure(degraded(code), code) }
-                }
+                RefreshClass::Safe => FailureCommit {
+                    next_refresh_at: Some(again),
+                    ..attempt.failure(degraded(code), code)
+                },
                 RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
                     let end = attempt.grant().and_then(|grant| grant.expires_at);
                     let probe_at = end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)));
@@ -224,29 +243,43 @@ pub(super) fn failure_of(
         }
         FailureKind::DeadGrant => {
             // After a vanished attempt the refusal proves that attempt had spent the token: say so.
-            let code = if after_stale { reason(OUTCOME_UNKNOWN) } else { code.clone() };
+            let code = if after_stale {
+                reason(OUTCOME_UNKNOWN)
+            } else {
+                code.clone()
+            };
             FailureCommit {
                 forget_tokens: true,
-                ..attempt
-                    .failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), &code)
+                ..attempt.failure(
+                    Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
+                    &code,
+                )
             }
         }
-        FailureKind::Interaction => {
-            attempt.failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), code)
-        }
+        FailureKind::Interaction => attempt.failure(
+            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
+            code,
+        ),
         FailureKind::Admin => FailureCommit {
             next_refresh_at: Some(after(
                 attempt.shared.now(),
                 schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0),
             )),
-            ..attempt.failure(Standing::because(Status::Paused, code.clone(), WhoMustAct::Admin), code)
+            ..attempt.failure(
+                Standing::because(Status::Paused, code.clone(), WhoMustAct::Admin),
+                code,
+            )
         },
         // An operator's mistake never touches a user's state: as it stood, so it stands.
         FailureKind::Operator => FailureCommit {
             failures: attempt.failures(),
             next_refresh_at: Some(after(
                 attempt.shared.now(),
-                attempt.shared.settings.breaker_interval.mul_f64(1.0 + attempt.jitter()),
+                attempt
+                    .shared
+                    .settings
+                    .breaker_interval
+                    .mul_f64(1.0 + attempt.jitter()),
             )),
             ..attempt.failure(attempt.opened.stored.standing.clone(), code)
         },
@@ -254,8 +287,9 @@ pub(super) fn failure_of(
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
-        FailureKind::Refused => {
-            attempt.failure(Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User), code)
-        }
+        FailureKind::Refused => attempt.failure(
+            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
+            code,
+        ),
     }
 }

@@ -72,7 +72,10 @@ pub(crate) async fn refresh(
     let permit = match egress.admit().await {
         Ok(permit) => permit,
         Err(Held { cause, retry_after }) => {
-            let until = after(shared.now(), retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()));
+            let until = after(
+                shared.now(),
+                retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()),
+            );
             return RefreshOutcome::BreakerOpen { cause, until };
         }
     };
@@ -81,14 +84,21 @@ pub(crate) async fn refresh(
         return database_away(shared);
     }
     let attempt = AttemptId(uuid::Uuid::now_v7());
-    let request =
-        ClaimRequest { id, generation, attempt, node: shared.settings.node, lease: shared.settings.lease };
+    let request = ClaimRequest {
+        id,
+        generation,
+        attempt,
+        node: shared.settings.node,
+        lease: shared.settings.lease,
+    };
     let claimed_at = Instant::now();
     let (integration, stale) = match shared.ports.integrations.claim(&request).await {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
             let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
-            return RefreshOutcome::HeldElsewhere { look_at: after(shared.now(), wait) };
+            return RefreshOutcome::HeldElsewhere {
+                look_at: after(shared.now(), wait),
+            };
         }
         Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
@@ -104,7 +114,12 @@ pub(crate) async fn refresh(
             return database_away(shared);
         }
     };
-    let attempt = Attempt { shared, provider, attempt, opened: &opened };
+    let attempt = Attempt {
+        shared,
+        provider,
+        attempt,
+        opened: &opened,
+    };
 
     if let Some(wait_until) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
         return conclude_failure(&attempt, outcome::outcome_unknown(&attempt, wait_until)).await;
@@ -156,7 +171,12 @@ fn must_wait(
 }
 
 fn is_known_to_be_unknown(opened: &Opened) -> bool {
-    opened.stored.standing.reason.as_ref().is_some_and(|reason| reason.as_str() == outcome::OUTCOME_UNKNOWN)
+    opened
+        .stored
+        .standing
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.as_str() == outcome::OUTCOME_UNKNOWN)
 }
 
 /// Calls the provider. A provider that gives a grace window is asked once more within it when the answer was lost.
@@ -229,7 +249,10 @@ async fn conclude_call_failure(
             if now.stored.standing == attempt.opened.stored.standing
                 && generation(&now.stored) == generation(&attempt.opened.stored) =>
         {
-            RefreshOutcome::BreakerOpen { cause: OpenCause::Operator(failure.reason), until }
+            RefreshOutcome::BreakerOpen {
+                cause: OpenCause::Operator(failure.reason),
+                until,
+            }
         }
         (_, _, concluded) => concluded,
     }
@@ -292,7 +315,10 @@ async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutco
         // again, and what it holds is served meanwhile.
         RefreshOutcome::Settled(now)
             if now.stored.grant.is_some()
-                && !matches!(now.stored.standing.status, Status::Revoked | Status::ReauthRequired) =>
+                && !matches!(
+                    now.stored.standing.status,
+                    Status::Revoked | Status::ReauthRequired
+                ) =>
         {
             database_away(shared)
         }
@@ -323,7 +349,9 @@ fn settled(shared: &Shared, stored: StoredIntegration) -> RefreshOutcome {
 
 fn database_away(shared: &Shared) -> RefreshOutcome {
     let pause = DATABASE_PAUSE.mul_f64(0.5 + shared.ports.rng.unit() / 2.0);
-    RefreshOutcome::DatabaseAway { until: after(shared.now(), pause) }
+    RefreshOutcome::DatabaseAway {
+        until: after(shared.now(), pause),
+    }
 }
 
 /// What a failure to read or open a row is to a caller.

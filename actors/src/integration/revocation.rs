@@ -43,7 +43,12 @@ pub(super) async fn store(
         .with_scopes(stored.scopes.clone());
     let retry_at = after(shared.now(), HANDOVER);
     let reason = ReasonCode::new("revoked_here");
-    match shared.ports.integrations.revoke(owner, &stored.id, &reason, retry_at, &audit).await {
+    match shared
+        .ports
+        .integrations
+        .revoke(owner, &stored.id, &reason, retry_at, &audit)
+        .await
+    {
         Ok(row) => Ok(row.map(Box::new)),
         Err(error) => Err(store_error(&error)),
     }
@@ -67,7 +72,10 @@ pub(super) async fn tell_provider(
             let pause = PAUSE_MIN.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
             let retry_at = after(shared.now(), pause.mul_f64(0.5 + shared.ports.rng.unit() / 2.0));
             let postponed =
-                shared.ports.integrations.postpone_revocation(&id, grant.generation, failures, retry_at);
+                shared
+                    .ports
+                    .integrations
+                    .postpone_revocation(&id, grant.generation, failures, retry_at);
             if let Err(error) = postponed.await {
                 // The hand-over time stored with the denial stands: it is tried again then.
                 tracing::warn!(integration.id = %id, error = %error, "the next attempt to revoke is not stored");
@@ -76,11 +84,20 @@ pub(super) async fn tell_provider(
         }
         Err(reason) => (ProviderRevocation::Pending, Some(reason)),
     };
-    let audit_outcome = if error.is_none() { AuditOutcome::Success } else { AuditOutcome::Failure };
+    let audit_outcome = if error.is_none() {
+        AuditOutcome::Success
+    } else {
+        AuditOutcome::Failure
+    };
     let mut audit = AuditEntry::new(AuditAction::Disconnect, audit_outcome, RequestContext::system())
         .with_integration(&id, &owner);
     audit.error = error;
-    match shared.ports.integrations.finish_revocation(&id, grant.generation, outcome, &audit).await {
+    match shared
+        .ports
+        .integrations
+        .finish_revocation(&id, grant.generation, outcome, &audit)
+        .await
+    {
         Ok(Commit::Done) => outcome,
         // Reconnected meanwhile: there is a new grant, and this one is history.
         Ok(Commit::Fenced) => outcome,
@@ -100,14 +117,24 @@ async fn call(
         return Ok(Revoked::Unsupported);
     }
     let opened = Opened::open(&*shared.ports.vault, stored).map_err(|_| ReasonCode::new("does_not_open"))?;
-    let refresh_token =
-        opened.refresh_token(&*shared.ports.vault).map_err(|_| ReasonCode::new("does_not_open"))?;
+    let refresh_token = opened
+        .refresh_token(&*shared.ports.vault)
+        .map_err(|_| ReasonCode::new("does_not_open"))?;
     let Some(access_token) = opened.access_token else {
         return Ok(Revoked::Confirmed);
     };
-    let egress = shared.egress(&provider.key).ok_or_else(|| ReasonCode::new("unknown_provider"))?;
-    let _permit = egress.admit().await.map_err(|_| ReasonCode::new("provider_paused"))?;
-    let request = RevocationRequest { refresh_token, access_token, metadata: opened.stored.metadata };
+    let egress = shared
+        .egress(&provider.key)
+        .ok_or_else(|| ReasonCode::new("unknown_provider"))?;
+    let _permit = egress
+        .admit()
+        .await
+        .map_err(|_| ReasonCode::new("provider_paused"))?;
+    let request = RevocationRequest {
+        refresh_token,
+        access_token,
+        metadata: opened.stored.metadata,
+    };
     let result = shared.ports.oauth.revoke(&provider.key, request).await;
     egress.report(&provider.key, &result);
     result.map_err(|failure: ProviderFailure| failure.reason)
@@ -134,7 +161,11 @@ pub(super) fn report(provider: &Provider, outcome: ProviderRevocation) -> Revoca
             )
         }
     };
-    RevocationReport { status: "revoked", provider_revocation: outcome, detail }
+    RevocationReport {
+        status: "revoked",
+        provider_revocation: outcome,
+        detail,
+    }
 }
 
 fn store_error(error: &StoreError) -> crate::domain::error::ServiceError {

@@ -43,12 +43,18 @@ pub(crate) fn refresh_at(
         .max(provider.refresh_margin.unwrap_or_default())
         .min(life.mul_f64(MARGIN_SHARE_MAX));
     let at = before(end, margin + life.mul_f64(JITTER_SHARE * jitter));
-    Some(if at > now { at } else { after(now, OVERDUE_JITTER.mul_f64(jitter)) })
+    Some(if at > now {
+        at
+    } else {
+        after(now, OVERDUE_JITTER.mul_f64(jitter))
+    })
 }
 
 /// How long to wait after the n-th failure in a row: full jitter, no less than the provider asked for.
 pub(crate) fn backoff(failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
-    let ceiling = BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    let ceiling = BACKOFF_MIN
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(BACKOFF_MAX);
     let pause = ceiling.mul_f64(jitter).max(RETRY_AFTER_MIN);
     match retry_after {
         // Everybody was told the same moment: come a little after it, not all at once.
@@ -73,14 +79,20 @@ mod tests {
     #[test]
     fn an_hour_long_token_is_refreshed_six_minutes_before_its_end_and_a_short_one_at_half_its_life() {
         let google = provider("google");
-        assert_eq!(refresh_at(&google, at(0), Some(at(3600)), at(0), 0.0), Some(at(3240)));
+        assert_eq!(
+            refresh_at(&google, at(0), Some(at(3600)), at(0), 0.0),
+            Some(at(3240))
+        );
         assert_eq!(refresh_at(&google, at(0), Some(at(60)), at(0), 0.0), Some(at(30)));
         assert_eq!(refresh_at(&google, at(0), None, at(0), 0.0), None);
     }
 
     #[test]
     fn a_refresh_in_the_past_becomes_now_with_jitter() {
-        assert_eq!(refresh_at(&provider("google"), at(0), Some(at(3600)), at(9000), 0.5), Some(at(9001)));
+        assert_eq!(
+            refresh_at(&provider("google"), at(0), Some(at(3600)), at(9000), 0.5),
+            Some(at(9001))
+        );
     }
 
     proptest! {

@@ -55,7 +55,13 @@ pub struct ProviderFailure {
 impl ProviderFailure {
     /// A failure without hints.
     pub fn new(provider: ProviderKey, kind: FailureKind, reason: ReasonCode) -> Self {
-        Self { provider, kind, reason, retry_after: None, salvaged: None }
+        Self {
+            provider,
+            kind,
+            reason,
+            retry_after: None,
+            salvaged: None,
+        }
     }
 
     /// Whose move it is.

@@ -47,7 +47,11 @@ pub enum Admission {
 impl Breaker {
     /// Closed.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, outages: 0, open: None }
+        Self {
+            interval,
+            outages: 0,
+            open: None,
+        }
     }
 
     /// Asks to make a call. Whoever is admitted reports how it went.
@@ -130,7 +134,10 @@ mod tests {
         breaker.refused_operator(Instant::now(), reason("invalid_client"));
         tokio::time::advance(INTERVAL).await;
         assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-        assert!(matches!(breaker.admit(Instant::now()), Admission::Wait(..)), "the probe is out");
+        assert!(
+            matches!(breaker.admit(Instant::now()), Admission::Wait(..)),
+            "the probe is out"
+        );
         assert!(breaker.answered());
         assert_eq!(breaker.admit(Instant::now()), Admission::Go);
         assert!(!breaker.answered(), "closing is news once");
@@ -144,13 +151,20 @@ mod tests {
             assert_eq!(breaker.admit(Instant::now()), Admission::Go);
         }
         assert!(breaker.outage(Instant::now(), reason("timeout"), None));
-        assert!(matches!(breaker.admit(Instant::now()), Admission::Wait(OpenCause::Outage(_), _)));
+        assert!(matches!(
+            breaker.admit(Instant::now()),
+            Admission::Wait(OpenCause::Outage(_), _)
+        ));
     }
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_is_obeyed_beyond_the_interval() {
         let mut breaker = Breaker::new(INTERVAL);
-        breaker.outage(Instant::now(), reason("rate_limited"), Some(Duration::from_secs(120)));
+        breaker.outage(
+            Instant::now(),
+            reason("rate_limited"),
+            Some(Duration::from_secs(120)),
+        );
         tokio::time::advance(Duration::from_secs(119)).await;
         assert!(matches!(breaker.admit(Instant::now()), Admission::Wait(..)));
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -39,7 +39,11 @@ struct Accounts {
 #[derive(Debug)]
 pub(super) enum Lookup {
     /// Ask these accounts, in this order.
-    Found { entries: Vec<DirectoryEntry>, question: Question, read: bool },
+    Found {
+        entries: Vec<DirectoryEntry>,
+        question: Question,
+        read: bool,
+    },
     /// It waits; `read`: the accounts must be read now.
     Waits { read: bool },
 }
@@ -60,12 +64,18 @@ impl Directory {
             waiting: Vec::new(),
         });
         accounts.used_at = now;
-        let fresh = accounts.read_at.is_some_and(|read_at| now.duration_since(read_at) < FRESH_FOR);
+        let fresh = accounts
+            .read_at
+            .is_some_and(|read_at| now.duration_since(read_at) < FRESH_FOR);
         let read = !fresh && !accounts.reading;
         if accounts.read_at.is_some() && !accounts.entries.is_empty() {
             // What was true a moment ago is good enough to ask the account itself, which knows best.
             accounts.reading |= read;
-            return Lookup::Found { entries: accounts.entries.clone(), question, read };
+            return Lookup::Found {
+                entries: accounts.entries.clone(),
+                question,
+                read,
+            };
         }
         if accounts.waiting.len() >= WAITING_MAX {
             crate::integration::message::IntegrationMsg::Ask(question.ask).refuse(ServiceError::Overloaded {
@@ -115,7 +125,8 @@ impl Directory {
 
     /// Drops what nobody asked for in a while.
     pub(super) fn sweep(&mut self, now: Instant) {
-        self.0.retain(|_, accounts| accounts.reading || now.duration_since(accounts.used_at) < KEEP_FOR);
+        self.0
+            .retain(|_, accounts| accounts.reading || now.duration_since(accounts.used_at) < KEEP_FOR);
     }
 }
 
@@ -127,7 +138,11 @@ pub(super) fn select<'a>(entries: &'a [DirectoryEntry], account: Option<&str>) -
             account.is_none_or(|name| {
                 entry.id.to_string() == name
                     || entry.account.id == name
-                    || entry.account.email.as_deref().is_some_and(|email| email.eq_ignore_ascii_case(name))
+                    || entry
+                        .account
+                        .email
+                        .as_deref()
+                        .is_some_and(|email| email.eq_ignore_ascii_case(name))
             })
         })
         .collect()

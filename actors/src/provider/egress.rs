@@ -81,7 +81,10 @@ impl Egress {
                 }
             }
             FailureKind::Passing | FailureKind::OutcomeUnknown => {
-                if self.breaker().outage(now, failure.reason.clone(), failure.retry_after) {
+                if self
+                    .breaker()
+                    .outage(now, failure.reason.clone(), failure.retry_after)
+                {
                     tracing::warn!(
                         provider.id = %provider, oauth.error = %failure.reason,
                         "the provider has trouble: calls to it pause and are probed; valid tokens are still served"

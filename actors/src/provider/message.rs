@@ -17,13 +17,23 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum ProviderMsg {
     /// From the Registry or an integration: for this account, waking it if it sleeps.
-    To { integration: Uuid, message: IntegrationMsg },
+    To {
+        integration: Uuid,
+        message: IntegrationMsg,
+    },
     /// From the Registry: for whichever of the user's accounts gives what is asked.
-    ToUser { subject: Subject, account: Option<String>, ask: Box<TokenAsk> },
+    ToUser {
+        subject: Subject,
+        account: Option<String>,
+        ask: Box<TokenAsk>,
+    },
     /// From the Scheduler: work is due for these accounts.
     Due(Vec<Uuid>),
     /// From a connect flow or another node: this account's row has changed.
-    Changed { integration: Uuid, subject: Option<Subject> },
+    Changed {
+        integration: Uuid,
+        subject: Option<Subject>,
+    },
     /// From its own effect: a row to wake an account with; `None`: there is no such row.
     Hydrated(Uuid, Result<Option<Box<Opened>>, ServiceError>),
     /// From its own effect: a user's accounts.

@@ -89,7 +89,9 @@ impl Actor for ProviderSupervisor {
             restarts: 0,
             restart_timers: HashMap::new(),
         };
-        state.sweep.arm(&myself, self.sweep_interval(), || ProviderMsg::Sweep);
+        state
+            .sweep
+            .arm(&myself, self.sweep_interval(), || ProviderMsg::Sweep);
         Ok(state)
     }
 
@@ -101,7 +103,11 @@ impl Actor for ProviderSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ProviderMsg::To { integration, message } => self.deliver(&myself, state, integration, message),
-            ProviderMsg::ToUser { subject, account, ask } => {
+            ProviderMsg::ToUser {
+                subject,
+                account,
+                ask,
+            } => {
                 self.to_user(&myself, state, &subject, account, ask);
             }
             ProviderMsg::Due(integrations) => self.due(&myself, state, integrations),
@@ -150,8 +156,11 @@ impl Actor for ProviderSupervisor {
         _: &mut ProviderState,
     ) -> Result<(), ActorProcessingErr> {
         // Otherwise ractor kills them with us, and what they have queued is lost without an answer.
-        let _ =
-            tokio::time::timeout(DRAIN_DEADLINE, myself.drain_children_and_wait(Some(DRAIN_DEADLINE))).await;
+        let _ = tokio::time::timeout(
+            DRAIN_DEADLINE,
+            myself.drain_children_and_wait(Some(DRAIN_DEADLINE)),
+        )
+        .await;
         Ok(())
     }
 }
@@ -248,8 +257,15 @@ impl ProviderSupervisor {
         account: Option<String>,
         ask: Box<TokenAsk>,
     ) {
-        match state.directory.look_up(subject, Question { account, ask }, Instant::now()) {
-            Lookup::Found { entries, question, read } => {
+        match state
+            .directory
+            .look_up(subject, Question { account, ask }, Instant::now())
+        {
+            Lookup::Found {
+                entries,
+                question,
+                read,
+            } => {
                 if read {
                     self.read_directory(myself, subject);
                 }
@@ -314,7 +330,10 @@ impl ProviderSupervisor {
         for integration in integrations {
             match state.slots.get_mut(&integration) {
                 // Whoever is awake has a timer of its own; a quarantined one waits for its probe.
-                Some(Slot { occupancy: Occupancy::Awake { .. }, .. }) => {}
+                Some(Slot {
+                    occupancy: Occupancy::Awake { .. },
+                    ..
+                }) => {}
                 Some(slot) => {
                     if !matches!(slot.occupancy, Occupancy::Quarantined { until } if until > now)
                         && !slot.has_backlog()
@@ -400,7 +419,10 @@ impl ProviderSupervisor {
     fn restart(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, integration: Uuid) {
         state.restart_timers.remove(&integration);
         if let Some(slot) = state.slots.get_mut(&integration)
-            && matches!(slot.occupancy, Occupancy::Restarting | Occupancy::Quarantined { .. })
+            && matches!(
+                slot.occupancy,
+                Occupancy::Restarting | Occupancy::Quarantined { .. }
+            )
         {
             slot.occupancy = Occupancy::Waking;
             self.hydrate(myself, integration);
@@ -408,18 +430,31 @@ impl ProviderSupervisor {
     }
 
     fn sweep_interval(&self) -> Duration {
-        self.shared.settings.idle_after.map_or(SWEEP_MAX, |idle| (idle / 4).clamp(SWEEP_MIN, SWEEP_MAX))
+        self.shared
+            .settings
+            .idle_after
+            .map_or(SWEEP_MAX, |idle| (idle / 4).clamp(SWEEP_MIN, SWEEP_MAX))
     }
 
     fn sweep(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState) {
-        state.sweep.arm(myself, self.sweep_interval(), || ProviderMsg::Sweep);
+        state
+            .sweep
+            .arm(myself, self.sweep_interval(), || ProviderMsg::Sweep);
         let now = Instant::now();
         state.directory.sweep(now);
-        let Some(deadline) = self.shared.settings.idle_after.and_then(|idle| now.checked_sub(idle)) else {
+        let Some(deadline) = self
+            .shared
+            .settings
+            .idle_after
+            .and_then(|idle| now.checked_sub(idle))
+        else {
             return;
         };
-        let sleepy =
-            state.slots.values_mut().filter(|slot| slot.may_sleep(deadline)).take(SLEEPS_PER_SWEEP_MAX);
+        let sleepy = state
+            .slots
+            .values_mut()
+            .filter(|slot| slot.may_sleep(deadline))
+            .take(SLEEPS_PER_SWEEP_MAX);
         for slot in sleepy {
             if let Occupancy::Awake { actor, .. } = &slot.occupancy
                 && actor.drain().is_ok()
@@ -431,16 +466,26 @@ impl ProviderSupervisor {
 
     fn observe(&self, state: &ProviderState) -> Observation {
         let count = |wanted: fn(&Occupancy) -> bool| {
-            state.slots.values().filter(|slot| wanted(&slot.occupancy)).count()
+            state
+                .slots
+                .values()
+                .filter(|slot| wanted(&slot.occupancy))
+                .count()
         };
         Observation {
             awake: count(|occupancy| matches!(occupancy, Occupancy::Awake { .. })),
             quarantined: count(|occupancy| matches!(occupancy, Occupancy::Quarantined { .. })),
             in_transit: count(|occupancy| {
-                matches!(occupancy, Occupancy::Waking | Occupancy::FallingAsleep | Occupancy::Restarting)
+                matches!(
+                    occupancy,
+                    Occupancy::Waking | Occupancy::FallingAsleep | Occupancy::Restarting
+                )
             }),
             restarts: state.restarts,
-            breaker: self.shared.egress(&self.provider.key).and_then(|egress| egress.open_reason()),
+            breaker: self
+                .shared
+                .egress(&self.provider.key)
+                .and_then(|egress| egress.open_reason()),
         }
     }
 }

@@ -32,7 +32,10 @@ pub(super) enum Occupancy {
     /// Its row is being read.
     Waking,
     /// It is there.
-    Awake { actor: ActorRef<IntegrationMsg>, busy: Arc<AtomicBool> },
+    Awake {
+        actor: ActorRef<IntegrationMsg>,
+        busy: Arc<AtomicBool>,
+    },
     /// It handles what it has and ends; what comes now waits for its successor.
     FallingAsleep,
     /// It failed and is started again soon.

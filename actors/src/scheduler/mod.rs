@@ -56,9 +56,16 @@ impl Actor for Scheduler {
         myself: ActorRef<SchedulerMsg>,
         (): (),
     ) -> Result<SchedulerState, ActorProcessingErr> {
-        let mut state = SchedulerState { timer: Timer::default(), purged_at: None };
+        let mut state = SchedulerState {
+            timer: Timer::default(),
+            purged_at: None,
+        };
         // Nodes started together do not look together.
-        let first = self.shared.settings.poll_interval.mul_f64(self.shared.ports.rng.unit());
+        let first = self
+            .shared
+            .settings
+            .poll_interval
+            .mul_f64(self.shared.ports.rng.unit());
         state.timer.arm(&myself, first, || SchedulerMsg::Look);
         Ok(state)
     }
@@ -94,7 +101,9 @@ impl Scheduler {
             return;
         }
         let now = Instant::now();
-        let purge = state.purged_at.is_none_or(|at| now.duration_since(at) >= PURGE_INTERVAL);
+        let purge = state
+            .purged_at
+            .is_none_or(|at| now.duration_since(at) >= PURGE_INTERVAL);
         if purge {
             state.purged_at = Some(now);
         }
@@ -128,7 +137,9 @@ impl Scheduler {
                 }
                 for (provider, integrations) in by_provider {
                     // If the registry is being restarted they are found again at the next look.
-                    let _ = self.registry.cast(RegistryMsg::Route(provider, ProviderMsg::Due(integrations)));
+                    let _ = self
+                        .registry
+                        .cast(RegistryMsg::Route(provider, ProviderMsg::Due(integrations)));
                 }
             }
             Err(error) => tracing::warn!(error = %error, "due work cannot be looked for"),

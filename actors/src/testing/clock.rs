@@ -19,7 +19,10 @@ pub struct TestClock {
 impl TestClock {
     /// Begins now, on tokio's clock.
     pub fn new() -> Self {
-        Self { epoch: Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default(), started_at: Instant::now() }
+        Self {
+            epoch: Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default(),
+            started_at: Instant::now(),
+        }
     }
 
     /// The time this long from now.

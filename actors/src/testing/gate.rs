@@ -17,7 +17,10 @@ struct Ends {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Self {
-        Self(Arc::new(Ends { arrived: watch::Sender::new(0), open: watch::Sender::new(false) }))
+        Self(Arc::new(Ends {
+            arrived: watch::Sender::new(0),
+            open: watch::Sender::new(false),
+        }))
     }
 
     /// Comes to the gate and waits until it is open.
@@ -29,7 +32,12 @@ impl Gate {
 
     /// Waits until this many came to the gate.
     pub async fn arrived(&self, many: usize) {
-        let _ = self.0.arrived.subscribe().wait_for(|arrived| *arrived >= many).await;
+        let _ = self
+            .0
+            .arrived
+            .subscribe()
+            .wait_for(|arrived| *arrived >= many)
+            .await;
     }
 
     /// How many came to it.

@@ -44,10 +44,18 @@ pub const SINGLE_USE: &str = "single";
 
 /// The providers of a universe where nothing else is said: one of each class.
 pub fn one_of_each_class() -> Vec<Provider> {
-    let class = |key, refresh_class| Provider { refresh_class, ..provider(key) };
+    let class = |key, refresh_class| Provider {
+        refresh_class,
+        ..provider(key)
+    };
     vec![
         class(SAFE, RefreshClass::Safe),
-        class(GRACE, RefreshClass::Grace { window: Duration::from_secs(10) }),
+        class(
+            GRACE,
+            RefreshClass::Grace {
+                window: Duration::from_secs(10),
+            },
+        ),
         class(SINGLE_USE, RefreshClass::SingleUse),
     ]
 }
@@ -104,17 +112,30 @@ impl Departed {
     /// If it carries none.
     #[expect(clippy::expect_used, reason = "a test's own mistake")]
     pub fn state(&self) -> State {
-        State::new(self.location.query_pairs().find(|(name, _)| name == "state").expect("a state").1)
+        State::new(
+            self.location
+                .query_pairs()
+                .find(|(name, _)| name == "state")
+                .expect("a state")
+                .1,
+        )
     }
 
     /// What the browser brings back with this code.
     pub fn with_code(&self, code: AuthorizationCode) -> CallbackParams {
-        CallbackParams { code: Some(code), state: Some(self.state()), ..CallbackParams::default() }
+        CallbackParams {
+            code: Some(code),
+            state: Some(self.state()),
+            ..CallbackParams::default()
+        }
     }
 
     /// The browser as it comes back: with its cookie, without a session.
     pub fn own_browser(&self) -> CallbackBrowser {
-        CallbackBrowser { bindings: vec![self.browser.clone()], session: None }
+        CallbackBrowser {
+            bindings: vec![self.browser.clone()],
+            session: None,
+        }
     }
 }
 
@@ -139,7 +160,15 @@ impl Universe {
         let vault = Arc::new(TransparentVault::default());
         let node = system(clock, &store, &provider, &vault, 1, tune).await;
         let nodes = AtomicU64::new(1);
-        Self { clock, store, provider, vault, manager: node.manager, shutdown: node.shutdown, nodes }
+        Self {
+            clock,
+            store,
+            provider,
+            vault,
+            manager: node.manager,
+            shutdown: node.shutdown,
+            nodes,
+        }
     }
 
     /// Another system beside this one.
@@ -184,7 +213,13 @@ impl Universe {
     /// # Panics
     /// If something was left in flight or unwritten.
     pub async fn end_after_failures(self) {
-        assert_eq!(self.stop().await, Stopped { drained: true, audit_written: true });
+        assert_eq!(
+            self.stop().await,
+            Stopped {
+                drained: true,
+                audit_written: true
+            }
+        );
     }
 
     /// Ends gracefully and tells how it went.
@@ -248,7 +283,11 @@ pub fn wanting(provider: &str) -> AuthorizationRequest {
     }
 }
 
-#[expect(clippy::expect_used, clippy::panic, reason = "steps that a test takes for granted")]
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "steps that a test takes for granted"
+)]
 impl Universe {
     /// Begins a flow and opens its link.
     ///
@@ -257,10 +296,21 @@ impl Universe {
     pub async fn depart(&self, owner: &str, request: AuthorizationRequest) -> Departed {
         let provider = request.provider.to_string();
         let context = by_user(owner);
-        let begun = self.manager.begin_authorization(user(owner), request, context).await.expect("a flow");
-        let handle = begun.authorization_url.path_segments().and_then(|mut path| path.next_back());
+        let begun = self
+            .manager
+            .begin_authorization(user(owner), request, context)
+            .await
+            .expect("a flow");
+        let handle = begun
+            .authorization_url
+            .path_segments()
+            .and_then(|mut path| path.next_back());
         let handle = ConnectHandle::new(handle.expect("a handle"));
-        let redirect = self.manager.open_connect_link(handle, by_browser()).await.expect("a link that opens");
+        let redirect = self
+            .manager
+            .open_connect_link(handle, by_browser())
+            .await
+            .expect("a link that opens");
         Departed {
             authorization_id: begun.authorization_id,
             provider,
@@ -277,7 +327,9 @@ impl Universe {
         browser: CallbackBrowser,
     ) -> ServiceResult<CallbackOutcome> {
         let provider = departed.provider.parse().expect("a provider key");
-        self.manager.callback(provider, params, browser, by_browser()).await
+        self.manager
+            .callback(provider, params, browser, by_browser())
+            .await
     }
 
     /// Agrees at the provider as this account and comes back: what the application must confirm with.
@@ -285,8 +337,12 @@ impl Universe {
     /// # Panics
     /// If anything else comes of it.
     pub async fn agree(&self, departed: &Departed, account: &str) -> Confirmation {
-        let code = self.provider.consent(&departed.provider, &departed.location, account);
-        let outcome = self.come_back(departed, departed.with_code(code), departed.own_browser()).await;
+        let code = self
+            .provider
+            .consent(&departed.provider, &departed.location, account);
+        let outcome = self
+            .come_back(departed, departed.with_code(code), departed.own_browser())
+            .await;
         match outcome.expect("an outcome").result {
             CallbackResult::ConfirmationRequired(confirmation) => confirmation,
             other => panic!("not a confirmation: {other:?}"),
@@ -306,7 +362,9 @@ impl Universe {
         let departed = self.depart(owner, request).await;
         let confirmation = self.agree(&departed, account).await;
         let id = departed.authorization_id;
-        self.manager.confirm_authorization(user(owner), id, confirmation, by_user(owner)).await
+        self.manager
+            .confirm_authorization(user(owner), id, confirmation, by_user(owner))
+            .await
     }
 
     /// Connects the user's account of the same name.
@@ -314,16 +372,25 @@ impl Universe {
     /// # Panics
     /// If it does not come to that.
     pub async fn connect(&self, owner: &str, provider: &str) -> IntegrationId {
-        self.connect_as(owner, wanting(provider), owner).await.expect("a connection").id
+        self.connect_as(owner, wanting(provider), owner)
+            .await
+            .expect("a connection")
+            .id
     }
 }
 
 /// A request of this user's.
 pub fn by_user(name: &str) -> RequestContext {
-    RequestContext { actor: Actor::User(user(name)), ..RequestContext::system() }
+    RequestContext {
+        actor: Actor::User(user(name)),
+        ..RequestContext::system()
+    }
 }
 
 /// A request of a browser nobody knows.
 pub fn by_browser() -> RequestContext {
-    RequestContext { actor: Actor::Browser, ..RequestContext::system() }
+    RequestContext {
+        actor: Actor::Browser,
+        ..RequestContext::system()
+    }
 }

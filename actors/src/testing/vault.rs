@@ -29,14 +29,25 @@ impl TransparentVault {
     }
 
     fn place(context: &SealContext) -> String {
-        format!("{}{}|{}|", Self::key(&context.key), context.column.as_str(), context.generation)
+        format!(
+            "{}{}|{}|",
+            Self::key(&context.key),
+            context.column.as_str(),
+            context.generation
+        )
     }
 
     fn check_key(&self, key: &WrappedKey, context: &KeyContext) -> Result<(), VaultError> {
         if self.key_lost.load(Ordering::Relaxed) {
-            return Err(VaultError::UnknownKey { key_id: "lost".into() });
+            return Err(VaultError::UnknownKey {
+                key_id: "lost".into(),
+            });
         }
-        if key.0 == Self::key(context).as_bytes() { Ok(()) } else { Err(VaultError::Refused) }
+        if key.0 == Self::key(context).as_bytes() {
+            Ok(())
+        } else {
+            Err(VaultError::Refused)
+        }
     }
 }
 
@@ -57,7 +68,10 @@ impl Vault for TransparentVault {
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         self.check_key(key, &context.key)?;
-        let plain = sealed.0.strip_prefix(Self::place(context).as_bytes()).ok_or(VaultError::Refused)?;
+        let plain = sealed
+            .0
+            .strip_prefix(Self::place(context).as_bytes())
+            .ok_or(VaultError::Refused)?;
         Ok(Zeroizing::new(plain.to_vec()))
     }
 

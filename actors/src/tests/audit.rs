@@ -24,7 +24,10 @@ async fn hand_outs_are_counted_together_and_written_before_a_graceful_stop_ends(
     }
     let store = universe.store.clone();
     universe.end().await;
-    let rows = store.audit_rows().into_iter().filter(|row| row.action == AuditAction::TokenIssued);
+    let rows = store
+        .audit_rows()
+        .into_iter()
+        .filter(|row| row.action == AuditAction::TokenIssued);
     let counts: Vec<_> = rows.map(|row| row.count).collect();
     assert_eq!(counts.iter().sum::<u32>(), HANDOUTS);
     assert!(counts.len() <= 3, "{counts:?}");
@@ -33,7 +36,10 @@ async fn hand_outs_are_counted_together_and_written_before_a_graceful_stop_ends(
 #[tokio::test(start_paused = true)]
 async fn when_nothing_more_can_be_recorded_nothing_more_is_handed_out() {
     let universe = Universe::new().await;
-    let ids = [universe.connect("ada", SAFE).await, universe.connect("bob", SAFE).await];
+    let ids = [
+        universe.connect("ada", SAFE).await,
+        universe.connect("bob", SAFE).await,
+    ];
     for (id, name) in ids.iter().zip(["ada", "bob"]) {
         universe.ends_in(id, Duration::from_secs(300));
         universe.token(name, SAFE).await.unwrap();
@@ -74,6 +80,12 @@ async fn a_graceful_stop_waits_for_a_refresh_in_flight() {
     };
     let (token, stopped) = tokio::join!(asking, stopping);
     token.unwrap();
-    assert_eq!(stopped, Stopped { drained: true, audit_written: true });
+    assert_eq!(
+        stopped,
+        Stopped {
+            drained: true,
+            audit_written: true
+        }
+    );
     assert_eq!(store.row(&id).grant.unwrap().generation, 2);
 }

@@ -65,5 +65,7 @@ async fn a_tree_that_fails_on_and_on_gives_up() {
         universe.manager.inject_provider_panic(&SAFE.parse().unwrap());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    tokio::time::timeout(Duration::from_secs(5), universe.failed()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), universe.failed())
+        .await
+        .unwrap();
 }

@@ -17,16 +17,28 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceError> {
-    universe.manager.refresh(&user("ada"), id, by_user("ada")).await.map(|_| ())
+    universe
+        .manager
+        .refresh(&user("ada"), id, by_user("ada"))
+        .await
+        .map(|_| ())
 }
 
 async fn breaker(universe: &Universe) -> Option<String> {
-    universe.manager.observe(&SAFE.parse().unwrap()).await.unwrap().breaker
+    universe
+        .manager
+        .observe(&SAFE.parse().unwrap())
+        .await
+        .unwrap()
+        .breaker
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_operators_mistake_touches_no_account_and_is_probed_once_per_interval() {
-    let one_at_a_time = Provider { max_concurrency: 1, ..provider(SAFE) };
+    let one_at_a_time = Provider {
+        max_concurrency: 1,
+        ..provider(SAFE)
+    };
     let universe = Universe::with(vec![one_at_a_time], |_| {}).await;
     let users: Vec<_> = (0..20).map(|n| format!("user{n}")).collect();
     let mut ids = Vec::new();
@@ -36,7 +48,11 @@ async fn an_operators_mistake_touches_no_account_and_is_probed_once_per_interval
         ids.push(id);
     }
     let before: Vec<_> = ids.iter().map(|id| universe.store.row(id).standing).collect();
-    universe.provider.always(SAFE, Call::Refresh, Outcome::Fail(FailureKind::Operator, "invalid_client"));
+    universe.provider.always(
+        SAFE,
+        Call::Refresh,
+        Outcome::Fail(FailureKind::Operator, "invalid_client"),
+    );
     for answer in join_all(users.iter().map(|user| universe.token(user, SAFE))).await {
         assert!(matches!(answer.unwrap_err(), ServiceError::ProviderPaused { .. }));
     }
@@ -45,7 +61,10 @@ async fn an_operators_mistake_touches_no_account_and_is_probed_once_per_interval
 
     tokio::time::sleep(MINUTE * 10).await;
     let calls = universe.provider.calls(SAFE, Call::Refresh);
-    assert!((10..=21).contains(&calls), "{calls} probes in ten minutes of half-minute intervals");
+    assert!(
+        (10..=21).contains(&calls),
+        "{calls} probes in ten minutes of half-minute intervals"
+    );
     let after: Vec<_> = ids.iter().map(|id| universe.store.row(id).standing).collect();
     assert_eq!(before, after);
 
@@ -62,7 +81,11 @@ async fn an_operators_mistake_touches_no_account_and_is_probed_once_per_interval
 async fn a_forced_refresh_that_meets_an_operators_mistake_says_so() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SAFE).await;
-    universe.provider.next(SAFE, Call::Refresh, Outcome::Fail(FailureKind::Operator, "invalid_client"));
+    universe.provider.next(
+        SAFE,
+        Call::Refresh,
+        Outcome::Fail(FailureKind::Operator, "invalid_client"),
+    );
     let error = refresh(&universe, &id).await.unwrap_err();
     assert!(matches!(error, ServiceError::ProviderPaused { .. }), "{error}");
     universe.token("ada", SAFE).await.unwrap();
@@ -80,7 +103,10 @@ async fn a_dead_grant_asks_the_user_forgets_the_tokens_and_is_never_called_again
         assert!(matches!(error, ServiceError::ReauthRequired { .. }), "{error}");
         tokio::time::sleep(MINUTE * 60).await;
     }
-    assert!(matches!(refresh(&universe, &id).await.unwrap_err(), ServiceError::ReauthRequired { .. }));
+    assert!(matches!(
+        refresh(&universe, &id).await.unwrap_err(),
+        ServiceError::ReauthRequired { .. }
+    ));
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1);
     let row = universe.store.row(&id);
     assert_eq!((row.standing.status, row.grant), (Status::ReauthRequired, None));
@@ -95,9 +121,16 @@ async fn a_passing_failure_serves_what_lives_backs_off_and_recovers() {
     let universe = Universe::tuned(|settings| settings.idle_after = None).await;
     let id = universe.connect("ada", SAFE).await;
     universe.token("ada", SAFE).await.unwrap();
-    universe.provider.always(SAFE, Call::Refresh, Outcome::Fail(FailureKind::Passing, "http_503"));
+    universe.provider.always(
+        SAFE,
+        Call::Refresh,
+        Outcome::Fail(FailureKind::Passing, "http_503"),
+    );
     let error = refresh(&universe, &id).await.unwrap_err();
-    assert!(matches!(error, ServiceError::ProviderUnavailable { .. }), "{error}");
+    assert!(
+        matches!(error, ServiceError::ProviderUnavailable { .. }),
+        "{error}"
+    );
     assert_eq!(universe.store.row(&id).standing.status, Status::Degraded);
     for _ in 0..50 {
         universe.token("ada", SAFE).await.unwrap();
@@ -116,12 +149,18 @@ async fn a_passing_failure_serves_what_lives_backs_off_and_recovers() {
 async fn retry_after_is_honoured() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SAFE).await;
-    universe.provider.next(SAFE, Call::Refresh, Outcome::RateLimited(MINUTE * 2));
+    universe
+        .provider
+        .next(SAFE, Call::Refresh, Outcome::RateLimited(MINUTE * 2));
     let error = refresh(&universe, &id).await.unwrap_err();
     assert!(error.retry_after().unwrap() >= MINUTE * 2, "{error:?}");
     tokio::time::sleep(Duration::from_secs(119)).await;
     let _ = refresh(&universe, &id).await;
-    assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1, "not even for somebody who insists");
+    assert_eq!(
+        universe.provider.calls(SAFE, Call::Refresh),
+        1,
+        "not even for somebody who insists"
+    );
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 2);
     universe.end().await;
@@ -131,12 +170,23 @@ async fn retry_after_is_honoured() {
 async fn an_administrators_block_is_named_as_such() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SAFE).await;
-    universe.provider.next(SAFE, Call::Refresh, Outcome::Fail(FailureKind::Admin, "admin_policy"));
-    assert!(matches!(refresh(&universe, &id).await.unwrap_err(), ServiceError::AdminRequired { .. }));
+    universe.provider.next(
+        SAFE,
+        Call::Refresh,
+        Outcome::Fail(FailureKind::Admin, "admin_policy"),
+    );
+    assert!(matches!(
+        refresh(&universe, &id).await.unwrap_err(),
+        ServiceError::AdminRequired { .. }
+    ));
     assert_eq!(universe.store.row(&id).standing.status, Status::Paused);
     universe.token("ada", SAFE).await.unwrap();
     tokio::time::sleep(MINUTE * 80).await;
-    assert_eq!(universe.store.row(&id).standing.status, Status::Active, "tried again by itself");
+    assert_eq!(
+        universe.store.row(&id).standing.status,
+        Status::Active,
+        "tried again by itself"
+    );
     universe.end().await;
 }
 
@@ -147,7 +197,10 @@ async fn an_account_without_refresh_token_lives_as_long_as_its_access_token() {
     let id = universe.connect("ada", SINGLE_USE).await;
     universe.token("ada", SINGLE_USE).await.unwrap();
     let _ = universe.manager.refresh(&user("ada"), &id, by_user("ada")).await;
-    universe.token("ada", SINGLE_USE).await.expect("wishing for more does not cost what there is");
+    universe
+        .token("ada", SINGLE_USE)
+        .await
+        .expect("wishing for more does not cost what there is");
     tokio::time::sleep(MINUTE * 61).await;
     let error = universe.token("ada", SINGLE_USE).await.unwrap_err();
     assert!(matches!(error, ServiceError::ReauthRequired { .. }), "{error}");

@@ -36,7 +36,11 @@ fn vanished(universe: &Universe, id: &IntegrationId, ago: Duration) {
 }
 
 async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceError> {
-    universe.manager.refresh(&user("ada"), id, by_user("ada")).await.map(|_| ())
+    universe
+        .manager
+        .refresh(&user("ada"), id, by_user("ada"))
+        .await
+        .map(|_| ())
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +53,11 @@ async fn two_nodes_present_a_refresh_token_once_per_generation() {
         let there = join_all((0..50).map(|_| token_of(&other.manager, "ada", SINGLE_USE, MINUTE * 50)));
         let (here, there) = tokio::join!(here, there);
         for token in here.into_iter().chain(there) {
-            assert!(universe.provider.accepts(SINGLE_USE, &token.unwrap().access_token));
+            assert!(
+                universe
+                    .provider
+                    .accepts(SINGLE_USE, &token.unwrap().access_token)
+            );
         }
         tokio::time::sleep(MINUTE * 20).await;
     }
@@ -77,7 +85,10 @@ async fn while_another_node_refreshes_callers_wait_and_get_its_token() {
         tokio::join!(universe.token("ada", SINGLE_USE), open).0
     };
     let (there, here) = tokio::join!(there, here);
-    assert_eq!(there.unwrap().access_token.expose(), here.unwrap().access_token.expose());
+    assert_eq!(
+        there.unwrap().access_token.expose(),
+        here.unwrap().access_token.expose()
+    );
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
     other.end().await;
     universe.end().await;
@@ -99,13 +110,24 @@ async fn a_dead_grant_is_believed_only_after_reading_the_row_again() {
     let there = token_of(&other.manager, "ada", SINGLE_USE, MINUTE);
     let meanwhile = async {
         gate.arrived(1).await;
-        universe.connect_as("ada", wanting(SINGLE_USE), "ada").await.unwrap();
+        universe
+            .connect_as("ada", wanting(SINGLE_USE), "ada")
+            .await
+            .unwrap();
         gate.open();
     };
     let (there, ()) = tokio::join!(there, meanwhile);
-    assert!(universe.provider.accepts(SINGLE_USE, &there.unwrap().access_token));
+    assert!(
+        universe
+            .provider
+            .accepts(SINGLE_USE, &there.unwrap().access_token)
+    );
     assert_eq!(universe.store.row(&id).standing.status, Status::Active);
-    assert_eq!(universe.store.calls(crate::testing::store::Op::CommitFailure), 0, "no verdict is even tried");
+    assert_eq!(
+        universe.store.calls(crate::testing::store::Op::CommitFailure),
+        0,
+        "no verdict is even tried"
+    );
     other.end().await;
     universe.end().await;
 }
@@ -132,7 +154,10 @@ async fn after_a_vanished_attempt_a_grace_provider_is_asked_within_its_window_on
     for _ in 0..3 {
         // Each try looks, and none of them opens the window anew.
         let error = refresh(&universe, &id).await.unwrap_err();
-        assert!(matches!(error, ServiceError::ProviderUnavailable { .. }), "{error}");
+        assert!(
+            matches!(error, ServiceError::ProviderUnavailable { .. }),
+            "{error}"
+        );
         universe.token("ada", GRACE).await.unwrap();
     }
     assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 1);
@@ -145,7 +170,10 @@ async fn after_a_vanished_attempt_a_single_use_token_is_served_and_probed_once_b
     let id = universe.connect("ada", SINGLE_USE).await;
     vanished(&universe, &id, Duration::from_secs(40));
     let error = refresh(&universe, &id).await.unwrap_err();
-    assert!(matches!(error, ServiceError::ProviderUnavailable { .. }), "{error}");
+    assert!(
+        matches!(error, ServiceError::ProviderUnavailable { .. }),
+        "{error}"
+    );
     assert_eq!(universe.store.row(&id).standing.status, Status::Degraded);
     for _ in 0..58 {
         universe.token("ada", SINGLE_USE).await.unwrap();
@@ -154,7 +182,11 @@ async fn after_a_vanished_attempt_a_single_use_token_is_served_and_probed_once_b
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 0);
     tokio::time::sleep(MINUTE + Duration::from_secs(30)).await;
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
-    assert_eq!(universe.store.row(&id).standing.status, Status::Active, "the vanished one had not been sent");
+    assert_eq!(
+        universe.store.row(&id).standing.status,
+        Status::Active,
+        "the vanished one had not been sent"
+    );
     universe.end().await;
 }
 
@@ -162,13 +194,19 @@ async fn after_a_vanished_attempt_a_single_use_token_is_served_and_probed_once_b
 async fn a_single_use_token_whose_answer_was_lost_is_presented_once_more_and_then_the_user_is_asked() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SINGLE_USE).await;
-    universe.provider.next(SINGLE_USE, Call::Refresh, Outcome::LostAnswer);
+    universe
+        .provider
+        .next(SINGLE_USE, Call::Refresh, Outcome::LostAnswer);
     refresh(&universe, &id).await.unwrap_err();
     for _ in 0..58 {
         universe.token("ada", SINGLE_USE).await.unwrap();
         tokio::time::sleep(MINUTE).await;
     }
-    assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1, "it lives: nothing is risked");
+    assert_eq!(
+        universe.provider.calls(SINGLE_USE, Call::Refresh),
+        1,
+        "it lives: nothing is risked"
+    );
     tokio::time::sleep(MINUTE * 600).await;
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 2);
     let row = universe.store.row(&id);

@@ -73,7 +73,11 @@ async fn nobody_sees_a_token_whose_commit_fails_until_it_is_stored() {
     drop(asking);
     assert_eq!(universe.store.calls(Op::CommitRefresh), 4);
     assert_eq!(universe.grant(&id).generation, 2);
-    assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1, "the answer in hand is kept");
+    assert_eq!(
+        universe.provider.calls(SINGLE_USE, Call::Refresh),
+        1,
+        "the answer in hand is kept"
+    );
     universe.end().await;
 }
 
@@ -119,7 +123,11 @@ async fn an_omitted_refresh_token_keeps_the_one_there_is() {
     for _ in 0..3 {
         refresh(&universe, "ada", &id).await.unwrap();
     }
-    assert_eq!(universe.provider.presentations_max(SAFE), 3, "one refresh token, presented each time");
+    assert_eq!(
+        universe.provider.presentations_max(SAFE),
+        3,
+        "one refresh token, presented each time"
+    );
     universe.end().await;
 }
 
@@ -128,13 +136,26 @@ async fn a_refresh_token_is_salvaged_from_an_answer_that_cannot_be_used() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SINGLE_USE).await;
     let old = universe.token("ada", SINGLE_USE).await.unwrap().access_token;
-    universe.provider.next(SINGLE_USE, Call::Refresh, Outcome::Garbled);
+    universe
+        .provider
+        .next(SINGLE_USE, Call::Refresh, Outcome::Garbled);
     let error = refresh(&universe, "ada", &id).await.unwrap_err();
-    assert!(matches!(error, ServiceError::ProviderUnavailable { .. }), "{error}");
-    assert_eq!(universe.grant(&id).generation, 2, "the rotated refresh token is stored");
+    assert!(
+        matches!(error, ServiceError::ProviderUnavailable { .. }),
+        "{error}"
+    );
+    assert_eq!(
+        universe.grant(&id).generation,
+        2,
+        "the rotated refresh token is stored"
+    );
     assert_eq!(universe.store.row(&id).standing.status, Status::Degraded);
     let served = universe.token("ada", SINGLE_USE).await.unwrap().access_token;
-    assert_eq!(served.expose(), old.expose(), "and the old access token still served");
+    assert_eq!(
+        served.expose(),
+        old.expose(),
+        "and the old access token still served"
+    );
     refresh(&universe, "ada", &id).await.unwrap();
     assert_eq!(universe.provider.offences(SINGLE_USE), [""; 0]);
     universe.end().await;
@@ -149,14 +170,23 @@ async fn with_the_database_away_a_valid_token_is_served_and_no_provider_call_is_
     // Beyond the time it falls due, and short of its end.
     for _ in 0..59 {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        universe.token_for("ada", SAFE, Duration::from_secs(30)).await.unwrap();
+        universe
+            .token_for("ada", SAFE, Duration::from_secs(30))
+            .await
+            .unwrap();
     }
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 0);
-    let error = universe.token_for("ada", SAFE, Duration::from_secs(600)).await.unwrap_err();
+    let error = universe
+        .token_for("ada", SAFE, Duration::from_secs(600))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ServiceError::Overloaded { .. }), "{error}");
     universe.store.away(false);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    universe.token_for("ada", SAFE, Duration::from_secs(600)).await.unwrap();
+    universe
+        .token_for("ada", SAFE, Duration::from_secs(600))
+        .await
+        .unwrap();
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1);
     universe.end().await;
 }

@@ -10,7 +10,12 @@ use crate::testing::{
 };
 
 async fn awake(universe: &Universe) -> usize {
-    universe.manager.observe(&SAFE.parse().unwrap()).await.unwrap().awake
+    universe
+        .manager
+        .observe(&SAFE.parse().unwrap())
+        .await
+        .unwrap()
+        .awake
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,10 +30,16 @@ async fn a_revoked_account_is_refused_its_tokens_forgotten_and_the_provider_told
     let token = universe.token("ada", SINGLE_USE).await.unwrap().access_token;
     let report = revoke(&universe, "ada", &id).await.unwrap();
     assert_eq!(report.provider_revocation, ProviderRevocation::Confirmed);
-    assert_eq!(universe.token("ada", SINGLE_USE).await.unwrap_err(), ServiceError::NotConnected);
+    assert_eq!(
+        universe.token("ada", SINGLE_USE).await.unwrap_err(),
+        ServiceError::NotConnected
+    );
     assert!(!universe.provider.accepts(SINGLE_USE, &token));
     assert!(universe.store.row(&id).grant.is_none());
-    assert_eq!(revoke(&universe, "ada", &id).await.unwrap_err(), ServiceError::not_found("integration"));
+    assert_eq!(
+        revoke(&universe, "ada", &id).await.unwrap_err(),
+        ServiceError::not_found("integration")
+    );
     universe.end().await;
 }
 
@@ -41,13 +47,25 @@ async fn a_revoked_account_is_refused_its_tokens_forgotten_and_the_provider_told
 async fn it_is_denied_first_and_the_provider_told_for_as_long_as_it_takes() {
     let universe = Universe::new().await;
     let id = universe.connect("ada", SINGLE_USE).await;
-    universe.provider.always(SINGLE_USE, Call::Revoke, Outcome::Fail(FailureKind::Passing, "http_503"));
+    universe.provider.always(
+        SINGLE_USE,
+        Call::Revoke,
+        Outcome::Fail(FailureKind::Passing, "http_503"),
+    );
     let report = revoke(&universe, "ada", &id).await.unwrap();
     assert_eq!(report.provider_revocation, ProviderRevocation::Pending);
-    assert_eq!(universe.token("ada", SINGLE_USE).await.unwrap_err(), ServiceError::NotConnected);
+    assert_eq!(
+        universe.token("ada", SINGLE_USE).await.unwrap_err(),
+        ServiceError::NotConnected
+    );
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(universe.store.row(&id).grant.is_some(), "kept, sealed, to tell the provider with");
-    universe.provider.always(SINGLE_USE, Call::Revoke, Outcome::Answer);
+    assert!(
+        universe.store.row(&id).grant.is_some(),
+        "kept, sealed, to tell the provider with"
+    );
+    universe
+        .provider
+        .always(SINGLE_USE, Call::Revoke, Outcome::Answer);
     tokio::time::sleep(Duration::from_secs(3700)).await;
     assert!(universe.store.row(&id).grant.is_none());
     let calls = universe.provider.calls(SINGLE_USE, Call::Revoke);
@@ -75,7 +93,11 @@ async fn a_revoked_account_can_be_connected_again() {
     let id = universe.connect("ada", SINGLE_USE).await;
     universe.token("ada", SINGLE_USE).await.unwrap();
     revoke(&universe, "ada", &id).await.unwrap();
-    assert_eq!(universe.connect("ada", SINGLE_USE).await, id, "the same account, the same id");
+    assert_eq!(
+        universe.connect("ada", SINGLE_USE).await,
+        id,
+        "the same account, the same id"
+    );
     let token = universe.token("ada", SINGLE_USE).await.unwrap().access_token;
     assert!(universe.provider.accepts(SINGLE_USE, &token));
     universe.end().await;
@@ -109,9 +131,17 @@ async fn revoked_while_refreshing_at(place: &str, hold: impl FnOnce(&Universe) -
     };
     let (_refreshed, ()) = tokio::join!(refreshing, story);
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(universe.token("ada", SINGLE_USE).await.unwrap_err(), ServiceError::NotConnected, "{place}");
+    assert_eq!(
+        universe.token("ada", SINGLE_USE).await.unwrap_err(),
+        ServiceError::NotConnected,
+        "{place}"
+    );
     let row = universe.store.row(&id);
-    assert_eq!((row.standing.status, row.grant), (Status::Revoked, None), "{place}");
+    assert_eq!(
+        (row.standing.status, row.grant),
+        (Status::Revoked, None),
+        "{place}"
+    );
     universe.end().await;
 }
 
@@ -119,7 +149,10 @@ async fn revoked_while_refreshing_at(place: &str, hold: impl FnOnce(&Universe) -
 async fn a_revocation_during_a_refresh_is_never_undone() {
     revoked_while_refreshing_at("before the claim", |it| it.store.hold_before(Op::Claim)).await;
     revoked_while_refreshing_at("after the claim", |it| it.store.hold_after(Op::Claim)).await;
-    revoked_while_refreshing_at("at the provider", |it| it.provider.hold(SINGLE_USE, Call::Refresh)).await;
+    revoked_while_refreshing_at("at the provider", |it| {
+        it.provider.hold(SINGLE_USE, Call::Refresh)
+    })
+    .await;
     revoked_while_refreshing_at("before the commit", |it| it.store.hold_before(Op::CommitRefresh)).await;
     revoked_while_refreshing_at("after the commit", |it| it.store.hold_after(Op::CommitRefresh)).await;
     revoked_while_refreshing_at("before the row is read", |it| it.store.hold_before(Op::Load)).await;
@@ -129,9 +162,12 @@ async fn a_revocation_during_a_refresh_is_never_undone() {
 #[tokio::test(start_paused = true)]
 async fn a_revocation_during_a_failing_refresh_is_never_undone() {
     let dead = Outcome::Fail(FailureKind::DeadGrant, "invalid_grant");
-    for outcome in
-        [dead.clone(), Outcome::Fail(FailureKind::Passing, "http_503"), Outcome::Garbled, Outcome::LostAnswer]
-    {
+    for outcome in [
+        dead.clone(),
+        Outcome::Fail(FailureKind::Passing, "http_503"),
+        Outcome::Garbled,
+        Outcome::LostAnswer,
+    ] {
         for op in [Op::CommitFailure, Op::Load] {
             let place = format!("{outcome:?} {op:?}");
             // What is salvaged is committed as a refresh; and of a dead grant nothing is left to revoke.

@@ -18,7 +18,10 @@ async fn two_hundred_callers_of_one_spent_token_cause_one_provider_call() {
     let id = universe.connect("ada", SAFE).await;
     universe.spend(&id);
     let tokens = join_all((0..200).map(|_| universe.token("ada", SAFE))).await;
-    let mut seen: Vec<_> = tokens.into_iter().map(|token| token.unwrap().access_token).collect();
+    let mut seen: Vec<_> = tokens
+        .into_iter()
+        .map(|token| token.unwrap().access_token)
+        .collect();
     assert!(seen.iter().all(|token| universe.provider.accepts(SAFE, token)));
     seen.dedup_by(|one, other| one.expose() == other.expose());
     assert_eq!(seen.len(), 1);
@@ -33,7 +36,9 @@ async fn a_valid_token_is_served_while_its_refresh_is_under_way() {
     let old = universe.token("ada", SAFE).await.unwrap().access_token;
     let gate = universe.provider.hold(SAFE, Call::Refresh);
     let owner = user("ada");
-    let refreshing = universe.manager.refresh(&owner, &id, crate::testing::universe::by_user("ada"));
+    let refreshing = universe
+        .manager
+        .refresh(&owner, &id, crate::testing::universe::by_user("ada"));
     let serving = async {
         gate.arrived(1).await;
         let served = universe.token("ada", SAFE).await.unwrap();
@@ -62,7 +67,10 @@ async fn second_caller_joins_the_refresh_in_flight() {
     assert!((&mut second).now_or_never().is_none());
     gate.open();
     let (first, second) = tokio::join!(first, second);
-    assert_eq!(first.unwrap().access_token.expose(), second.unwrap().access_token.expose());
+    assert_eq!(
+        first.unwrap().access_token.expose(),
+        second.unwrap().access_token.expose()
+    );
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1);
     universe.end().await;
 }
@@ -74,9 +82,15 @@ async fn a_token_is_never_handed_out_with_less_life_than_asked_for() {
     for left in [1, 59, 60, 61, 600] {
         universe.ends_in(&id, Duration::from_secs(left));
         for min_ttl in [1, 60, 599, 3000] {
-            let grant = universe.token_for("ada", SAFE, Duration::from_secs(min_ttl)).await.unwrap();
+            let grant = universe
+                .token_for("ada", SAFE, Duration::from_secs(min_ttl))
+                .await
+                .unwrap();
             let end = grant.expires_at.unwrap();
-            assert!(end >= universe.clock.later(Duration::from_secs(min_ttl)), "{left} {min_ttl}");
+            assert!(
+                end >= universe.clock.later(Duration::from_secs(min_ttl)),
+                "{left} {min_ttl}"
+            );
         }
     }
     universe.end().await;
@@ -87,10 +101,17 @@ async fn who_wants_more_life_than_the_provider_gives_is_told_so_and_causes_one_c
     let universe = Universe::new().await;
     universe.connect("ada", SAFE).await;
     for _ in 0..5 {
-        let error = universe.token_for("ada", SAFE, Duration::from_secs(86_400)).await.unwrap_err();
+        let error = universe
+            .token_for("ada", SAFE, Duration::from_secs(86_400))
+            .await
+            .unwrap_err();
         assert!(matches!(error, ServiceError::InvalidRequest { .. }), "{error}");
     }
-    assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 0, "it is as fresh as can be");
+    assert_eq!(
+        universe.provider.calls(SAFE, Call::Refresh),
+        0,
+        "it is as fresh as can be"
+    );
     universe.end().await;
 }
 
@@ -99,12 +120,19 @@ async fn a_token_whose_end_nobody_knows_is_served_and_refreshed_on_demand() {
     let universe = Universe::new().await;
     universe.provider.set_token_life(SAFE, None);
     let id = universe.connect("ada", SAFE).await;
-    let grant = universe.token_for("ada", SAFE, Duration::from_secs(86_400)).await.unwrap();
+    let grant = universe
+        .token_for("ada", SAFE, Duration::from_secs(86_400))
+        .await
+        .unwrap();
     assert_eq!(grant.expires_at, None);
     tokio::time::sleep(Duration::from_secs(14_400)).await;
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 0);
     let owner = user("ada");
-    universe.manager.refresh(&owner, &id, crate::testing::universe::by_user("ada")).await.unwrap();
+    universe
+        .manager
+        .refresh(&owner, &id, crate::testing::universe::by_user("ada"))
+        .await
+        .unwrap();
     assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1);
     universe.end().await;
 }
@@ -114,10 +142,16 @@ async fn accounts_that_are_used_are_refreshed_ahead() {
     let universe = Universe::tuned(|settings| settings.idle_after = None).await;
     universe.connect("ada", SAFE).await;
     for _ in 0..200 {
-        universe.token_for("ada", SAFE, Duration::from_secs(300)).await.unwrap();
+        universe
+            .token_for("ada", SAFE, Duration::from_secs(300))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
     let calls = universe.provider.calls(SAFE, Call::Refresh);
-    assert!((3..=5).contains(&calls), "{calls} refreshes in 200 minutes of hour-long tokens");
+    assert!(
+        (3..=5).contains(&calls),
+        "{calls} refreshes in 200 minutes of hour-long tokens"
+    );
     universe.end().await;
 }

@@ -83,9 +83,20 @@ impl Books {
 
     #[expect(clippy::expect_used, reason = "a test's own mistake")]
     pub(super) fn consent(&mut self, state: &str, account: &str) -> String {
-        let page = self.pages.get(state).expect("somebody was sent here with this state").clone();
+        let page = self
+            .pages
+            .get(state)
+            .expect("somebody was sent here with this state")
+            .clone();
         let code = format!("code-{}", self.serial());
-        self.codes.insert(code.clone(), Code { page, account: account.into(), grant: None });
+        self.codes.insert(
+            code.clone(),
+            Code {
+                page,
+                account: account.into(),
+                grant: None,
+            },
+        );
         code
     }
 
@@ -116,7 +127,11 @@ impl Books {
         code.grant = Some(grant);
         let account = code.account.clone();
         let scopes = self.granted.clone().unwrap_or_else(|| code.page.scopes.clone());
-        self.grants.push(Grant { account: account.clone(), scopes, alive: true });
+        self.grants.push(Grant {
+            account: account.clone(),
+            scopes,
+            alive: true,
+        });
         let gives = self.gives_refresh_token;
         Some((self.issue(grant, gives, now), account))
     }
@@ -149,10 +164,18 @@ impl Books {
         let account = self.grants[grant].account.clone();
         let access_token = format!("access-{account}-{serial}");
         let expires_at = self.token_life.map(|life| after(now, life));
-        self.access_tokens.insert(access_token.clone(), (grant, expires_at));
+        self.access_tokens
+            .insert(access_token.clone(), (grant, expires_at));
         let refresh_token = refresh_token.then(|| {
             let token = format!("refresh-{account}-{serial}");
-            self.refresh_tokens.insert(token.clone(), Presented { grant, times: 0, first_at: None });
+            self.refresh_tokens.insert(
+                token.clone(),
+                Presented {
+                    grant,
+                    times: 0,
+                    first_at: None,
+                },
+            );
             RefreshToken::new(token)
         });
         TokenAnswer {
@@ -166,7 +189,10 @@ impl Books {
     }
 
     pub(super) fn revoke(&mut self, refresh_token: &str, access_token: &str) {
-        let by_refresh = self.refresh_tokens.get(refresh_token).map(|presented| presented.grant);
+        let by_refresh = self
+            .refresh_tokens
+            .get(refresh_token)
+            .map(|presented| presented.grant);
         let by_access = self.access_tokens.get(access_token).map(|(grant, _)| *grant);
         if let Some(grant) = by_refresh.or(by_access) {
             self.grants[grant].alive = false;
@@ -180,6 +206,10 @@ impl Books {
     }
 
     pub(super) fn presentations_max(&self) -> usize {
-        self.refresh_tokens.values().map(|presented| presented.times).max().unwrap_or(0)
+        self.refresh_tokens
+            .values()
+            .map(|presented| presented.times)
+            .max()
+            .unwrap_or(0)
     }
 }

@@ -51,7 +51,11 @@ impl ScriptedProvider {
             .map(|provider| (provider.key.clone(), Books::new(provider.refresh_class)))
             .collect();
         let providers = providers.into_iter().map(Arc::new).collect();
-        Self { clock, providers, books: Arc::new(Mutex::new(books)) }
+        Self {
+            clock,
+            providers,
+            books: Arc::new(Mutex::new(books)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ProviderKey, Books>> {
@@ -131,7 +135,12 @@ impl ScriptedProvider {
     /// If nobody was sent to that page.
     #[expect(clippy::expect_used, reason = "a test's own mistake")]
     pub fn consent(&self, provider: &str, location: &Url, account: &str) -> AuthorizationCode {
-        let state = location.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+        let state = location
+            .query_pairs()
+            .find(|(name, _)| name == "state")
+            .expect("a state")
+            .1
+            .into_owned();
         AuthorizationCode::new(self.at(provider, |books| books.consent(&state, account)))
     }
 
@@ -203,7 +212,12 @@ impl OAuth for ScriptedProvider {
         match exchanged {
             Some((answer, account)) => Ok(Exchanged {
                 answer: outcome.answer(provider, answer)?,
-                account: Account { id: account, issuer: None, name: None, email: None },
+                account: Account {
+                    id: account,
+                    issuer: None,
+                    name: None,
+                    email: None,
+                },
                 metadata: serde_json::Value::Null,
             }),
             None => Err(dead(provider)),
@@ -217,7 +231,9 @@ impl OAuth for ScriptedProvider {
     ) -> Result<TokenAnswer, ProviderFailure> {
         let outcome = self.enter(provider, Call::Refresh).await?;
         let now = self.clock.now();
-        let answer = self.at(provider.as_str(), |books| books.refresh(request.refresh_token.expose(), now));
+        let answer = self.at(provider.as_str(), |books| {
+            books.refresh(request.refresh_token.expose(), now)
+        });
         outcome.answer(provider, answer.ok_or_else(|| dead(provider))?)
     }
 
@@ -228,11 +244,17 @@ impl OAuth for ScriptedProvider {
     ) -> Result<Revoked, ProviderFailure> {
         self.enter(provider, Call::Revoke).await?;
         let token = request.refresh_token.as_ref().map_or("", |token| token.expose());
-        self.at(provider.as_str(), |books| books.revoke(token, request.access_token.expose()));
+        self.at(provider.as_str(), |books| {
+            books.revoke(token, request.access_token.expose())
+        });
         Ok(Revoked::Confirmed)
     }
 }
 
 fn dead(provider: &ProviderKey) -> ProviderFailure {
-    ProviderFailure::new(provider.clone(), FailureKind::DeadGrant, ReasonCode::new("invalid_grant"))
+    ProviderFailure::new(
+        provider.clone(),
+        FailureKind::DeadGrant,
+        ReasonCode::new("invalid_grant"),
+    )
 }

@@ -92,7 +92,11 @@ impl Script {
 
     pub(super) fn outcome(&mut self, call: Call) -> Outcome {
         let lines = self.of(call);
-        lines.next.pop_front().or_else(|| lines.always.clone()).unwrap_or(Outcome::Answer)
+        lines
+            .next
+            .pop_front()
+            .or_else(|| lines.always.clone())
+            .unwrap_or(Outcome::Answer)
     }
 
     pub(super) fn next(&mut self, call: Call, outcome: Outcome) {

@@ -31,11 +31,16 @@ impl AuthorizationStore for MemoryStore {
             if pending.count() >= new.pending_max as usize {
                 return Ok(None);
             }
-            let user_id =
-                *tables.users.entry(new.subject.clone()).or_insert_with(|| UserId(uuid::Uuid::now_v7()));
+            let user_id = *tables
+                .users
+                .entry(new.subject.clone())
+                .or_insert_with(|| UserId(uuid::Uuid::now_v7()));
             let stored = StoredAuthorization {
                 id: new.id,
-                owner: Owner { user_id, subject: new.subject.clone() },
+                owner: Owner {
+                    user_id,
+                    subject: new.subject.clone(),
+                },
                 provider: new.provider.clone(),
                 status: AuthorizationStatus::Created,
                 error: None,
@@ -53,7 +58,12 @@ impl AuthorizationStore for MemoryStore {
                 created_at: now,
                 expires_at: after(now, new.lifetime),
             };
-            let flow = Flow { stored: stored.clone(), handle: new.handle, state: None, confirmation: None };
+            let flow = Flow {
+                stored: stored.clone(),
+                handle: new.handle,
+                state: None,
+                confirmation: None,
+            };
             tables.flows.insert(new.id, flow);
             tables.record(&new.audit, now);
             Ok(Some(stored))
@@ -63,14 +73,21 @@ impl AuthorizationStore for MemoryStore {
 
     async fn find_by_handle(&self, handle: &Digest) -> StoreResult<Option<StoredAuthorization>> {
         self.run(Op::FindFlow, |tables, now| {
-            Ok(tables.flows.values().find(|flow| flow.handle == *handle).map(|flow| flow.view(now)))
+            Ok(tables
+                .flows
+                .values()
+                .find(|flow| flow.handle == *handle)
+                .map(|flow| flow.view(now)))
         })
         .await
     }
 
     async fn find(&self, owner: &Subject, id: AuthorizationId) -> StoreResult<Option<StoredAuthorization>> {
         self.run(Op::FindFlow, |tables, now| {
-            let flow = tables.flows.get(&id).filter(|flow| flow.stored.owner.subject == *owner);
+            let flow = tables
+                .flows
+                .get(&id)
+                .filter(|flow| flow.stored.owner.subject == *owner);
             Ok(flow.map(|flow| flow.view(now)))
         })
         .await
@@ -80,8 +97,10 @@ impl AuthorizationStore for MemoryStore {
         self.run(Op::Redirect, |tables, now| {
             let flow = tables.flows.get_mut(&id).filter(|flow| {
                 let status = flow.stored.status;
-                matches!(status, AuthorizationStatus::Created | AuthorizationStatus::Redirected)
-                    && !flow.expired(now)
+                matches!(
+                    status,
+                    AuthorizationStatus::Created | AuthorizationStatus::Redirected
+                ) && !flow.expired(now)
             });
             let Some(flow) = flow else {
                 return Ok(Commit::Fenced);
@@ -203,7 +222,11 @@ impl AuthorizationStore for MemoryStore {
         audit: &AuditEntry,
     ) -> StoreResult<Commit> {
         self.run(Op::FinishFlow, |tables, now| {
-            let Some(flow) = tables.flows.get_mut(&id).filter(|flow| !flow.stored.status.is_final()) else {
+            let Some(flow) = tables
+                .flows
+                .get_mut(&id)
+                .filter(|flow| !flow.stored.status.is_final())
+            else {
                 return Ok(Commit::Fenced);
             };
             flow.end(status);

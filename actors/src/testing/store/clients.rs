@@ -16,8 +16,13 @@ use crate::{
 impl ClientStore for MemoryStore {
     async fn find_by_credential(&self, credential: &Digest) -> StoreResult<Option<ServiceClient>> {
         self.run(Op::Clients, |tables, _| {
-            let mut live = tables.clients.iter().filter(|(client, _)| client.revoked_at.is_none());
-            Ok(live.find(|(_, digest)| digest == credential).map(|(client, _)| client.clone()))
+            let mut live = tables
+                .clients
+                .iter()
+                .filter(|(client, _)| client.revoked_at.is_none());
+            Ok(live
+                .find(|(_, digest)| digest == credential)
+                .map(|(client, _)| client.clone()))
         })
         .await
     }
@@ -51,7 +56,10 @@ impl ClientStore for MemoryStore {
 
     async fn revoke(&self, name: &str) -> StoreResult<bool> {
         self.run(Op::Clients, |tables, now| {
-            let mut live = tables.clients.iter_mut().filter(|(client, _)| client.revoked_at.is_none());
+            let mut live = tables
+                .clients
+                .iter_mut()
+                .filter(|(client, _)| client.revoked_at.is_none());
             Ok(live
                 .find(|(client, _)| client.name == name)
                 .map(|(client, _)| client.revoked_at = Some(now))

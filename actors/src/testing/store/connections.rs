@@ -63,7 +63,10 @@ impl Tables {
         let generation = commit.reservation.generation + 1;
         let stored = StoredIntegration {
             id: id.clone(),
-            owner: Owner { user_id: commit.user_id, subject: commit.subject.clone() },
+            owner: Owner {
+                user_id: commit.user_id,
+                subject: commit.subject.clone(),
+            },
             account: commit.account.clone(),
             standing: Standing::active(),
             scopes: commit.scopes.clone(),
@@ -105,8 +108,11 @@ impl Tables {
             row.stored.standing.status != Status::Revoked
                 && owner.is_none_or(|owner| row.stored.owner.subject == *owner)
         })?;
-        row.stored.standing =
-            Standing { status: Status::Revoked, reason: Some(reason.clone()), who_must_act: None };
+        row.stored.standing = Standing {
+            status: Status::Revoked,
+            reason: Some(reason.clone()),
+            who_must_act: None,
+        };
         row.stored.updated_at = now;
         if let Some(grant) = &mut row.stored.grant {
             grant.failures = 0;
@@ -114,7 +120,11 @@ impl Tables {
             grant.claim = None;
         }
         let seen = row.view(now);
-        for consent in self.consents.iter_mut().filter(|consent| consent.integration_id == *id) {
+        for consent in self
+            .consents
+            .iter_mut()
+            .filter(|consent| consent.integration_id == *id)
+        {
             consent.withdrawn_at = consent.withdrawn_at.or(Some(now));
         }
         self.record(audit, now);
@@ -125,7 +135,11 @@ impl Tables {
     pub(super) fn revoked(&mut self, id: &IntegrationId, generation: i64) -> Option<&mut Row> {
         self.integrations.get_mut(&id.uuid).filter(|row| {
             row.stored.standing.status == Status::Revoked
-                && row.stored.grant.as_ref().is_some_and(|grant| grant.generation == generation)
+                && row
+                    .stored
+                    .grant
+                    .as_ref()
+                    .is_some_and(|grant| grant.generation == generation)
         })
     }
 }

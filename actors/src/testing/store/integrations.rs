@@ -24,7 +24,10 @@ use crate::{
 impl IntegrationStore for MemoryStore {
     async fn load(&self, id: &IntegrationId) -> StoreResult<Option<StoredIntegration>> {
         let find = |tables: &mut tables::Tables, now| {
-            let row = tables.integrations.get(&id.uuid).filter(|row| row.stored.id == *id);
+            let row = tables
+                .integrations
+                .get(&id.uuid)
+                .filter(|row| row.stored.id == *id);
             Ok(row.map(|row| row.view(now)))
         };
         self.run(Op::Load, find).await
@@ -84,7 +87,10 @@ impl IntegrationStore for MemoryStore {
                     let grant = row.stored.grant.as_ref()?;
                     let at = grant.next_refresh_at.filter(|at| *at <= before)?;
                     let held = grant.claim.as_ref().is_some_and(|claim| claim.until > now);
-                    (!held).then(|| Due { id: row.stored.id.clone(), at })
+                    (!held).then(|| Due {
+                        id: row.stored.id.clone(),
+                        at,
+                    })
                 })
                 .collect();
             due.sort_by_key(|due| due.at);
@@ -95,15 +101,22 @@ impl IntegrationStore for MemoryStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
-        self.run(Op::Claim, |tables, now| Ok(tables.claim(request, now))).await
+        self.run(Op::Claim, |tables, now| Ok(tables.claim(request, now)))
+            .await
     }
 
     async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
-        self.run(Op::CommitRefresh, |tables, now| Ok(tables.commit_refresh(commit, now))).await
+        self.run(Op::CommitRefresh, |tables, now| {
+            Ok(tables.commit_refresh(commit, now))
+        })
+        .await
     }
 
     async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
-        self.run(Op::CommitFailure, |tables, now| Ok(tables.commit_failure(commit, now))).await
+        self.run(Op::CommitFailure, |tables, now| {
+            Ok(tables.commit_failure(commit, now))
+        })
+        .await
     }
 
     async fn reserve(
@@ -112,11 +125,17 @@ impl IntegrationStore for MemoryStore {
         provider: &ProviderKey,
         account: &Account,
     ) -> StoreResult<Reservation> {
-        self.run(Op::Reserve, |tables, now| Ok(tables.reserve(user, provider, account, now))).await
+        self.run(Op::Reserve, |tables, now| {
+            Ok(tables.reserve(user, provider, account, now))
+        })
+        .await
     }
 
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
-        self.run(Op::CommitConnect, |tables, now| Ok(tables.commit_connect(commit, now))).await
+        self.run(Op::CommitConnect, |tables, now| {
+            Ok(tables.commit_connect(commit, now))
+        })
+        .await
     }
 
     async fn revoke(
@@ -127,7 +146,10 @@ impl IntegrationStore for MemoryStore {
         retry_at: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Option<StoredIntegration>> {
-        self.run(Op::Revoke, |tables, now| Ok(tables.revoke(owner, id, reason, retry_at, audit, now))).await
+        self.run(Op::Revoke, |tables, now| {
+            Ok(tables.revoke(owner, id, reason, retry_at, audit, now))
+        })
+        .await
     }
 
     async fn finish_revocation(
@@ -157,7 +179,9 @@ impl IntegrationStore for MemoryStore {
         retry_at: Timestamp,
     ) -> StoreResult<Commit> {
         self.run(Op::PostponeRevocation, |tables, _| {
-            let grant = tables.revoked(id, generation).and_then(|row| row.stored.grant.as_mut());
+            let grant = tables
+                .revoked(id, generation)
+                .and_then(|row| row.stored.grant.as_mut());
             let Some(grant) = grant else {
                 return Ok(Commit::Fenced);
             };

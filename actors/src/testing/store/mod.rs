@@ -35,7 +35,11 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty one.
     pub fn new(clock: TestClock) -> Self {
-        Self { clock, tables: Arc::default(), faults: Arc::default() }
+        Self {
+            clock,
+            tables: Arc::default(),
+            faults: Arc::default(),
+        }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -121,7 +125,11 @@ impl MemoryStore {
     pub fn row(&self, id: &IntegrationId) -> StoredIntegration {
         let now = self.clock.now();
         #[expect(clippy::expect_used, reason = "a test's own mistake")]
-        self.tables().integrations.get(&id.uuid).map(|row| row.view(now)).expect("a row of this id")
+        self.tables()
+            .integrations
+            .get(&id.uuid)
+            .map(|row| row.view(now))
+            .expect("a row of this id")
     }
 
     /// Changes a row behind everybody's back.
@@ -130,7 +138,11 @@ impl MemoryStore {
     /// If there is none.
     pub fn edit(&self, id: &IntegrationId, edit: impl FnOnce(&mut StoredIntegration)) {
         #[expect(clippy::expect_used, reason = "a test's own mistake")]
-        let mut row = self.tables().integrations.remove(&id.uuid).expect("a row of this id");
+        let mut row = self
+            .tables()
+            .integrations
+            .remove(&id.uuid)
+            .expect("a row of this id");
         edit(&mut row.stored);
         if let Some(grant) = &row.stored.grant {
             row.generation = grant.generation;
@@ -140,6 +152,10 @@ impl MemoryStore {
 
     /// Every audit row, oldest first.
     pub fn audit_rows(&self) -> Vec<AuditEntry> {
-        self.tables().audit.iter().map(|(_, _, entry)| entry.clone()).collect()
+        self.tables()
+            .audit
+            .iter()
+            .map(|(_, _, entry)| entry.clone())
+            .collect()
     }
 }

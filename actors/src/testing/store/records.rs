@@ -38,7 +38,9 @@ impl RecordStore for MemoryStore {
         self.run(Op::Audit, |tables, _| {
             let rows = tables.audit.iter().rev();
             let rows = rows.filter(|(_, _, entry)| entry.subject.as_ref() == Some(owner));
-            tables::page(page, rows.map(|(id, at, entry)| view(*id, *at, entry)), |view| view.id)
+            tables::page(page, rows.map(|(id, at, entry)| view(*id, *at, entry)), |view| {
+                view.id
+            })
         })
         .await
     }

@@ -16,7 +16,10 @@ impl Tables {
         let Some(row) = self.integrations.get_mut(&request.id.uuid) else {
             return ClaimOutcome::Gone;
         };
-        let dead = matches!(row.stored.standing.status, Status::Revoked | Status::ReauthRequired);
+        let dead = matches!(
+            row.stored.standing.status,
+            Status::Revoked | Status::ReauthRequired
+        );
         let seen = row.view(now);
         let Some(grant) = row.stored.grant.as_mut().filter(|_| !dead) else {
             return ClaimOutcome::Gone;
@@ -35,7 +38,10 @@ impl Tables {
             until: after(now, request.lease),
             stale: false,
         });
-        ClaimOutcome::Claimed { integration: Box::new(row.view(now)), stale }
+        ClaimOutcome::Claimed {
+            integration: Box::new(row.view(now)),
+            stale,
+        }
     }
 
     /// The row if the fence holds: not revoked, this generation, this claim.
@@ -70,7 +76,11 @@ impl Tables {
         }
         stored.scopes.clone_from(&commit.scopes);
         stored.standing.clone_from(&commit.standing);
-        stored.last_refreshed_at = if commit.refreshed { Some(now) } else { stored.last_refreshed_at };
+        stored.last_refreshed_at = if commit.refreshed {
+            Some(now)
+        } else {
+            stored.last_refreshed_at
+        };
         stored.updated_at = now;
         self.record(&commit.audit, now);
         Commit::Done

@@ -23,7 +23,9 @@ impl SessionStore for MemoryStore {
         audit: &AuditEntry,
     ) -> StoreResult<()> {
         self.run(Op::Sessions, |tables, now| {
-            tables.links.insert(*link, (session.clone(), after(now, lifetime)));
+            tables
+                .links
+                .insert(*link, (session.clone(), after(now, lifetime)));
             tables.record(audit, now);
             Ok(())
         })
@@ -33,7 +35,10 @@ impl SessionStore for MemoryStore {
     async fn open(&self, link: &Digest, cookie: &Digest, lifetime: Duration) -> StoreResult<Option<Session>> {
         self.run(Op::Sessions, |tables, now| {
             let live = tables.links.remove(link).filter(|(_, until)| *until > now);
-            let session = live.map(|(session, _)| Session { expires_at: after(now, lifetime), ..session });
+            let session = live.map(|(session, _)| Session {
+                expires_at: after(now, lifetime),
+                ..session
+            });
             if let Some(session) = &session {
                 tables.sessions.insert(*cookie, session.clone());
             }
@@ -44,7 +49,11 @@ impl SessionStore for MemoryStore {
 
     async fn find(&self, cookie: &Digest) -> StoreResult<Option<Session>> {
         self.run(Op::Sessions, |tables, now| {
-            Ok(tables.sessions.get(cookie).filter(|session| session.expires_at > now).cloned())
+            Ok(tables
+                .sessions
+                .get(cookie)
+                .filter(|session| session.expires_at > now)
+                .cloned())
         })
         .await
     }

@@ -27,15 +27,24 @@ impl Universe {
     /// If they are none.
     #[expect(clippy::expect_used, reason = "a test's own mistake")]
     pub fn service(&self, name: &str, allow: &[&str]) -> RequestContext {
-        let allow = allow.iter().map(|entry| entry.parse().expect("a policy entry")).collect();
+        let allow = allow
+            .iter()
+            .map(|entry| entry.parse().expect("a policy entry"))
+            .collect();
         let client = ServiceClient {
             id: Uuid::now_v7(),
             name: name.into(),
-            policy: Policy { allow, ..Policy::default() },
+            policy: Policy {
+                allow,
+                ..Policy::default()
+            },
             created_at: self.clock.now(),
             revoked_at: None,
         };
-        RequestContext { actor: Actor::Service(Arc::new(client)), ..RequestContext::system() }
+        RequestContext {
+            actor: Actor::Service(Arc::new(client)),
+            ..RequestContext::system()
+        }
     }
 
     /// An in-process service asks for a token that carries the provider's default feature.
@@ -69,7 +78,15 @@ impl Universe {
         context: RequestContext,
     ) -> ServiceResult<AccessGrant> {
         let target = TokenTarget::Integration(id.clone());
-        self.manager.issue_token(TokenRequest { target, min_ttl: Duration::from_secs(60) }, context).await
+        self.manager
+            .issue_token(
+                TokenRequest {
+                    target,
+                    min_ttl: Duration::from_secs(60),
+                },
+                context,
+            )
+            .await
     }
 }
 
@@ -98,9 +115,19 @@ pub async fn token_of(
 #[expect(clippy::expect_used, reason = "a test's own mistake")]
 pub fn wanted(owner: &str, provider: &str, account: Option<&str>) -> TokenRequest {
     let feature = Some(format!("{provider}.read").parse().expect("a feature key"));
-    let want = Want { feature, ..Want::default() };
-    let target = TokenTarget::User { subject: user(owner), want, account: account.map(Into::into) };
-    TokenRequest { target, min_ttl: Duration::from_secs(60) }
+    let want = Want {
+        feature,
+        ..Want::default()
+    };
+    let target = TokenTarget::User {
+        subject: user(owner),
+        want,
+        account: account.map(Into::into),
+    };
+    TokenRequest {
+        target,
+        min_ttl: Duration::from_secs(60),
+    }
 }
 
 // === time, behind everybody's back ===
@@ -133,7 +160,8 @@ impl Universe {
     /// If there is none.
     #[expect(clippy::expect_used, reason = "a test's own mistake")]
     pub fn edit_grant(&self, id: &IntegrationId, edit: impl FnOnce(&mut StoredGrant)) {
-        self.store.edit(id, |row| edit(row.grant.as_mut().expect("a grant")));
+        self.store
+            .edit(id, |row| edit(row.grant.as_mut().expect("a grant")));
     }
 
     /// The grant in its row.
