@@ -222,7 +222,7 @@ mod table {
 
     #[test]
     fn who_wants_more_life_than_the_provider_gives_is_told_how_much_there_is() {
-        let longest = HOUR - Duration::from_secs(60);
+        let longest = Duration::from_secs(3540);
         let mut waiting = refreshing(spent(), &[(1, token(HOUR * 2))]);
         let effects = step(&mut waiting, Input::Settled(fresh()), now());
         assert!(effects.contains(&refused(1, Refusal::TooShortLived { longest })));
