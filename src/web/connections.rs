@@ -13,7 +13,7 @@ use oauth_manager_actors::domain::{
 
 use super::{
     layout,
-    words::{self, Told, account_name},
+    words::{self, Told, account_email, account_name},
 };
 
 /// A user's visit: who, and the token of their forms.
@@ -161,13 +161,12 @@ impl ConnectionsPage<'_> {
             provider_name,
             told,
         } = account;
-        let name = account_name(view);
         html! {
             article.card aria-labelledby=(view.id) {
                 div.head {
                     div {
-                        h3 id=(view.id) { (provider_name) ": " bdi { (name) } }
-                        @if let Some(email) = view.account.email.as_deref().filter(|email| *email != name) {
+                        h3 id=(view.id) { (provider_name) ": " bdi { (account_name(view)) } }
+                        @if let Some(email) = account_email(view) {
                             p.soft { bdi { (email) } }
                         }
                     }

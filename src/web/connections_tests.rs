@@ -223,3 +223,12 @@ fn accounts_beyond_a_page_have_a_link() {
     let html = more_accounts("a&b=\"c").into_string();
     assert!(html.contains("href=\"/connections?after=a%26b%3D%22c\""));
 }
+
+#[test]
+fn an_account_without_a_name_is_called_by_its_address() {
+    let mut view = view(Status::Active, None);
+    view.account.name = Some("  ".into());
+    let html = render(&[view]);
+    assert!(html.contains("Google: <bdi>ada@example.com</bdi>"));
+    assert_eq!(html.matches("ada@example.com").count(), 1);
+}

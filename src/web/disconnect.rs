@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     connections::{Visit, csrf_field},
     layout,
-    words::account_name,
+    words::{account_email, account_name},
 };
 
 /// Is it meant?
@@ -93,10 +93,9 @@ fn ended(title: &str, content: Markup) -> Markup {
 }
 
 fn which(provider: &Provider, view: &IntegrationView) -> Markup {
-    let name = account_name(view);
     html! {
-        p { strong { (provider.display_name) ": " bdi { (name) } } }
-        @if let Some(email) = view.account.email.as_deref().filter(|email| *email != name) {
+        p { strong { (provider.display_name) ": " bdi { (account_name(view)) } } }
+        @if let Some(email) = account_email(view) {
             p.soft { bdi { (email) } }
         }
     }

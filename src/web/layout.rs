@@ -18,7 +18,7 @@ h2{font-size:1.15rem;margin:2.25rem 0 .75rem}h3{font-size:1rem;margin:0}\
 p{margin:.4rem 0}a{color:var(--act)}.soft{color:var(--soft)}.small{font-size:.92rem}\
 .card{background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:1rem 1.1rem;margin:0 0 .9rem}\
 .head{display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:flex-start;justify-content:space-between}\
-.head>:first-child{flex:1 1 14rem;min-width:0}.head p{margin:.1rem 0 0}\
+.head>:first-child{flex:1 1 11rem;min-width:0}.head p{margin:.1rem 0 0}\
 .state{font-weight:600;font-size:.92rem;border:1px solid;border-radius:1rem;padding:.05rem .7rem}\
 .good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}\
 .notice{border-left:.3rem solid var(--act)}.notice.attention{border-left-color:var(--bad)}\

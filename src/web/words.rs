@@ -93,7 +93,7 @@ pub(super) fn feature(status: FeatureStatus) -> &'static str {
         FeatureStatus::Active => "on",
         FeatureStatus::Inactive => "off",
         FeatureStatus::MissingScopes => "not allowed yet",
-        FeatureStatus::ReauthRequired => "waits for you to connect again",
+        FeatureStatus::ReauthRequired => "waiting",
     }
 }
 
@@ -103,18 +103,33 @@ pub(super) fn feature_class(status: FeatureStatus) -> &'static str {
         FeatureStatus::Active => "good",
         FeatureStatus::Inactive => "soft",
         FeatureStatus::MissingScopes => "warn",
-        FeatureStatus::ReauthRequired => "bad",
+        FeatureStatus::ReauthRequired => "soft",
     }
 }
 
+/// Longer names and addresses are cut: they are the provider's text, and nobody reads three hundred letters.
+const SHOWN_CHARS_MAX: usize = 80;
+
 /// An account's name as its owner knows it.
-pub(super) fn account_name(view: &IntegrationView) -> &str {
+pub(super) fn account_name(view: &IntegrationView) -> String {
     let account = &view.account;
-    account
-        .name
-        .as_deref()
-        .or(account.email.as_deref())
-        .unwrap_or(&account.id)
+    let said = [account.name.as_deref(), account.email.as_deref()];
+    let name = said.into_iter().flatten().find(|text| !text.trim().is_empty());
+    shortened(name.unwrap_or(&account.id))
+}
+
+/// Its e-mail address, where that is not its name already.
+pub(super) fn account_email(view: &IntegrationView) -> Option<String> {
+    let email = view.account.email.as_deref().map(shortened)?;
+    (!email.is_empty() && email != account_name(view)).then_some(email)
+}
+
+fn shortened(text: &str) -> String {
+    let text = text.trim();
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Why connecting did not work, and what to do now. Codes without words of their own share the last.
@@ -143,6 +158,13 @@ pub(super) fn failed(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_letters() {
+        assert_eq!(shortened(" Ada "), "Ada");
+        assert_eq!(shortened(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(shortened(&"é".repeat(300)), format!("{}…", "é".repeat(80)));
+    }
 
     #[test]
     fn a_code_is_never_among_the_words() {
