@@ -51,6 +51,11 @@ pub(crate) async fn callback(
     let Some(state) = &params.state else {
         return stray(shared, &provider, None, why::NO_STATE, context).await;
     };
+    if shared.provider(&provider).is_none() {
+        return stray(shared, &provider, None, why::OTHER_PROVIDER, context).await;
+    }
+    // Asked before the state is used up: should the provider's discovery be away, the browser can come again.
+    let issuer_holds = issuer_holds(shared, &provider, params.issuer.as_deref()).await?;
     let digest = shared.ports.vault.digest(DigestPurpose::State, state.expose());
     let consumed = shared
         .ports
@@ -112,7 +117,7 @@ pub(crate) async fn callback(
         )
         .await;
     }
-    if !issuer_holds(shared, &provider, params.issuer.as_deref()).await? {
+    if !issuer_holds {
         return end(
             shared,
             &flow,

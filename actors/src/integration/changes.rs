@@ -1,6 +1,6 @@
 //! Changes of the row that are no refresh: read again after somebody else changed it, taken back.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use ractor::ActorRef;
 
@@ -75,7 +75,7 @@ impl Integration {
     pub(super) fn revoke(
         &self,
         myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
+        state: &mut IntegrationState,
         ask: Box<RevokeAsk>,
     ) {
         if !owned(&state.opened.stored, ask.owner.as_ref()) {
@@ -87,7 +87,8 @@ impl Integration {
             myself.clone(),
             state.opened.stored.clone(),
         );
-        self.busy.store(true, Ordering::Relaxed);
+        state.changes_under_way += 1;
+        self.show_busy(state);
         self.shared.effects.spawn(async move {
             let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
             if let Err(ractor::MessagingErr::SendErr(unheard)) =
@@ -106,6 +107,7 @@ impl Integration {
         ask: Box<RevokeAsk>,
         result: ServiceResult<Option<Box<StoredIntegration>>>,
     ) {
+        state.changes_under_way = state.changes_under_way.saturating_sub(1);
         match result {
             Ok(Some(stored)) => {
                 Self::learn(
@@ -119,10 +121,12 @@ impl Integration {
                 self.tell_provider(myself, state, Some(ask));
             }
             Ok(None) => {
+                self.show_busy(state);
                 let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
                 self.reload(myself, state);
             }
             Err(error) => {
+                self.show_busy(state);
                 let _ = ask.reply.send(Err(error));
             }
         }
@@ -131,7 +135,7 @@ impl Integration {
     pub(super) fn tell_provider(
         &self,
         myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
+        state: &mut IntegrationState,
         ask: Option<Box<RevokeAsk>>,
     ) {
         let (shared, provider, myself) = (
@@ -140,6 +144,8 @@ impl Integration {
             myself.clone(),
         );
         let stored = state.opened.stored.clone();
+        state.changes_under_way += 1;
+        self.show_busy(state);
         self.shared.effects.spawn(async move {
             let outcome = revocation::tell_provider(&shared, &provider, stored).await;
             if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
@@ -157,6 +163,8 @@ impl Integration {
         ask: Option<Box<RevokeAsk>>,
         outcome: ProviderRevocation,
     ) {
+        state.changes_under_way = state.changes_under_way.saturating_sub(1);
+        self.show_busy(state);
         if let Some(ask) = ask {
             let _ = ask.reply.send(Ok(revocation::report(&self.provider, outcome)));
         }

@@ -64,6 +64,8 @@ pub(crate) struct IntegrationState {
     reload_timer: Timer,
     /// Counts what was learnt of the row: a reading begun before the last of it may be older than what is known.
     learnt: u64,
+    /// Revocations being stored or told: it must not fall asleep under them.
+    changes_under_way: u32,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
     /// Who wished the refresh that is about to begin, if somebody did.
@@ -96,6 +98,7 @@ impl Actor for Integration {
             learnt: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
+            changes_under_way: 0,
             cause: None,
         };
         self.run(&myself, &mut state, effects);
@@ -169,8 +172,13 @@ impl Integration {
                 }
             }
         }
+        self.show_busy(state);
+    }
+
+    /// Shows the supervisor whether it may be put to sleep.
+    fn show_busy(&self, state: &IntegrationState) {
         self.busy.store(
-            !state.lifecycle.is_idle() || !state.waiters.is_empty(),
+            !state.lifecycle.is_idle() || !state.waiters.is_empty() || state.changes_under_way > 0,
             Ordering::Relaxed,
         );
     }
