@@ -6,5 +6,7 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod binding;
+mod callback;
 mod connect;
 mod harness;

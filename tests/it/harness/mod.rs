@@ -3,10 +3,13 @@
 mod api;
 mod browser;
 mod database;
+mod flow;
+pub mod logs;
 mod service;
 
-pub use api::Api;
-pub use browser::Browser;
+pub use api::{Answer, Api, http_client};
+pub use browser::{Browser, End};
+pub use flow::{Flow, parameter};
 pub use service::{Service, ServiceOptions};
 
 /// The application's address: browsers end there, and nobody listens.

@@ -78,6 +78,7 @@ impl Service {
 
     /// In front of a simulator that runs already: a second node, or the same one started again.
     pub async fn start_before(simulator: Simulator, options: ServiceOptions) -> Self {
+        super::logs::capture();
         let database_url = match &options.database_url {
             Some(url) => url.clone(),
             None => database::fresh().await,
@@ -107,6 +108,18 @@ impl Service {
             assembly,
             stop: Some(stop),
             running: Some(running),
+        }
+    }
+
+    /// A second node on the same database and in front of the same simulator, under the first one's public address.
+    pub async fn second_node(&self) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        let running = Running::start(&self.config, listener).await.unwrap();
+        running.ready_within(Duration::from_secs(30)).await.unwrap();
+        Node {
+            base_url,
+            _running: running,
         }
     }
 
@@ -159,6 +172,20 @@ impl Service {
         Api::new(&self.base_url, Some(token))
     }
 
+    /// A new browser that holds our session for this user.
+    pub async fn browser_of(&self, user: &str) -> Browser {
+        let link = self
+            .service(&[])
+            .await
+            .post("/sessions", json!({ "user": user }))
+            .await;
+        let link = link.expect_status(201);
+        let mut browser = self.browser();
+        let end = browser.open(link["url"].as_str().unwrap()).await;
+        assert_eq!((end.status, end.url.path()), (200, "/connections"), "{end:?}");
+        browser
+    }
+
     /// A new browser, without any cookie.
     pub fn browser(&self) -> Browser {
         Browser::new()
@@ -204,6 +231,12 @@ impl Service {
             .unwrap();
         client
     }
+}
+
+/// Another node of the same service; it ends with its test.
+pub struct Node {
+    pub base_url: String,
+    _running: Running,
 }
 
 /// A simulator on a port of its own.
