@@ -10,3 +10,4 @@ mod binding;
 mod callback;
 mod connect;
 mod harness;
+mod secrets;

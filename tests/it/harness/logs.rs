@@ -29,10 +29,17 @@ pub fn capture() {
     });
 }
 
-/// What has been logged so far, by all tests.
-pub fn text() -> String {
+/// How much has been logged so far.
+pub fn length() -> usize {
+    CAPTURED
+        .get()
+        .map_or(0, |captured| captured.0.lock().unwrap().len())
+}
+
+/// What has been logged from there on, by all tests.
+pub fn since(length: usize) -> String {
     let captured = CAPTURED.get().expect("a service was started");
-    String::from_utf8_lossy(&captured.0.lock().unwrap()).into_owned()
+    String::from_utf8_lossy(&captured.0.lock().unwrap()[length..]).into_owned()
 }
 
 impl io::Write for Captured {

@@ -2,7 +2,8 @@
 
 mod api;
 mod browser;
-mod database;
+pub mod canary;
+pub mod database;
 mod flow;
 pub mod logs;
 mod service;
@@ -10,7 +11,7 @@ mod service;
 pub use api::{Answer, Api, http_client};
 pub use browser::{Browser, End};
 pub use flow::{Flow, parameter};
-pub use service::{Service, ServiceOptions};
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions};
 
 /// The application's address: browsers end there, and nobody listens.
 pub const APPLICATION: &str = "http://127.0.0.1:9/done";
