@@ -11,3 +11,4 @@ mod callback;
 mod connect;
 mod harness;
 mod secrets;
+mod thousand;

@@ -249,7 +249,7 @@ async fn credentials_that_fail(service: &Service, canaries: &mut Canaries, told:
         "garbled.CANARY-OF-A-CREDENTIAL.garbled".to_owned(),
     ] {
         canaries.add("refused credential", &bad);
-        let api = Api::new(&service.base_url, Some(bad));
+        let api = service.with_token(&bad);
         keep(told, api.get("/integrations").await);
         keep(told, api.get("/users/ada/token?provider=google").await);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::{Client, Method, header};
 use url::Url;
 
-use super::{APPLICATION, api::http_client};
+use super::APPLICATION;
 
 /// Redirects of one flow: ours, the provider's, ours again; more is a loop.
 const REDIRECTS_MAX: usize = 10;
@@ -36,9 +36,9 @@ impl End {
 }
 
 impl Browser {
-    pub fn new() -> Self {
+    pub fn new(client: Client) -> Self {
         Self {
-            client: http_client(),
+            client,
             cookies: BTreeMap::new(),
         }
     }

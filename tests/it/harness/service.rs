@@ -22,7 +22,7 @@ use oauth_manager_actors::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use super::{Api, Browser, database};
+use super::{Api, Browser, api::http_client, database};
 
 /// Checks users' JWTs. Random-looking, because anything else is refused.
 pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625";
@@ -60,6 +60,8 @@ pub struct Service {
     pub base_url: String,
     pub database_url: String,
     pub config: Config,
+    /// Everybody's: making one costs more than most requests. It keeps no cookies.
+    pub http: reqwest::Client,
     assembly: oauth_manager::app::Assembly,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<Exit>>>,
@@ -105,6 +107,7 @@ impl Service {
             base_url,
             database_url,
             config,
+            http: http_client(),
             assembly,
             stop: Some(stop),
             running: Some(running),
@@ -137,12 +140,17 @@ impl Service {
 
     /// `…/api/v1/oauth` as this user.
     pub fn user(&self, subject: &str) -> Api {
-        Api::new(&self.base_url, Some(user_token(subject)))
+        Api::new(self.http.clone(), &self.base_url, Some(user_token(subject)))
     }
 
     /// `…/api/v1/oauth` as nobody.
     pub fn anonymous(&self) -> Api {
-        Api::new(&self.base_url, None)
+        Api::new(self.http.clone(), &self.base_url, None)
+    }
+
+    /// `…/api/v1/oauth` with whatever credential.
+    pub fn with_token(&self, token: &str) -> Api {
+        Api::new(self.http.clone(), &self.base_url, Some(token.to_owned()))
     }
 
     /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
@@ -169,7 +177,7 @@ impl Service {
             .create(&name, &digest, &policy)
             .await
             .unwrap();
-        Api::new(&self.base_url, Some(token))
+        Api::new(self.http.clone(), &self.base_url, Some(token))
     }
 
     /// A new browser that holds our session for this user.
@@ -188,7 +196,7 @@ impl Service {
 
     /// A new browser, without any cookie.
     pub fn browser(&self) -> Browser {
-        Browser::new()
+        Browser::new(self.http.clone())
     }
 
     /// Connects an account of this provider for the user, the way an application does; returns the integration.
