@@ -13,7 +13,11 @@ const FLOWS: usize = 1_000;
 const USERS: usize = 20;
 
 async fn connect(service: &Service, api: &Api, number: usize) -> Result<String, String> {
-    let provider = if number.is_multiple_of(2) { "google" } else { "notion" };
+    let provider = if number.is_multiple_of(2) {
+        "google"
+    } else {
+        "notion"
+    };
     // A name nobody has registered makes a new person.
     let request = json!({
         "provider": provider, "return_to": APPLICATION, "login_hint": format!("person-{number}@example.com"),
@@ -24,12 +28,15 @@ async fn connect(service: &Service, api: &Api, number: usize) -> Result<String, 
     }
     // Notion takes no hint: who is at its consent page is the browser's affair.
     let mut browser = service.browser();
-    let provider_page = browser.step(begun.body["authorization_url"].as_str().unwrap()).await;
+    let provider_page = browser
+        .step(begun.body["authorization_url"].as_str().unwrap())
+        .await;
     if provider_page.status != 303 {
         return Err(format!("{provider_page:?}"));
     }
     let mut url = provider_page.url;
-    url.query_pairs_mut().append_pair("_sim_user", &format!("person-{number}"));
+    url.query_pairs_mut()
+        .append_pair("_sim_user", &format!("person-{number}"));
     let end = browser.open(url.as_str()).await;
     let (Some(id), Some(confirmation)) = (
         parameter(&end.url, "authorization_id"),
@@ -58,7 +65,10 @@ async fn a_thousand_flows_at_once_all_connect() {
     }
     let results = flows.join_all().await;
 
-    let failures: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    let failures: Vec<_> = results
+        .iter()
+        .filter_map(|result| result.as_ref().err())
+        .collect();
     assert!(
         failures.is_empty(),
         "{} of {FLOWS} failed, the first with {}",
