@@ -24,7 +24,7 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::{
-    lifecycle::{Effect, Input, Row, State, WaiterId, Wanted},
+    lifecycle::{Effect, Input, Row, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, RevokeAsk, TokenAsk},
     opened::Opened,
     refresh::RefreshOutcome,
@@ -60,6 +60,10 @@ pub(crate) struct IntegrationState {
     timer: Timer,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
+    /// Readings of the row under way, because it has changed.
+    reloads: u32,
+    /// Refused by a row that is being read again: what was just connected must not be refused for what was before.
+    held: Vec<Box<TokenAsk>>,
 }
 
 enum Waiting {
@@ -86,6 +90,8 @@ impl Actor for Integration {
             timer: Timer::default(),
             waiters: HashMap::new(),
             next_waiter: 0,
+            reloads: 0,
+            held: Vec::new(),
         };
         self.run(&myself, &mut state, effects);
         Ok(state)
@@ -158,10 +164,13 @@ impl Integration {
                 }
             }
         }
-        self.busy.store(
-            !state.lifecycle.is_idle() || !state.waiters.is_empty(),
-            Ordering::Relaxed,
-        );
+        self.note_busy(state);
+    }
+
+    fn note_busy(&self, state: &IntegrationState) {
+        let waited_for = !state.waiters.is_empty() || !state.held.is_empty();
+        self.busy
+            .store(!state.lifecycle.is_idle() || waited_for, Ordering::Relaxed);
     }
 
     fn enlist(state: &mut IntegrationState, waiting: Waiting) -> WaiterId {
@@ -220,7 +229,12 @@ impl Integration {
     }
 
     /// This account refuses: perhaps another one of the user does not.
-    fn pass_on(&self, state: &IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+    fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+        if state.reloads > 0 && state.held.len() < WAITERS_MAX {
+            state.held.push(ask);
+            self.note_busy(state);
+            return;
+        }
         let first = ask.refused.take().unwrap_or(error);
         match ask.others.pop() {
             None => answer::refuse(&self.shared, &state.opened.stored, *ask, first),
@@ -278,7 +292,8 @@ impl Integration {
         self.feed(myself, state, input);
     }
 
-    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
+    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
+        state.reloads += 1;
         let (shared, myself, id) = (
             Arc::clone(&self.shared),
             myself.clone(),
@@ -296,6 +311,8 @@ impl Integration {
         state: &mut IntegrationState,
         result: Result<Option<Box<Opened>>, ServiceError>,
     ) {
+        state.reloads = state.reloads.saturating_sub(1);
+        let failed = result.as_ref().err().cloned();
         match result {
             Ok(Some(opened)) => {
                 let generation =
@@ -325,6 +342,16 @@ impl Integration {
                     },
                 );
             }
+        }
+        if state.reloads == 0 {
+            for ask in std::mem::take(&mut state.held) {
+                match &failed {
+                    None => self.ask(myself, state, ask),
+                    // The row we know refuses, and may be wrong: what is true is that it cannot be read.
+                    Some(error) => self.pass_on(state, ask, error.clone()),
+                }
+            }
+            self.note_busy(state);
         }
     }
 
