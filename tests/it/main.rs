@@ -6,9 +6,12 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod bad_input;
 mod binding;
 mod callback;
 mod connect;
 mod harness;
+mod isolation;
+mod policy;
 mod secrets;
 mod thousand;

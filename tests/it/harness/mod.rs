@@ -11,7 +11,7 @@ mod service;
 pub use api::{Answer, Api, http_client};
 pub use browser::{Browser, End};
 pub use flow::{Flow, parameter};
-pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions};
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt};
 
 /// The application's address: browsers end there, and nobody listens.
 pub const APPLICATION: &str = "http://127.0.0.1:9/done";

@@ -290,10 +290,14 @@ pub fn user_token(subject: &str) -> String {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let claims = json!({ "sub": subject, "iat": now, "exp": now + 3600 });
+    jwt(&json!({ "sub": subject, "iat": now, "exp": now + 3600 }))
+}
+
+/// A JWT of the application with these claims.
+pub fn jwt(claims: &serde_json::Value) -> String {
     jsonwebtoken::encode(
         &Header::default(),
-        &claims,
+        claims,
         &EncodingKey::from_secret(AUTH_SECRET.as_bytes()),
     )
     .unwrap()
