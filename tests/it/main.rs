@@ -7,5 +7,12 @@
 )]
 
 mod architecture;
+mod bad_input;
+mod binding;
+mod callback;
 mod connect;
 mod harness;
+mod isolation;
+mod policy;
+mod secrets;
+mod thousand;

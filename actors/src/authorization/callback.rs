@@ -296,7 +296,11 @@ async fn end(
         .authorizations
         .finish(flow.id, status, &reason, &audit)
         .await;
-    finished.map_err(|error| store_error(&error))?;
+    if finished.map_err(|error| store_error(&error))? == Commit::Fenced {
+        // It had ended before (expired and cleared away): nothing changes, the attempt is recorded all the same.
+        let recorded = shared.ports.records.append(&[audit]).await;
+        recorded.map_err(|error| store_error(&error))?;
+    }
     tracing::info!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow came to nothing");
     Ok(CallbackOutcome {
         authorization_id: redirect.then_some(flow.id),

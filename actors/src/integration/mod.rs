@@ -26,7 +26,7 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::{
-    lifecycle::{Effect, Input, State, WaiterId, Wanted},
+    lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
     opened::Opened,
     refresh::RefreshOutcome,
@@ -66,6 +66,10 @@ pub(crate) struct IntegrationState {
     learnt: u64,
     /// Revocations being stored or told: it must not fall asleep under them.
     changes_under_way: u32,
+    /// Readings of the row under way, because it has changed.
+    reloads: u32,
+    /// Refused by a row that is being read again: what was just connected must not be refused for what was before.
+    held: Vec<Box<TokenAsk>>,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
     /// Who wished the refresh that is about to begin, if somebody did.
@@ -99,6 +103,8 @@ impl Actor for Integration {
             waiters: HashMap::new(),
             next_waiter: 0,
             changes_under_way: 0,
+            reloads: 0,
+            held: Vec::new(),
             cause: None,
         };
         self.run(&myself, &mut state, effects);
@@ -177,8 +183,9 @@ impl Integration {
 
     /// Shows the supervisor whether it may be put to sleep.
     fn show_busy(&self, state: &IntegrationState) {
+        let waited_for = !state.waiters.is_empty() || !state.held.is_empty();
         self.busy.store(
-            !state.lifecycle.is_idle() || !state.waiters.is_empty() || state.changes_under_way > 0,
+            !state.lifecycle.is_idle() || waited_for || state.changes_under_way > 0,
             Ordering::Relaxed,
         );
     }
@@ -242,7 +249,12 @@ impl Integration {
     }
 
     /// This account refuses: perhaps another one of the user does not.
-    fn pass_on(&self, state: &IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+    fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+        if state.reloads > 0 && state.held.len() < WAITERS_MAX {
+            state.held.push(ask);
+            self.show_busy(state);
+            return;
+        }
         let first = ask.refused.take().unwrap_or(error);
         match ask.others.pop() {
             None => answer::refuse(&self.shared, &state.opened.stored, *ask, first),

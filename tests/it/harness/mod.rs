@@ -2,12 +2,16 @@
 
 mod api;
 mod browser;
-mod database;
+pub mod canary;
+pub mod database;
+mod flow;
+pub mod logs;
 mod service;
 
-pub use api::Api;
-pub use browser::Browser;
-pub use service::{Service, ServiceOptions};
+pub use api::{Answer, Api, http_client};
+pub use browser::{Browser, End};
+pub use flow::{Flow, parameter};
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt};
 
 /// The application's address: browsers end there, and nobody listens.
 pub const APPLICATION: &str = "http://127.0.0.1:9/done";
