@@ -7,4 +7,8 @@
 )]
 
 mod connect;
+mod foreign_provider;
 mod harness;
+mod refresh_chain;
+mod single_flight;
+mod supervision;

@@ -3,11 +3,18 @@
 mod api;
 mod browser;
 mod database;
+mod program;
+mod proxy;
 mod service;
+mod wait;
 
-pub use api::Api;
+pub use api::{Answer, Api, http_client};
 pub use browser::Browser;
-pub use service::{Service, ServiceOptions};
+pub use database::fresh as fresh_database;
+pub use program::{Folder, Program, Ran};
+pub use proxy::Proxy;
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, start_simulator, user_token};
+pub use wait::eventually;
 
 /// The application's address: browsers end there, and nobody listens.
 pub const APPLICATION: &str = "http://127.0.0.1:9/done";
