@@ -13,7 +13,7 @@ fn client(toml: &mut String, simulator: &Simulator) {
     toml.push_str("refresh_class = \"single_use\"\nallow_loopback = true\n");
 }
 
-fn openid(simulator: &Simulator) -> String {
+pub fn openid(simulator: &Simulator) -> String {
     let issuer = simulator.provider_url(Provider::Oidc);
     let mut toml =
         format!("[providers.acme]\ntype = \"oidc\"\ndisplay_name = \"Acme\"\nissuer = \"{issuer}\"\n");

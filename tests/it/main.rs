@@ -9,6 +9,7 @@
 mod connect;
 mod foreign_provider;
 mod harness;
+mod provider_faults;
 mod refresh_chain;
 mod single_flight;
 mod supervision;

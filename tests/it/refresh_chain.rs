@@ -26,7 +26,10 @@ async fn three_refreshes_across_restarts(provider: &str) {
             .await
             .expect_status(200);
         let access_token = token["access_token"].as_str().unwrap().to_owned();
-        assert!(service.simulator.access_token_is_live(&access_token), "round {round}");
+        assert!(
+            service.simulator.access_token_is_live(&access_token),
+            "round {round}"
+        );
         assert!(!seen.contains(&access_token), "round {round} brought nothing new");
         seen.push(access_token);
 

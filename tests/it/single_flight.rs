@@ -50,16 +50,9 @@ async fn callers_share_one_refresh(provider: Provider, path: impl Fn(&str) -> St
         })
         .collect();
     assert_eq!(tokens.len(), 1);
-    assert!(
-        service
-            .simulator
-            .access_token_is_live(tokens.first().unwrap())
-    );
+    assert!(service.simulator.access_token_is_live(tokens.first().unwrap()));
     assert_eq!(
-        service
-            .simulator
-            .requests_to(provider, Endpoint::Refresh)
-            .len(),
+        service.simulator.requests_to(provider, Endpoint::Refresh).len(),
         1
     );
     // Each of them is in the records, once.
@@ -98,7 +91,13 @@ async fn two_hundred_callers_in_the_process_all_wait_for_the_same_provider_call(
     let (user, feature) = ("ada".parse().unwrap(), "google.calendar".parse().unwrap());
     let manager = &service.manager;
     let mut callers: Vec<_> = (0..CALLERS)
-        .map(|_| Box::pin(maybe_done(manager.access_token(&user, &feature, Duration::from_secs(60)))))
+        .map(|_| {
+            Box::pin(maybe_done(manager.access_token(
+                &user,
+                &feature,
+                Duration::from_secs(60),
+            )))
+        })
         .collect();
     // The first poll sends the question; what is sent afterwards arrives afterwards.
     poll_fn(|context| {
@@ -120,9 +119,7 @@ async fn two_hundred_callers_in_the_process_all_wait_for_the_same_provider_call(
         })
         .collect();
     assert_eq!(tokens.len(), 1);
-    let refreshes = service
-        .simulator
-        .requests_to(Provider::Google, Endpoint::Refresh);
+    let refreshes = service.simulator.requests_to(Provider::Google, Endpoint::Refresh);
     assert_eq!(refreshes.len(), 1);
 }
 

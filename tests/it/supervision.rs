@@ -123,7 +123,10 @@ async fn five_panics_in_a_minute_quarantine_one_account_and_the_others_work() {
         .get(&format!("/integrations/{victim}/token"))
         .await
         .expect_problem(503, "overloaded");
-    assert!(problem["detail"].as_str().unwrap().contains("quarantine"), "{problem:#}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("quarantine"),
+        "{problem:#}"
+    );
     // Whoever does not need its actor sees it as ever; its sibling and other providers work.
     let view = service
         .user("ada")

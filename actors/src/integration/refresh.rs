@@ -227,7 +227,24 @@ async fn conclude_call_failure(
             return moved;
         }
     }
-    conclude_failure(attempt, outcome::failure_of(attempt, after_stale, &failure)).await
+    let outcome = conclude_failure(attempt, outcome::failure_of(attempt, after_stale, &failure)).await;
+    match outcome {
+        // The account stands as it stood; whoever waits for this attempt must not take that for a success.
+        RefreshOutcome::Settled(opened)
+            if failure.kind == FailureKind::Operator && !has_moved(&opened, attempt.opened) =>
+        {
+            RefreshOutcome::BreakerOpen {
+                cause: OpenCause::Operator(failure.reason),
+                until: after(attempt.shared.now(), attempt.shared.settings.breaker_interval),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+fn has_moved(now: &Opened, before: &Opened) -> bool {
+    let generation = |opened: &Opened| opened.stored.grant.as_ref().map(|grant| grant.generation);
+    generation(now) != generation(before) || now.stored.standing != before.stored.standing
 }
 
 async fn moved_since(attempt: &Attempt<'_>, _presented: &RefreshToken) -> Option<RefreshOutcome> {

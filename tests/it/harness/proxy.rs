@@ -22,8 +22,7 @@ impl Proxy {
     /// In front of the database of this URL, cut or not.
     pub async fn before(database_url: &str, is_cut: bool) -> Self {
         let url = Url::parse(database_url).unwrap();
-        let target: Arc<str> =
-            format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()).into();
+        let target: Arc<str> = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()).into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cut = watch::Sender::new(is_cut);
