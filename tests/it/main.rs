@@ -7,9 +7,12 @@
 )]
 
 mod connect;
+mod connect_faults;
+mod database_away;
 mod foreign_provider;
 mod harness;
 mod provider_faults;
+mod provider_verdicts;
 mod refresh_chain;
 mod single_flight;
 mod supervision;

@@ -60,6 +60,10 @@ pub(crate) struct IntegrationState {
     timer: Timer,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
+    /// Readings of the row under way because somebody changed it.
+    reloads: usize,
+    /// Questions that what is known would refuse, while the row is being read again: it may say otherwise by now.
+    deferred: Vec<IntegrationMsg>,
 }
 
 enum Waiting {
@@ -86,6 +90,8 @@ impl Actor for Integration {
             timer: Timer::default(),
             waiters: HashMap::new(),
             next_waiter: 0,
+            reloads: 0,
+            deferred: Vec::new(),
         };
         self.run(&myself, &mut state, effects);
         Ok(state)
@@ -159,7 +165,7 @@ impl Integration {
             }
         }
         self.busy.store(
-            !state.lifecycle.is_idle() || !state.waiters.is_empty(),
+            !state.lifecycle.is_idle() || !state.waiters.is_empty() || state.reloads > 0,
             Ordering::Relaxed,
         );
     }
@@ -214,13 +220,18 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
+            Some(Waiting::Refresh(ask)) if state.reloads > 0 => state.deferred.push(IntegrationMsg::Refresh(ask)),
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }
     }
 
     /// This account refuses: perhaps another one of the user does not.
-    fn pass_on(&self, state: &IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+    fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
+        if state.reloads > 0 {
+            state.deferred.push(IntegrationMsg::Ask(ask));
+            return;
+        }
         let first = ask.refused.take().unwrap_or(error);
         match ask.others.pop() {
             None => answer::refuse(&self.shared, &state.opened.stored, *ask, first),
@@ -278,7 +289,9 @@ impl Integration {
         self.feed(myself, state, input);
     }
 
-    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
+    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
+        state.reloads += 1;
+        self.busy.store(true, Ordering::Relaxed);
         let (shared, myself, id) = (
             Arc::clone(&self.shared),
             myself.clone(),
@@ -291,6 +304,25 @@ impl Integration {
     }
 
     fn reloaded(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        result: Result<Option<Box<Opened>>, ServiceError>,
+    ) {
+        state.reloads = state.reloads.saturating_sub(1);
+        self.take_over(myself, state, result);
+        if state.reloads == 0 {
+            for message in std::mem::take(&mut state.deferred) {
+                // Through the mailbox: behind nothing that was asked before, and counted by whoever puts us to sleep.
+                if let Err(ractor::MessagingErr::SendErr(unheard)) = myself.cast(message) {
+                    unheard.refuse(ServiceError::Internal);
+                }
+            }
+        }
+        self.run(myself, state, Vec::new());
+    }
+
+    fn take_over(
         &self,
         myself: &ActorRef<IntegrationMsg>,
         state: &mut IntegrationState,
