@@ -37,8 +37,16 @@ async fn fails_and_leaves_nothing(service: &Service, provider: Provider, name: &
     let answer = flow(service, json!({ "provider": provider.key() })).await;
     assert_eq!(service.simulator.pending_faults(), 0, "{case}: met nothing");
     let code = answer.body["code"].as_str().unwrap_or_default();
-    let typed = [(502, "provider_error"), (503, "provider_unavailable"), (503, "provider_paused")];
-    assert!(typed.contains(&(answer.status, code)), "{case}: {:#}", answer.body);
+    let typed = [
+        (502, "provider_error"),
+        (503, "provider_unavailable"),
+        (503, "provider_paused"),
+    ];
+    assert!(
+        typed.contains(&(answer.status, code)),
+        "{case}: {:#}",
+        answer.body
+    );
     assert!(connected(service).await.is_empty(), "{case}");
 }
 
@@ -106,9 +114,24 @@ async fn an_exchange_that_goes_wrong_connects_nobody_and_the_next_one_works() {
             ("half an answer", Fault::TruncateQuietly),
             ("a server error", Fault::ServerError { status: 503 }),
             ("too many requests", Fault::TooManyRequests { retry_after: None }),
-            ("a wrong code", Fault::Error { code: "invalid_grant".to_owned() }),
-            ("a wrong client", Fault::Error { code: "invalid_client".to_owned() }),
-            ("no access token", Fault::Remove { field: "access_token".to_owned() }),
+            (
+                "a wrong code",
+                Fault::Error {
+                    code: "invalid_grant".to_owned(),
+                },
+            ),
+            (
+                "a wrong client",
+                Fault::Error {
+                    code: "invalid_client".to_owned(),
+                },
+            ),
+            (
+                "no access token",
+                Fault::Remove {
+                    field: "access_token".to_owned(),
+                },
+            ),
         ] {
             // The fault of the one before may have opened the breaker for a moment.
             crate::harness::eventually("the provider is called again", || async {
@@ -148,7 +171,9 @@ async fn another_account_than_the_one_to_reconnect_is_refused_and_the_present_on
         let consumer = service.service(&["*:*"]).await;
         let integration = service.connect("ada", provider.key()).await;
         let request = json!({ "provider": provider.key(), "integration_id": integration["id"] });
-        let fault = Fault::OtherAccount { key: "grace".to_owned() };
+        let fault = Fault::OtherAccount {
+            key: "grace".to_owned(),
+        };
         service.simulator.inject(provider, Endpoint::Exchange, fault, 1);
         flow(&service, request.clone())
             .await

@@ -27,7 +27,10 @@ async fn behind_a_proxy(is_cut: bool) -> (Service, Proxy, String) {
 }
 
 async fn becomes_ready(service: &Service) {
-    eventually("ready", || async { (get(service, "/ready").await.status == 200).then_some(()) }).await;
+    eventually("ready", || async {
+        (get(service, "/ready").await.status == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,15 +39,27 @@ async fn without_postgres_at_the_start_it_listens_says_so_and_becomes_ready_by_i
     let health = get(&service, "/health").await.expect_status(200);
     assert_eq!(health["status"], "healthy");
     let ready = get(&service, "/ready").await.expect_status(503);
-    assert_eq!(ready["checks"]["database"].as_bool().or(ready["database"].as_bool()), Some(false), "{ready:#}");
+    assert_eq!(
+        ready["checks"]["database"]
+            .as_bool()
+            .or(ready["database"].as_bool()),
+        Some(false),
+        "{ready:#}"
+    );
 
-    let credential = Api::new(&service.base_url, Some("oms_0123456789abcdef0123456789abcdef".to_owned()));
+    let credential = Api::new(
+        &service.base_url,
+        Some("oms_0123456789abcdef0123456789abcdef".to_owned()),
+    );
     for answer in [
         credential.get("/users/ada/token?provider=google").await,
         service.user("ada").get("/integrations").await,
         service
             .user("ada")
-            .post("/authorizations", json!({ "provider": "google", "return_to": crate::harness::APPLICATION }))
+            .post(
+                "/authorizations",
+                json!({ "provider": "google", "return_to": crate::harness::APPLICATION }),
+            )
             .await,
     ] {
         assert!(answer.headers.contains_key("retry-after"), "{answer:?}");

@@ -6,6 +6,8 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod commands;
+mod configuration;
 mod connect;
 mod connect_faults;
 mod database_away;

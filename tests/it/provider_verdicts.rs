@@ -48,7 +48,8 @@ impl Account {
     /// How many of its sealed tokens the row still holds.
     async fn tokens_kept(&self, service: &Service) -> i64 {
         let uuid = uuid::Uuid::parse_str(self.id.rsplit('_').next().unwrap()).unwrap();
-        let count = "SELECT count(access_token) + count(refresh_token) FROM oauth_tokens WHERE integration_id = $1";
+        let count =
+            "SELECT count(access_token) + count(refresh_token) FROM oauth_tokens WHERE integration_id = $1";
         service
             .sql()
             .await
@@ -70,7 +71,13 @@ fn error(code: &str) -> Fault {
 }
 
 /// The grant is dead: the user must reconnect, and nobody asks the provider again.
-async fn is_dead_after(service: &Service, provider: Provider, user: &str, fault: Option<Fault>, reason: &str) {
+async fn is_dead_after(
+    service: &Service,
+    provider: Provider,
+    user: &str,
+    fault: Option<Fault>,
+    reason: &str,
+) {
     let key = provider.key();
     let account = Account::of(service, user, key).await;
     match fault {
@@ -107,7 +114,10 @@ async fn is_dead_after(service: &Service, provider: Provider, user: &str, fault:
     let again = service
         .connect_with(user, json!({ "provider": key, "integration_id": account.id }))
         .await;
-    assert_eq!((&again["id"], &again["status"]), (&json!(account.id), &json!("active")));
+    assert_eq!(
+        (&again["id"], &again["status"]),
+        (&json!(account.id), &json!("active"))
+    );
     account.token().await.expect_status(200);
     account.refresh().await.expect_status(200);
 }
@@ -121,7 +131,11 @@ async fn a_dead_grant_asks_the_user_once_forgets_the_tokens_and_lives_again_unde
         Provider::Notion,
         Provider::YouTube,
     ] {
-        let reason = if provider == Provider::Microsoft { "aadsts50173" } else { "invalid_grant" };
+        let reason = if provider == Provider::Microsoft {
+            "aadsts50173"
+        } else {
+            "invalid_grant"
+        };
         is_dead_after(&service, provider, "ada", None, reason).await;
     }
     service.stop().await;
@@ -137,7 +151,9 @@ async fn each_dialects_own_ways_to_say_dead_are_understood() {
         (Provider::Notion, error("invalid_grant"), "invalid_grant"),
         (
             Provider::Notion,
-            Fault::PlainOauthError { code: "invalid_grant".to_owned() },
+            Fault::PlainOauthError {
+                code: "invalid_grant".to_owned(),
+            },
             "invalid_grant",
         ),
     ] {
@@ -163,7 +179,11 @@ async fn microsofts_numbers_say_who_must_act() {
     ] {
         let user = format!("user-{number}");
         let account = eventually("the provider is called again", || async {
-            let observed = service.manager.observe(&"microsoft".parse().unwrap()).await.unwrap();
+            let observed = service
+                .manager
+                .observe(&"microsoft".parse().unwrap())
+                .await
+                .unwrap();
             if observed.breaker.is_none() {
                 return Some(Account::of(&service, &user, "microsoft").await);
             }
@@ -210,7 +230,10 @@ async fn microsofts_throttling_is_plain_text_and_understood() {
     answer.expect_problem(503, "provider_unavailable");
     assert_eq!(account.view().await["status"], "degraded");
     // The pause holds for everybody: no further call goes out.
-    account.refresh().await.expect_problem(503, "provider_unavailable");
+    account
+        .refresh()
+        .await
+        .expect_problem(503, "provider_unavailable");
     assert_eq!(
         service
             .simulator
@@ -240,7 +263,9 @@ async fn a_wrong_secret_touches_nobody(provider: Provider) {
     }
     let before = statuses(&service).await;
     let (_, secret) = service.simulator.client(provider);
-    service.simulator.set_client_secret(provider, "replaced by somebody");
+    service
+        .simulator
+        .set_client_secret(provider, "replaced by somebody");
 
     for account in &accounts {
         let problem = account.refresh().await.expect_problem(503, "provider_paused");
@@ -314,7 +339,10 @@ async fn a_lost_answer_of_a_single_use_provider_is_probed_once_and_then_asks_the
     service
         .simulator
         .inject(Provider::Notion, Endpoint::Refresh, Fault::LoseAnswer, 1);
-    account.refresh().await.expect_problem(503, "provider_unavailable");
+    account
+        .refresh()
+        .await
+        .expect_problem(503, "provider_unavailable");
     let view = account.view().await;
     assert_eq!(
         (&view["status"], &view["status_reason"]),
@@ -324,7 +352,10 @@ async fn a_lost_answer_of_a_single_use_provider_is_probed_once_and_then_asks_the
     service
         .sql()
         .await
-        .execute("UPDATE oauth_tokens SET claim_until = now() - interval '1 second'", &[])
+        .execute(
+            "UPDATE oauth_tokens SET claim_until = now() - interval '1 second'",
+            &[],
+        )
         .await
         .unwrap();
     eventually("the probe is made", || async {

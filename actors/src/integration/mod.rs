@@ -220,7 +220,9 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if state.reloads > 0 => state.deferred.push(IntegrationMsg::Refresh(ask)),
+            Some(Waiting::Refresh(ask)) if state.reloads > 0 => {
+                state.deferred.push(IntegrationMsg::Refresh(ask))
+            }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }

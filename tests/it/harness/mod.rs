@@ -3,7 +3,7 @@
 mod api;
 mod browser;
 mod database;
-mod program;
+pub mod program;
 mod proxy;
 mod service;
 mod wait;

@@ -136,3 +136,13 @@ impl Ran {
         lines[0].to_owned()
     }
 }
+
+/// Sends a signal to a run: `TERM`, `INT`, `KILL`.
+pub async fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &child.id().expect("it runs").to_string()])
+        .status()
+        .await
+        .unwrap();
+    assert!(sent.success());
+}
