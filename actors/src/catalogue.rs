@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    domain::error::ServiceResult,
     domain::{
         error::ServiceError,
         feature::FeatureKey,
@@ -11,7 +12,6 @@ use crate::{
         scope::ScopeSet,
         token::{TokenTarget, Want},
     },
-    handle::ServiceResult,
     integration::message::Recipient,
 };
 

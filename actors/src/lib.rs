@@ -43,4 +43,6 @@ mod supervision;
 pub mod system;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod timer;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::{
     authorization::begin::ours,
     chance,
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         caller::RequestContext,
@@ -13,7 +14,6 @@ use crate::{
         secret::SessionToken,
         session::{OpenedSession, Session, SessionLink, SessionRequest},
     },
-    handle::ServiceResult,
     records::store_error,
     shared::{Shared, after},
 };

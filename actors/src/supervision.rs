@@ -60,6 +60,11 @@ impl RestartBudget {
         }
     }
 
+    /// One more failure within the period exhausts it: for something that is tried again after it was given up.
+    pub fn put_on_probation(&mut self, now: Instant) {
+        self.failures = std::iter::repeat_n(now, self.policy.failures_max.saturating_sub(1)).collect();
+    }
+
     /// Counts a failure. `jitter` in `[0, 1)` spreads the pause over its whole length, so that many children failing of
     /// one cause do not come back as one.
     pub fn failed(&mut self, now: Instant, jitter: f64) -> Restart {
@@ -96,6 +101,16 @@ mod tests {
             assert!(matches!(budget.failed(Instant::now(), 0.5), Restart::After(_)));
         }
         assert_eq!(budget.failed(Instant::now(), 0.5), Restart::Exhausted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_probation_one_failure_exhausts_it_until_a_period_has_passed() {
+        let mut budget = RestartBudget::new(RestartPolicy::INTEGRATION);
+        budget.put_on_probation(Instant::now());
+        assert_eq!(budget.failed(Instant::now(), 0.5), Restart::Exhausted);
+        budget.put_on_probation(Instant::now());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(matches!(budget.failed(Instant::now(), 0.5), Restart::After(_)));
     }
 
     #[tokio::test(start_paused = true)]

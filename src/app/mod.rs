@@ -2,9 +2,11 @@
 
 mod assembly;
 pub mod clock;
+mod credential;
 mod exit;
 mod jwks;
 mod mapping;
+mod neighbours;
 mod prepare;
 pub mod rng;
 
@@ -16,6 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, vault};
+pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
 pub use prepare::{Unusable, prepare, prepare_within};
@@ -115,6 +118,11 @@ impl Running {
                 },
             }
         });
+        tasks.spawn(neighbours::hear(
+            assembly.storage.clone(),
+            manager.clone(),
+            stop_http.clone(),
+        ));
         Ok(Self {
             manager,
             assembly,

@@ -98,6 +98,12 @@ async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
         .seed_catalogue(assembly.engine.providers())
         .await
         .map_err(|error| Obstacle::Passing(error.to_string()))?;
+    if let Ok(false) = storage.row_security_binds().await {
+        tracing::warn!(
+            "database.url connects as a role that row-level security does not bind: give the service a role that is neither \
+             superuser nor BYPASSRLS, so that the database itself keeps users apart"
+        );
+    }
     tracing::info!("the database is ready");
     Ok(())
 }

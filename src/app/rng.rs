@@ -14,13 +14,12 @@ impl Default for SystemRng {
 }
 
 impl Rng for SystemRng {
-    #[expect(
-        clippy::panic,
-        reason = "without randomness there is no secret to make: nothing may go on"
-    )]
+    /// # Panics
+    /// Without randomness there is no secret to make: nothing may go on.
     fn fill(&self, buffer: &mut [u8]) {
-        if self.0.fill(buffer).is_err() {
-            panic!("the operating system gives no randomness");
-        }
+        assert!(
+            self.0.fill(buffer).is_ok(),
+            "the operating system gives no randomness"
+        );
     }
 }

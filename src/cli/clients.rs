@@ -8,15 +8,14 @@ use oauth_manager_actors::{
     domain::{
         client::{Allow, Policy},
         sealed::DigestPurpose,
-        secret::ServiceCredential,
     },
-    ports::{rng::Rng as _, store::ClientStore, vault::Vault as _},
+    ports::{store::ClientStore, vault::Vault as _},
 };
 use serde_json::json;
 
 use super::output;
 use crate::{
-    app::{Assembly, prepare_within, rng::SystemRng},
+    app::{Assembly, new_credential, prepare_within},
     config::Config,
 };
 
@@ -53,14 +52,6 @@ pub(super) enum Command {
         /// Its name.
         name: String,
     },
-}
-
-/// A new credential. 256 random bits; its prefix says what it is to whoever finds one.
-pub(crate) fn new_credential() -> ServiceCredential {
-    let mut bytes = [0; 32];
-    SystemRng::default().fill(&mut bytes);
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    ServiceCredential::new(format!("oms_{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {

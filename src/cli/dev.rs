@@ -39,7 +39,7 @@ enum Consent {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = crate::config::duration(text).map_err(|error| error.to_string())?;
+    let duration = crate::config::duration(text).map_err(str::to_owned)?;
     if duration < Duration::from_secs(1) {
         return Err("at least 1s".into());
     }

@@ -123,9 +123,6 @@ fn refused(error: &ConfigError) -> ExitCode {
     ExitCode::from(78)
 }
 
-#[cfg(feature = "dev")]
-pub(crate) use clients::new_credential;
-
 /// Logs of a command that answers and ends: warnings and errors only, on stderr.
 fn quiet_logs() {
     let quiet = LogConfig {

@@ -25,7 +25,7 @@ async fn wait() {
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(error = %error, "signals cannot be received; stop the process by killing it");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

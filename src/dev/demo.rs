@@ -23,10 +23,7 @@ use oauth_manager_actors::{
 use serde::Serialize;
 use url::Url;
 
-use crate::{
-    app::{Assembly, clock::SystemClock},
-    cli::new_credential,
-};
+use crate::app::{Assembly, clock::SystemClock, new_credential};
 
 /// The demo user, as the application would name one.
 pub(super) const USER: &str = "demo-user";

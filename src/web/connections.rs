@@ -12,7 +12,7 @@ use oauth_manager_actors::domain::{
 
 use super::{
     layout,
-    words::{self, account_name},
+    words::{self, Told, account_email, account_name},
 };
 
 /// A user's visit: who, and the token of their forms.
@@ -23,34 +23,50 @@ pub(crate) struct Visit<'a> {
     pub(crate) csrf: String,
 }
 
-/// How the flow ended that brought the user back here.
+/// What just happened, and led here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// It worked.
     Connected,
     /// The user said no.
     Denied,
-    /// It did not work.
-    Failed,
+    /// It did not work; why, in our words.
+    Failed(&'static str),
+    /// The form was sent with no box ticked.
+    NothingChosen,
 }
 
 impl Notice {
-    /// By the `status` of the address; only words of ours are ever shown.
-    pub(crate) fn of_status(status: &str) -> Option<Self> {
+    /// By the `status` and `error` of the address; only words of ours are ever shown.
+    pub(crate) fn of(status: &str, error: &str) -> Option<Self> {
         match status {
             "connected" => Some(Self::Connected),
             "denied" => Some(Self::Denied),
-            "failed" | "confirmation_required" => Some(Self::Failed),
+            "failed" | "confirmation_required" => Some(Self::Failed(words::failed(error))),
+            Self::NOTHING_CHOSEN => Some(Self::NothingChosen),
             _ => None,
         }
     }
 
-    fn words(self) -> &'static str {
-        match self {
-            Self::Connected => "Done: your account is connected.",
-            Self::Denied => "Nothing was connected, because you did not allow it at the provider.",
-            Self::Failed => "Connecting did not work this time, and nothing was changed. You can try again.",
-        }
+    /// The `status` of a form that chose nothing.
+    pub(crate) const NOTHING_CHOSEN: &str = "nothing_chosen";
+
+    fn show(self) -> Markup {
+        let (what, then) = match self {
+            Self::Connected => ("Done: your account is connected.", ""),
+            Self::Denied => ("Nothing was connected, because you did not allow it.", ""),
+            Self::Failed(why) => ("Connecting did not work, and nothing was changed.", why),
+            Self::NothingChosen => (
+                "Nothing was ticked, so nothing was connected.",
+                "Tick what the account may be used for, then connect it.",
+            ),
+        };
+        let class = if matches!(self, Self::Failed(_) | Self::NothingChosen) {
+            "card notice attention"
+        } else {
+            "card notice"
+        };
+        html! { p class=(class) role="status" { strong { (what) } " " (then) } }
     }
 }
 
@@ -62,124 +78,139 @@ pub(crate) struct ConnectionsPage<'a> {
     pub(crate) providers: &'a [Arc<Provider>],
     /// What is.
     pub(crate) accounts: &'a [IntegrationView],
+    /// Where the accounts go on that are too many for one page.
+    pub(crate) next: Option<&'a str>,
     /// What just happened.
     pub(crate) notice: Option<Notice>,
+}
+
+/// An account with what is told of it.
+struct Shown<'a> {
+    view: &'a IntegrationView,
+    provider: Option<&'a Arc<Provider>>,
+    provider_name: &'a str,
+    told: Told,
+}
+
+impl Shown<'_> {
+    fn can_reconnect(&self) -> bool {
+        self.told.reconnect && self.provider.is_some_and(|provider| provider.configured)
+    }
 }
 
 impl ConnectionsPage<'_> {
     /// The page.
     pub(crate) fn render(&self) -> Markup {
-        let mut accounts = self
-            .accounts
+        let accounts = self.shown();
+        let waiting = accounts
             .iter()
-            .filter(|view| view.status != Status::Revoked)
-            .peekable();
+            .filter(|account| account.view.status == Status::ReauthRequired)
+            .count();
         layout::page(
             "Your connections",
             html! {
                 h1 { "Your connections" }
                 p.soft { "The accounts you have connected, and what they may be used for." }
-                @if let Some(notice) = self.notice {
-                    p.card.notice role="status" { (notice.words()) }
+                @if let Some(notice) = self.notice { (notice.show()) }
+                @if waiting > 0 {
+                    p.card.notice.attention {
+                        @if waiting == 1 { "One account needs you: connect it again to go on using it." }
+                        @else { (waiting) " accounts need you: connect them again to go on using them." }
+                    }
                 }
                 section aria-labelledby="connected" {
                     h2 #connected { "Connected accounts" }
-                    @if accounts.peek().is_none() { p.card.soft { "You have not connected any account yet." } }
-                    @for view in accounts { (self.account(view)) }
+                    @if accounts.is_empty() { p.card.soft { "You have not connected any account yet." } }
+                    @for account in &accounts { (self.account(account)) }
+                    @if let Some(next) = self.next { (more_accounts(next)) }
                 }
-                section aria-labelledby="more" {
-                    h2 #more { "Connect an account" }
-                    @for provider in self.providers.iter().filter(|provider| provider.configured) {
-                        (self.offer(provider))
-                    }
-                    @if !self.providers.iter().any(|provider| provider.configured) {
-                        p.card.soft { "There is nothing to connect yet." }
-                    }
-                }
+                (self.offers(|provider| accounts.iter().any(|account| account.view.provider == *provider)))
                 (self.footer())
             },
         )
     }
 
-    fn account(&self, view: &IntegrationView) -> Markup {
-        let provider = self
-            .providers
-            .iter()
-            .find(|provider| provider.key == view.provider);
-        let provider_name =
-            provider.map_or(view.provider.as_str(), |provider| provider.display_name.as_str());
-        let told = words::account(view);
-        html! {
-            article.card {
-                h3.wrap { (provider_name) ": " (account_name(view)) }
-                @if let Some(email) = view.account.email.as_deref().filter(|email| *email != account_name(view)) {
-                    p.soft.wrap { (email) }
+    /// The accounts that still stand; those that need somebody come first.
+    fn shown(&self) -> Vec<Shown<'_>> {
+        let standing = self.accounts.iter().filter(|view| view.status != Status::Revoked);
+        let mut shown: Vec<_> = standing
+            .map(|view| {
+                let provider = self
+                    .providers
+                    .iter()
+                    .find(|provider| provider.key == view.provider);
+                let provider_name =
+                    provider.map_or(view.provider.as_str(), |provider| provider.display_name.as_str());
+                Shown {
+                    view,
+                    provider,
+                    provider_name,
+                    told: words::account(view, provider_name),
                 }
-                p { span.state.(told.class) { (told.state) } }
+            })
+            .collect();
+        shown.sort_by_key(|account| account.told.rank());
+        shown
+    }
+
+    fn account(&self, account: &Shown<'_>) -> Markup {
+        let Shown {
+            view,
+            provider,
+            provider_name,
+            told,
+        } = account;
+        html! {
+            article.card aria-labelledby=(view.id) {
+                div.head {
+                    div {
+                        h3 id=(view.id) { (provider_name) ": " bdi { (account_name(view)) } }
+                        @if let Some(email) = account_email(view) {
+                            p.soft { bdi { (email) } }
+                        }
+                    }
+                    span.state.(told.class) { (told.state) }
+                }
                 p { (told.meaning) }
                 @if !view.features.is_empty() {
                     ul.plain {
                         @for state in &view.features {
-                            li { (feature_name(provider, &state.key)) " — " (words::feature(state.status)) }
-                        }
-                    }
-                }
-                p.soft { "Connected since " (view.created_at.strftime("%-d %B %Y")) }
-                div.row {
-                    @if told.reconnect && provider.is_some_and(|provider| provider.configured) {
-                        (self.reconnect(view))
-                    }
-                    a.button.quiet href={ "/connections/disconnect?integration_id=" (view.id) } { "Disconnect" }
-                }
-            }
-        }
-    }
-
-    fn reconnect(&self, view: &IntegrationView) -> Markup {
-        html! {
-            form method="post" action="/connections/connect" {
-                (csrf_field(&self.visit))
-                input type="hidden" name="provider" value=(view.provider);
-                input type="hidden" name="integration_id" value=(view.id);
-                @for state in &view.features { input type="hidden" name="feature" value=(state.key); }
-                button type="submit" { "Connect again" }
-            }
-        }
-    }
-
-    fn offer(&self, provider: &Provider) -> Markup {
-        html! {
-            article.card {
-                h3 { (provider.display_name) }
-                form method="post" action="/connections/connect" {
-                    (csrf_field(&self.visit))
-                    input type="hidden" name="provider" value=(provider.key);
-                    @if !provider.features.is_empty() {
-                        fieldset {
-                            legend { "What it may be used for" }
-                            @for feature in &provider.features {
-                                label {
-                                    input type="checkbox" name="feature" value=(feature.key)
-                                        checked[self.is_suggested(provider, &feature.key, feature.default)];
-                                    span { (feature.display_name) br; span.soft { (feature.description) } }
-                                }
+                            li {
+                                (feature_name(*provider, &state.key)) ": "
+                                strong.(words::feature_class(state.status)) { (words::feature(state.status)) }
                             }
                         }
                     }
-                    div.row { button type="submit" { "Connect " (provider.display_name) } }
+                }
+                p.soft.small {
+                    "Connected since "
+                    time datetime=(view.created_at) { (view.created_at.strftime("%-d %B %Y")) }
+                }
+                @if let Some(provider) = provider { (self.more_features(provider, account.view)) }
+                div.row {
+                    @if account.can_reconnect() { (self.reconnect(account)) }
+                    a.button.quiet href={ "/connections/disconnect?integration_id=" (view.id) } aria-describedby=(view.id) {
+                        "Disconnect"
+                    }
                 }
             }
         }
     }
 
-    /// What the application asked to offer first, or else the provider's default.
-    fn is_suggested(&self, provider: &Provider, key: &FeatureKey, default: bool) -> bool {
-        let wanted = &self.visit.session.features;
-        let says_something = wanted.iter().any(|key| key.provider() == provider.key.as_str());
-        if says_something {
-            wanted.contains(key)
-        } else {
-            default
+    fn reconnect(&self, account: &Shown<'_>) -> Markup {
+        let view = account.view;
+        // What the catalogue no longer knows cannot be asked for, and must not keep the rest from being connected.
+        let features = view.features.iter().filter(|state| {
+            account
+                .provider
+                .is_some_and(|provider| provider.feature(&state.key).is_some())
+        });
+        html! {
+            form method="post" action="/connections/connect" {
+                (self.connect_fields(&view.provider, Some(&view.id)))
+                @for state in features { input type="hidden" name="feature" value=(state.key); }
+                button type="submit" aria-describedby=(view.id) { "Connect again" }
+            }
         }
     }
 
@@ -198,6 +229,13 @@ impl ConnectionsPage<'_> {
             }
         }
     }
+}
+
+fn more_accounts(next: &str) -> Markup {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("after", next)
+        .finish();
+    html! { p { a.button.quiet href={ "/connections?" (query) } { "More accounts" } } }
 }
 
 /// The hidden field of every form.

@@ -55,6 +55,7 @@ fn render(accounts: &[IntegrationView]) -> String {
         },
         providers: &providers,
         accounts,
+        next: None,
         notice: None,
     }
     .render()
@@ -84,7 +85,7 @@ fn hostile_provider_profile_renders_inert() {
         let html = render(&[view]);
         // The same elements as with a harmless name: nothing in the name became markup.
         let tags = |html: &str| html.matches('<').count();
-        let without_email = tags(&clean) - 2;
+        let without_email = tags(&clean) - 4;
         assert!([tags(&clean), without_email].contains(&tags(&html)), "{hostile}");
         assert!(
             !html.contains("<script") && !html.contains("<img") && !html.contains("<iframe"),
@@ -144,6 +145,90 @@ fn every_form_carries_the_csrf_token_and_goes_to_us() {
 #[test]
 fn only_configured_providers_are_offered() {
     let html = render(&[]);
-    assert!(html.contains("Connect Google") && !html.contains("Connect Notion"));
+    assert!(html.contains("Connect Google") && !html.contains("Notion"));
     assert!(html.contains("href=\"https://app.example.com/?a=1&amp;b=2\""));
+}
+
+#[test]
+fn what_needs_the_user_comes_first_and_says_so() {
+    let mut working = view(Status::Active, None);
+    working.account.name = Some("Working".into());
+    let mut waiting = view(Status::ReauthRequired, Some(WhoMustAct::User));
+    waiting.account.name = Some("Waiting".into());
+    let html = render(&[working, waiting]);
+    assert!(html.contains("One account needs you"));
+    assert!(html.find("Waiting").unwrap() < html.find("Working").unwrap());
+}
+
+#[test]
+fn a_connected_provider_is_offered_as_another_account_and_the_rest_of_its_features_with_the_account() {
+    let html = render(&[view(Status::Active, None)]);
+    assert!(html.contains("Connect another Google account"));
+    assert!(!html.contains("Use it for more"));
+    let mut unused = view(Status::Active, None);
+    unused.features.clear();
+    let html = render(&[unused]);
+    assert!(html.contains("Use it for more") && html.contains("name=\"integration_id\""));
+}
+
+#[test]
+fn what_the_catalogue_forgot_is_not_asked_for_again() {
+    let mut view = view(Status::ReauthRequired, Some(WhoMustAct::User));
+    view.features[0].key = "google.gone".parse().unwrap();
+    assert!(!render(&[view]).contains("value=\"google.gone\""));
+}
+
+#[test]
+fn no_word_of_the_protocol_reaches_a_user() {
+    for status in [
+        Status::Active,
+        Status::Pending,
+        Status::Degraded,
+        Status::ReauthRequired,
+        Status::Paused,
+    ] {
+        let html = render(&[view(status, None)]);
+        let text: String = html
+            .split('<')
+            .filter_map(|piece| piece.split_once('>').map(|(_, text)| text))
+            .filter(|text| !text.starts_with(':'))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+        for word in [
+            "token",
+            "scope",
+            "integration",
+            "oauth",
+            "provider",
+            "grant",
+            "refresh",
+        ] {
+            assert!(!text.contains(word), "{status:?}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_notice_is_chosen_by_the_address_and_never_quotes_it() {
+    assert_eq!(Notice::of("<b>", ""), None);
+    assert_eq!(Notice::of("connected", "x"), Some(Notice::Connected));
+    let failed = Notice::of("failed", "<script>").unwrap().show().into_string();
+    assert!(!failed.contains("script") && failed.contains("nothing was changed"));
+    assert_ne!(Notice::of("failed", "account_mismatch"), Notice::of("failed", ""));
+}
+
+#[test]
+fn accounts_beyond_a_page_have_a_link() {
+    let html = more_accounts("a&b=\"c").into_string();
+    assert!(html.contains("href=\"/connections?after=a%26b%3D%22c\""));
+}
+
+#[test]
+fn an_account_without_a_name_is_called_by_its_address() {
+    let mut view = view(Status::Active, None);
+    view.account.name = Some("  ".into());
+    let html = render(&[view]);
+    assert!(html.contains("Google: <bdi>ada@example.com</bdi>"));
+    assert_eq!(html.matches("ada@example.com").count(), 1);
 }

@@ -6,11 +6,12 @@ use oauth_manager_actors::domain::{
     provider::{Provider, RevocationSupport},
     token::{ProviderRevocation, RevocationReport},
 };
+use url::Url;
 
 use super::{
     connections::{Visit, csrf_field},
     layout,
-    words::account_name,
+    words::{account_email, account_name},
 };
 
 /// Is it meant?
@@ -20,10 +21,10 @@ pub(crate) fn question(visit: &Visit<'_>, provider: &Provider, view: &Integratio
         html! {
             h1 { "Disconnect this account?" }
             div.card {
-                p.wrap { strong { (provider.display_name) ": " (account_name(view)) } }
+                (which(provider, view))
                 p { "From then on the application can no longer use this account. What it has already fetched is not deleted." }
                 @if let RevocationSupport::Unsupported { reason } = &provider.revocation {
-                    p.soft { (reason) }
+                    p.soft { (with_links(reason)) }
                 }
                 div.row {
                     form method="post" action="/connections/disconnect" {
@@ -38,25 +39,94 @@ pub(crate) fn question(visit: &Visit<'_>, provider: &Provider, view: &Integratio
     )
 }
 
-/// What became of it.
-pub(crate) fn report(report: &RevocationReport) -> Markup {
-    let at_provider = match report.provider_revocation {
-        ProviderRevocation::Confirmed => "The provider has confirmed it.",
-        ProviderRevocation::Pending => "The provider could not be told yet; we keep trying until it is.",
-        ProviderRevocation::Unsupported => {
-            "The provider has no way for us to end it there; you can do that in your account settings at the provider."
-        }
-    };
-    layout::page(
+/// What became of it. The report's own detail is written for programs; the same is said here in a user's words.
+pub(crate) fn report(provider: &Provider, view: &IntegrationView, report: &RevocationReport) -> Markup {
+    let name = &provider.display_name;
+    ended(
         "Disconnected",
         html! {
-            h1 { "Disconnected" }
+            (which(provider, view))
+            p { "The application can no longer use this account." }
+            @match (report.provider_revocation, &provider.revocation) {
+                (ProviderRevocation::Confirmed, _) => {
+                    p { (name) " has confirmed it. What was under way at this moment may still go on for a short while." }
+                }
+                (ProviderRevocation::Pending, _) => {
+                    p { (name) " could not be told yet. We keep trying; there is nothing for you to do." }
+                }
+                (ProviderRevocation::Unsupported, RevocationSupport::Unsupported { reason }) => {
+                    p.soft { (with_links(reason)) }
+                }
+                (ProviderRevocation::Unsupported, RevocationSupport::Supported) => {
+                    p.soft {
+                        (name) " could not be told about this connection. You can end it there too: look for connected \
+                                applications in your account settings."
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// It was taken back before: a second press of the button, an old page.
+pub(crate) fn already(provider: &Provider, view: &IntegrationView) -> Markup {
+    ended(
+        "Already disconnected",
+        html! {
+            (which(provider, view))
+            p { "This account was disconnected before. There is nothing more for you to do." }
+        },
+    )
+}
+
+fn ended(title: &str, content: Markup) -> Markup {
+    layout::page(
+        title,
+        html! {
+            h1 { (title) }
             div.card role="status" {
-                p { "The account can no longer be used, from this moment on." }
-                p { (at_provider) }
-                @if !report.detail.is_empty() { p.soft { (report.detail) } }
+                (content)
                 div.row { a.button href="/connections" { "Back to your connections" } }
             }
         },
     )
+}
+
+fn which(provider: &Provider, view: &IntegrationView) -> Markup {
+    html! {
+        p { strong { (provider.display_name) ": " bdi { (account_name(view)) } } }
+        @if let Some(email) = account_email(view) {
+            p.soft { bdi { (email) } }
+        }
+    }
+}
+
+/// The catalogue's text with its addresses as links.
+fn with_links(text: &str) -> Markup {
+    html! {
+        @for word in text.split_inclusive(' ') {
+            @let bare = word.trim_end_matches([' ', '.', ',', ';', ')']);
+            @if bare.starts_with("https://") && Url::parse(bare).is_ok() {
+                a href=(bare) rel="noreferrer" { (bare) } (&word[bare.len()..])
+            } @else {
+                (word)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_a_text_become_links_and_nothing_else_does() {
+        let html =
+            with_links("Open https://a.example/x?y=1&z. Not javascript:alert(1) or <b>.").into_string();
+        assert_eq!(
+            html,
+            "Open <a href=\"https://a.example/x?y=1&amp;z\" rel=\"noreferrer\">https://a.example/x?y=1&amp;z</a>. \
+             Not javascript:alert(1) or &lt;b&gt;."
+        );
+    }
 }

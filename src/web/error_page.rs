@@ -14,7 +14,7 @@ pub(crate) fn page(status: StatusCode, request_id: &str) -> Markup {
             h1 { (title) }
             div.card role="alert" {
                 p { (words) }
-                p.soft { "For those who help you: " code { (request_id) } }
+                p.soft.small { "If you ask for help, give this number: " code { (request_id) } }
             }
         },
     )
@@ -36,15 +36,15 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
         ),
         404 => (
             "This link does not exist",
-            "It may have been used already, or it is not complete. Go back to the application and begin again there.",
+            "It is not complete, or what it leads to is no longer there. Go back to the application and begin again there.",
         ),
         409 => (
             "This was not done",
             "It does not fit how the account stands now. Go back to your connections and look again.",
         ),
         410 => (
-            "This link is too old",
-            "It worked for a few minutes only. Go back to the application and begin again there.",
+            "This link no longer works",
+            "Each link works once, and only for a few minutes: this one was used already or is too old. Go back to the application and begin again there.",
         ),
         429 | 502..=504 => (
             "Please try again in a moment",

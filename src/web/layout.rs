@@ -10,17 +10,24 @@ pub(crate) const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3abb5;--line:#343a41;--paper:#1d2125;--back:#14171a;\
 --act:#8ab8f5;--act-ink:#0d1b2a;--good:#6fcf97;--warn:#f0b45b;--bad:#f28b82}}\
 *{box-sizing:border-box}\
-body{margin:0;background:var(--back);color:var(--ink);font:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}\
+body{margin:0;background:var(--back);color:var(--ink);font:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;\
+overflow-wrap:anywhere}\
 main{max-width:42rem;margin:0 auto;padding:2rem 1rem 4rem}\
-h1{font-size:1.6rem;line-height:1.25;margin:0 0 .5rem}h2{font-size:1.15rem;margin:2.25rem 0 .75rem}h3{font-size:1rem;margin:0}\
-p{margin:.4rem 0}a{color:var(--act)}.soft{color:var(--soft)}.wrap{overflow-wrap:anywhere}\
+h1{font-size:1.6rem;line-height:1.25;margin:0 0 1rem}h1+.soft{margin:-.6rem 0 1.2rem}\
+h2{font-size:1.15rem;margin:2.25rem 0 .75rem}h3{font-size:1rem;margin:0}\
+p{margin:.4rem 0}a{color:var(--act)}.soft{color:var(--soft)}.small{font-size:.92rem}\
 .card{background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:1rem 1.1rem;margin:0 0 .9rem}\
-.state{font-weight:600}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}\
-.notice{border-left:.3rem solid var(--act)}\
+.head{display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:flex-start;justify-content:space-between}\
+.head>:first-child{flex:1 1 11rem;min-width:0}.head p{margin:.1rem 0 0}\
+.state{font-weight:600;font-size:.92rem;border:1px solid;border-radius:1rem;padding:.05rem .7rem}\
+.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}\
+.notice{border-left:.3rem solid var(--act)}.notice.attention{border-left-color:var(--bad)}\
 ul.plain{list-style:none;padding:0;margin:.6rem 0}ul.plain li{margin:.3rem 0}\
-fieldset{border:0;padding:0;margin:.6rem 0}legend{padding:0;color:var(--soft);font-size:.92rem}\
-label{display:flex;gap:.6rem;align-items:flex-start;padding:.35rem 0}\
+fieldset{border:0;padding:0;margin:.6rem 0 0;min-width:0}legend{padding:0;color:var(--soft);font-size:.92rem}\
+label{display:flex;gap:.6rem;align-items:flex-start;padding:.4rem 0;cursor:pointer}\
 input[type=checkbox]{width:1.15rem;height:1.15rem;margin:.2rem 0 0;flex:none;accent-color:var(--act)}\
+summary{cursor:pointer;font-weight:600;color:var(--act);padding:.6rem 0;border-radius:.3rem}\
+details.card{padding-top:.4rem;padding-bottom:.4rem}details.card[open]{padding-bottom:1rem}summary h3{display:inline}\
 .row{display:flex;flex-wrap:wrap;gap:.6rem;align-items:center;margin-top:.8rem}.row form{margin:0}\
 button,.button{display:inline-block;font:inherit;font-weight:600;text-decoration:none;min-height:2.75rem;padding:.55rem 1.1rem;\
 border-radius:.55rem;border:1px solid var(--act);background:var(--act);color:var(--act-ink);cursor:pointer}\

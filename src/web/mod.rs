@@ -7,5 +7,6 @@ pub(crate) mod disconnect;
 pub(crate) mod error_page;
 pub(crate) mod layout;
 pub(crate) mod moving_on;
+mod offers;
 pub(crate) mod result;
 mod words;

@@ -14,7 +14,7 @@ pub(crate) fn page(provider_name: &str, destination: &Url) -> Markup {
         html! {
             h1 { "One moment" }
             div.card {
-                p { "You are being taken to " (provider_name) ", where you choose the account and what to allow." }
+                p { "You are being taken to " (provider_name) ", where you choose the account and what to allow. After that you come back here." }
                 div.row { a.button href=(destination) rel="noreferrer" { "Continue to " (provider_name) } }
             }
         },

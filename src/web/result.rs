@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 use oauth_manager_actors::domain::authorization::CallbackResult;
 
-use super::layout;
+use super::{layout, words};
 
 /// The page. Reasons are codes for programs; the user is told what to do.
 pub(crate) fn page(result: &CallbackResult) -> Markup {
-    let (title, words, code) = match result {
+    let (title, meaning, code) = match result {
         CallbackResult::Connected(_) => (
             "Your account is connected",
             "You can close this window and go back to the application.",
@@ -21,12 +21,12 @@ pub(crate) fn page(result: &CallbackResult) -> Markup {
         ),
         CallbackResult::Denied(reason) => (
             "Nothing was connected",
-            "You did not allow it at the provider, and nothing was changed. You can close this window.",
+            "You did not allow it, and nothing was changed. You can close this window.",
             Some(reason),
         ),
         CallbackResult::Failed(reason) => (
             "Connecting did not work",
-            "Nothing was connected and nothing was changed. Go back to the application and begin again there.",
+            words::failed(reason.as_str()),
             Some(reason),
         ),
     };
@@ -35,8 +35,9 @@ pub(crate) fn page(result: &CallbackResult) -> Markup {
         html! {
             h1 { (title) }
             div.card role="status" {
-                p { (words) }
-                @if let Some(code) = code { p.soft { "For those who help you: " code { (code) } } }
+                p { (meaning) }
+                @if matches!(result, CallbackResult::Failed(_)) { p { "Nothing was connected and nothing was changed." } }
+                @if let Some(code) = code { p.soft.small { "If you ask for help, give this word: " code { (code) } } }
             }
         },
     )

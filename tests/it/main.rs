@@ -6,6 +6,7 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod architecture;
 mod commands;
 mod configuration;
 mod connect;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     chance,
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationRequest, BegunAuthorization},
@@ -19,7 +20,6 @@ use crate::{
         scope::ScopeSet,
         sealed::DigestPurpose,
     },
-    handle::ServiceResult,
     ports::store::NewAuthorization,
     records::store_error,
     shared::Shared,

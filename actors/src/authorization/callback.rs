@@ -5,6 +5,7 @@ use crate::{
     address::Address,
     authorization::connect,
     chance,
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{
@@ -18,7 +19,6 @@ use crate::{
         sealed::{DigestPurpose, SealContext, SealedColumn},
         secret::{AuthorizationCode, Confirmation},
     },
-    handle::ServiceResult,
     ports::store::{Commit, StateOutcome},
     records::store_error,
     registry::RegistryMsg,

@@ -4,6 +4,7 @@
 use crate::{
     address::Address,
     authorization::connect,
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
@@ -15,7 +16,6 @@ use crate::{
         sealed::{DigestPurpose, SealContext, SealedColumn},
         secret::{AuthorizationCode, Confirmation},
     },
-    handle::ServiceResult,
     ports::store::ConfirmationOutcome,
     records::store_error,
     registry::RegistryMsg,

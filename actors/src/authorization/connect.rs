@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     address::Address,
     authorization::provider_error,
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
@@ -20,7 +21,6 @@ use crate::{
         sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier, RefreshToken},
     },
-    handle::ServiceResult,
     integration::{opened::Opened, schedule},
     ports::{
         oauth::{ExchangeRequest, Exchanged},

@@ -6,6 +6,7 @@
 use crate::{
     authorization::provider_error,
     chance,
+    domain::error::ServiceResult,
     domain::{
         authorization::{AuthorizationStatus, ConnectRedirect, StoredAuthorization},
         error::ServiceError,
@@ -13,7 +14,6 @@ use crate::{
         sealed::{DigestPurpose, SealContext, SealedColumn},
         secret::{BrowserBinding, ConnectHandle, PkceVerifier, State},
     },
-    handle::ServiceResult,
     ports::{
         oauth::AuthorizationUrlRequest,
         store::{Commit, RedirectRecord},

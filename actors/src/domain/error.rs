@@ -9,6 +9,9 @@ use super::{
     scope::ScopeSet,
 };
 
+/// The answer of every call.
+pub type ServiceResult<T> = Result<T, ServiceError>;
+
 /// A refusal. Its `Display` is a sentence for whoever must act, and never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceError {

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::schedule;
+use super::{row::Row, schedule};
 use crate::{
     domain::{
         Timestamp,
-        integration::{Standing, Status, StoredIntegration},
+        integration::Status,
         reason::{ReasonCode, WhoMustAct},
     },
     provider::breaker::OpenCause,
@@ -18,63 +18,6 @@ use crate::{
 
 /// Callers that may wait for one refresh. 64 connections of 32 services fit; more is a defect somewhere.
 pub(crate) const WAITERS_MAX: usize = 10_000;
-/// A token with at least this share of its life left is as fresh as the provider makes them: refreshing it again would
-/// not make it live longer.
-const FRESH_SHARE: f64 = 0.9;
-
-/// What the lifecycle knows of the row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) standing: Standing,
-    pub(crate) token: Option<Token>,
-    /// When work falls due by the row.
-    pub(crate) due_at: Option<Timestamp>,
-    pub(crate) failures: u32,
-}
-
-/// What the lifecycle knows of the access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) generation: i64,
-    pub(crate) issued_at: Timestamp,
-    pub(crate) expires_at: Option<Timestamp>,
-}
-
-impl Row {
-    pub(crate) fn of(stored: &StoredIntegration) -> Self {
-        let grant = stored.grant.as_ref();
-        Self {
-            standing: stored.standing.clone(),
-            token: grant.map(|grant| Token {
-                generation: grant.generation,
-                issued_at: grant.issued_at,
-                expires_at: grant.expires_at,
-            }),
-            due_at: grant.and_then(|grant| grant.next_refresh_at),
-            failures: grant.map_or(0, |grant| grant.failures),
-        }
-    }
-}
-
-impl Token {
-    /// How long it still lives; `None`: the provider does not say.
-    fn remaining(&self, now: Timestamp) -> Option<Duration> {
-        self.expires_at.map(|end| until(now, end))
-    }
-
-    fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
-        // A token that ends this very instant is no token, even for a caller who asks for no time at all.
-        self.remaining(now)
-            .is_none_or(|left| left >= min_ttl && left > Duration::ZERO)
-    }
-
-    /// Whether a refresh could not make it live longer.
-    fn is_fresh(&self, now: Timestamp) -> bool {
-        let Some(end) = self.expires_at else { return true };
-        let life = until(self.issued_at, end);
-        until(now, end) >= life.mul_f64(FRESH_SHARE)
-    }
-}
 
 /// Where the account is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,9 +158,10 @@ pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effec
             state.settle(now, &mut effects);
             state.release_waiters(now, &mut effects);
         }
-        // Revoked stays revoked: whatever an attempt under way reports, it resurrects nothing.
+        // Only an attempt under way has an outcome. One whose row settled meanwhile (revoked, reconnected, refreshed
+        // elsewhere) comes too late: the row knows better, and whatever the attempt reports resurrects nothing.
         Input::HeldElsewhere { .. } | Input::BreakerOpen { .. } | Input::DatabaseAway { .. }
-            if state.phase == Phase::Revoked => {}
+            if state.phase != Phase::Refreshing => {}
         Input::HeldElsewhere { look_at } => {
             state.phase = Phase::RefreshedElsewhere { look_at };
             effects.push(Effect::ArmTimer(look_at));
@@ -243,12 +187,15 @@ impl State {
 
     /// Derives phase and timer from the row.
     fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.phase = match self.row.standing.status {
-            Status::Revoked => Phase::Revoked,
-            Status::ReauthRequired => Phase::ReauthRequired,
-            Status::Active | Status::Pending => Phase::Active,
-            Status::Degraded | Status::Paused => Phase::BackedOff {
-                until: self.row.due_at.unwrap_or(Timestamp::MAX),
+        self.phase = match (self.row.standing.status, self.row.due_at) {
+            (Status::Revoked, _) => Phase::Revoked,
+            (Status::ReauthRequired, _) => Phase::ReauthRequired,
+            // Nothing to hand out and nothing to refresh with: only a new connection helps.
+            (_, _) if self.row.token.is_none() => Phase::ReauthRequired,
+            // Without a due time it is refreshed on demand, failing or not: a pause without an end would be for ever.
+            (Status::Active | Status::Pending, _) | (Status::Degraded, None) => Phase::Active,
+            (Status::Degraded | Status::Paused, due_at) => Phase::BackedOff {
+                until: due_at.unwrap_or(Timestamp::MAX),
                 hold: Hold::Failing,
             },
         };
@@ -343,7 +290,9 @@ impl State {
                 {
                     Effect::Grant(waiter.id)
                 }
-                (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token)) => {
+                (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token))
+                    if token.usable_for(now, Duration::ZERO) =>
+                {
                     let longest = token.remaining(now).unwrap_or_default();
                     Effect::Refuse(waiter.id, Refusal::TooShortLived { longest })
                 }
@@ -368,7 +317,8 @@ impl State {
             Phase::Revoked => Refusal::NotConnected,
             Phase::ReauthRequired => Refusal::Reauth(reason),
             Phase::BackedOff { until: at, hold } => {
-                let retry_after = until(now, *at).max(schedule::RETRY_AFTER_MIN);
+                // Whoever is told to wait is told a time that a person can wait, even where none is planned.
+                let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);
                 match hold {
                     Hold::Database => Refusal::Database { retry_after },
                     Hold::Breaker(OpenCause::Operator(reason)) => Refusal::Operator {

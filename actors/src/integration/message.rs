@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{opened::Opened, refresh::RefreshOutcome};
 use crate::{
     audit::RecordPermit,
+    domain::error::ServiceResult,
     domain::{
         caller::RequestContext,
         client::ServiceClient,
@@ -18,7 +19,6 @@ use crate::{
         scope::ScopeSet,
         token::{AccessGrant, ProviderRevocation, RevocationReport},
     },
-    handle::ServiceResult,
 };
 
 /// Messages of an integration.
@@ -35,8 +35,8 @@ pub(crate) enum IntegrationMsg {
     Due,
     /// From a connect flow or another node, by way of the supervisor: the row has changed, read it again.
     Reload,
-    /// From its own effect: the row as it is now; `None`: it is gone.
-    Reloaded(Result<Option<Box<Opened>>, ServiceError>),
+    /// From its own effect: the row as it is now, `None`: it is gone; and which change of it was known when it was read.
+    Reloaded(u64, Result<Option<Box<Opened>>, ServiceError>),
     /// From its own effect: how a refresh ended. Durable already; losing this message loses nothing.
     Refreshed(Box<RefreshOutcome>),
     /// From its own effect: the revocation is durable (or there was nothing to revoke).
@@ -79,6 +79,8 @@ pub(crate) struct TokenAsk {
 pub(crate) struct RefreshAsk {
     /// Must own it; `None`: the operator.
     pub(crate) owner: Option<Subject>,
+    /// Who wished it; the audit of the refresh names them.
+    pub(crate) context: RequestContext,
     pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
 }
 
@@ -103,7 +105,7 @@ impl IntegrationMsg {
             }
             Self::Due
             | Self::Reload
-            | Self::Reloaded(_)
+            | Self::Reloaded(..)
             | Self::Refreshed(_)
             | Self::ProviderTold(None, _) => {}
             #[cfg(any(test, feature = "testing"))]

@@ -5,12 +5,14 @@
 //! is in the row: killed at any moment, it is re-read and goes on.
 
 pub(crate) mod answer;
+mod changes;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
 mod revocation;
+pub(crate) mod row;
 pub(crate) mod schedule;
 
 use std::{
@@ -24,20 +26,20 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::{
-    lifecycle::{Effect, Input, Row, State, WaiterId, Wanted},
-    message::{IntegrationMsg, RefreshAsk, RevokeAsk, TokenAsk},
+    lifecycle::{Effect, Input, State, WaiterId, Wanted},
+    message::{IntegrationMsg, RefreshAsk, TokenAsk},
     opened::Opened,
     refresh::RefreshOutcome,
+    row::Row,
 };
 use crate::{
     domain::{
+        caller::RequestContext,
         error::ServiceError,
         ids::Subject,
-        integration::{IntegrationView, StoredIntegration},
+        integration::{IntegrationView, Status, StoredIntegration},
         provider::Provider,
-        token::ProviderRevocation,
     },
-    handle::ServiceResult,
     provider::message::ProviderMsg,
     shared::{Shared, until},
     timer::Timer,
@@ -58,12 +60,18 @@ pub(crate) struct IntegrationState {
     opened: Opened,
     lifecycle: State,
     timer: Timer,
+    /// Reads the row again if it could not be read.
+    reload_timer: Timer,
+    /// Counts what was learnt of the row: a reading begun before the last of it may be older than what is known.
+    learnt: u64,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
     /// Readings of the row under way because somebody changed it.
     reloads: usize,
-    /// Questions that what is known would refuse, while the row is being read again: it may say otherwise by now.
+    /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
     deferred: Vec<IntegrationMsg>,
+    /// Who wished the refresh that is about to begin, if somebody did.
+    cause: Option<RequestContext>,
 }
 
 enum Waiting {
@@ -88,10 +96,13 @@ impl Actor for Integration {
             opened,
             lifecycle,
             timer: Timer::default(),
+            reload_timer: Timer::default(),
+            learnt: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
             reloads: 0,
             deferred: Vec::new(),
+            cause: None,
         };
         self.run(&myself, &mut state, effects);
         Ok(state)
@@ -112,7 +123,7 @@ impl Actor for Integration {
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
             IntegrationMsg::Reload => self.reload(&myself, state),
-            IntegrationMsg::Reloaded(result) => self.reloaded(&myself, state, result),
+            IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
             IntegrationMsg::RevocationStored(ask, result) => {
                 self.revocation_stored(&myself, state, ask, result);
@@ -195,8 +206,11 @@ impl Integration {
             let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
             return;
         }
+        state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+        // Whatever is begun later is not this caller's doing.
+        state.cause = None;
     }
 
     fn grant(&self, state: &mut IntegrationState, waiter: WaiterId) {
@@ -221,7 +235,7 @@ impl Integration {
         match state.waiters.remove(&waiter) {
             None => {}
             Some(Waiting::Refresh(ask)) if state.reloads > 0 => {
-                state.deferred.push(IntegrationMsg::Refresh(ask))
+                state.deferred.push(IntegrationMsg::Refresh(ask));
             }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
@@ -262,8 +276,9 @@ impl Integration {
             myself.clone(),
         );
         let id = state.opened.stored.id.clone();
+        let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
         self.shared.effects.spawn(async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation).await;
+            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         });
@@ -276,8 +291,15 @@ impl Integration {
         outcome: RefreshOutcome,
     ) {
         let input = match outcome {
+            // The row was read before it was revoked, or is connected again: only a reading begun now can tell.
+            RefreshOutcome::Settled(opened)
+                if state.lifecycle.phase == lifecycle::Phase::Revoked
+                    && opened.stored.standing.status != Status::Revoked =>
+            {
+                return self.reload(myself, state);
+            }
             RefreshOutcome::Settled(opened) => {
-                state.opened = opened;
+                Self::learn(state, opened);
                 Input::Settled(Row::of(&state.opened.stored))
             }
             RefreshOutcome::HeldElsewhere { look_at } => Input::HeldElsewhere { look_at },
@@ -291,159 +313,9 @@ impl Integration {
         self.feed(myself, state, input);
     }
 
-    fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
-        state.reloads += 1;
-        self.busy.store(true, Ordering::Relaxed);
-        let (shared, myself, id) = (
-            Arc::clone(&self.shared),
-            myself.clone(),
-            state.opened.stored.id.clone(),
-        );
-        self.shared.effects.spawn(async move {
-            let result = load(&shared, &id).await;
-            let _ = myself.cast(IntegrationMsg::Reloaded(result));
-        });
-    }
-
-    fn reloaded(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        result: Result<Option<Box<Opened>>, ServiceError>,
-    ) {
-        state.reloads = state.reloads.saturating_sub(1);
-        self.take_over(myself, state, result);
-        if state.reloads == 0 {
-            for message in std::mem::take(&mut state.deferred) {
-                // Through the mailbox: behind nothing that was asked before, and counted by whoever puts us to sleep.
-                if let Err(ractor::MessagingErr::SendErr(unheard)) = myself.cast(message) {
-                    unheard.refuse(ServiceError::Internal);
-                }
-            }
-        }
-        self.run(myself, state, Vec::new());
-    }
-
-    fn take_over(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        result: Result<Option<Box<Opened>>, ServiceError>,
-    ) {
-        match result {
-            Ok(Some(opened)) => {
-                let generation =
-                    |opened: &Opened| opened.stored.grant.as_ref().map_or(0, |grant| grant.generation);
-                let known = generation(&state.opened);
-                let newer =
-                    generation(&opened) > known || opened.stored.standing != state.opened.stored.standing;
-                let refreshing = state.lifecycle.phase == lifecycle::Phase::Refreshing;
-                state.opened = *opened;
-                // A refresh under way ends with its own reading of the row; until then its waiters keep waiting,
-                // unless what they wait for is here already.
-                if newer || !refreshing {
-                    self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
-                }
-            }
-            Ok(None) => {
-                state.opened.access_token = None;
-                self.feed(myself, state, Input::Gone);
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "a changed row could not be read yet");
-                self.feed(
-                    myself,
-                    state,
-                    Input::DatabaseAway {
-                        until: crate::shared::after(self.shared.now(), schedule::RETRY_AFTER_MIN),
-                    },
-                );
-            }
-        }
-    }
-
-    fn revoke(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState, ask: Box<RevokeAsk>) {
-        if !owned(&state.opened.stored, ask.owner.as_ref()) {
-            let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
-            return;
-        }
-        let (shared, myself, stored) = (
-            Arc::clone(&self.shared),
-            myself.clone(),
-            state.opened.stored.clone(),
-        );
-        self.busy.store(true, Ordering::Relaxed);
-        self.shared.effects.spawn(async move {
-            let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
-            if let Err(ractor::MessagingErr::SendErr(unheard)) =
-                myself.cast(IntegrationMsg::RevocationStored(ask, result))
-            {
-                // Durable; the Scheduler finds it and tells the provider.
-                unheard.refuse(ServiceError::DeadlineExceeded);
-            }
-        });
-    }
-
-    fn revocation_stored(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        ask: Box<RevokeAsk>,
-        result: ServiceResult<Option<Box<StoredIntegration>>>,
-    ) {
-        match result {
-            Ok(Some(stored)) => {
-                state.opened = Opened {
-                    stored: *stored,
-                    access_token: None,
-                };
-                self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
-                self.tell_provider(myself, state, Some(ask));
-            }
-            Ok(None) => {
-                let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
-                self.reload(myself, state);
-            }
-            Err(error) => {
-                let _ = ask.reply.send(Err(error));
-            }
-        }
-    }
-
-    fn tell_provider(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
-        ask: Option<Box<RevokeAsk>>,
-    ) {
-        let (shared, provider, myself) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.provider),
-            myself.clone(),
-        );
-        let stored = state.opened.stored.clone();
-        self.shared.effects.spawn(async move {
-            let outcome = revocation::tell_provider(&shared, &provider, stored).await;
-            if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
-                myself.cast(IntegrationMsg::ProviderTold(ask, outcome))
-            {
-                let _ = ask.reply.send(Ok(revocation::report(&provider, outcome)));
-            }
-        });
-    }
-
-    fn provider_told(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        ask: Option<Box<RevokeAsk>>,
-        outcome: ProviderRevocation,
-    ) {
-        if let Some(ask) = ask {
-            let _ = ask.reply.send(Ok(revocation::report(&self.provider, outcome)));
-        }
-        // Either the tokens are forgotten or the next attempt is planned: the row says which.
-        self.reload(myself, state);
+    fn learn(state: &mut IntegrationState, opened: Opened) {
+        state.opened = opened;
+        state.learnt += 1;
     }
 }
 

@@ -30,11 +30,16 @@ use crate::{
 /// Odd refusals of one account in a row before a reconnect is suspected (facts, section 8, rule 9).
 const REFUSALS_MAX: u32 = 3;
 
+/// Nobody knows whether a refresh token was spent.
+pub(super) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 /// An attempt under way: a claimed row and who claimed it.
 pub(super) struct Attempt<'a> {
     pub(super) shared: &'a Shared,
     pub(super) provider: &'a Provider,
     pub(super) attempt: AttemptId,
+    /// Who wished it, or this service by itself.
+    pub(super) cause: RequestContext,
     pub(super) opened: &'a Opened,
 }
 
@@ -58,7 +63,7 @@ impl Attempt<'_> {
     }
 
     fn audit(&self, outcome: AuditOutcome) -> AuditEntry {
-        AuditEntry::new(AuditAction::Refresh, outcome, RequestContext::system())
+        AuditEntry::new(AuditAction::Refresh, outcome, self.cause.clone())
             .with_integration(&self.opened.stored.id, &self.opened.stored.owner.subject)
     }
 
@@ -193,7 +198,7 @@ pub(super) fn not_refreshable(attempt: &Attempt<'_>) -> FailureCommit {
 /// An attempt before this one vanished, and presenting its refresh token again could end the grant: wait with it until
 /// the living access token is about to end anyway.
 pub(super) fn outcome_unknown(attempt: &Attempt<'_>, probe_at: Timestamp) -> FailureCommit {
-    let code = reason("outcome_unknown");
+    let code = reason(OUTCOME_UNKNOWN);
     FailureCommit {
         next_refresh_at: Some(probe_at),
         failures: attempt.failures(),
@@ -221,7 +226,7 @@ pub(super) fn failure_of(
         },
         FailureKind::OutcomeUnknown | FailureKind::Unreadable => {
             let again = attempt.back_off(failure.retry_after);
-            let unknown = reason("outcome_unknown");
+            let unknown = reason(OUTCOME_UNKNOWN);
             match attempt.provider.refresh_class {
                 RefreshClass::Safe => FailureCommit {
                     next_refresh_at: Some(again),
@@ -241,7 +246,7 @@ pub(super) fn failure_of(
         FailureKind::DeadGrant => {
             // After a vanished attempt the refusal proves that attempt had spent the token: say so.
             let code = if after_stale {
-                reason("outcome_unknown")
+                reason(OUTCOME_UNKNOWN)
             } else {
                 code.clone()
             };

@@ -14,9 +14,10 @@ use super::{
 use crate::{
     domain::{
         Timestamp,
+        caller::RequestContext,
         error::ServiceError,
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status},
+        integration::{Claim, Status, StoredIntegration},
         provider::{Provider, RefreshClass},
         reason::ReasonCode,
         secret::RefreshToken,
@@ -65,6 +66,7 @@ pub(crate) async fn refresh(
     provider: &Provider,
     id: IntegrationId,
     generation: i64,
+    cause: RequestContext,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
@@ -101,8 +103,7 @@ pub(crate) async fn refresh(
             };
         }
         Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
-        // Nothing to refresh any more: the row says whether it was revoked or waits for its user.
-        Ok(ClaimOutcome::Gone) => return reread(shared, &request.id).await,
+        Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
             tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
             return database_away(shared);
@@ -119,6 +120,7 @@ pub(crate) async fn refresh(
         shared,
         provider,
         attempt,
+        cause,
         opened: &opened,
     };
 
@@ -133,13 +135,13 @@ pub(crate) async fn refresh(
     drop(permit);
     match result {
         Ok(answer) => conclude_answer(&attempt, &refresh_token, answer).await,
-        Err(failure) => conclude_call_failure(&attempt, &refresh_token, stale.is_some(), failure).await,
+        Err(failure) => conclude_call_failure(&attempt, stale.is_some(), failure).await,
     }
 }
 
 fn open(
     shared: &Shared,
-    integration: crate::domain::integration::StoredIntegration,
+    integration: StoredIntegration,
 ) -> Result<(Opened, Option<RefreshToken>), OpenError> {
     let opened = Opened::open(&*shared.ports.vault, integration)?;
     let refresh_token = opened.refresh_token(&*shared.ports.vault)?;
@@ -156,13 +158,28 @@ fn must_wait(
     let stale = stale?;
     match provider.refresh_class {
         RefreshClass::Safe => None,
-        RefreshClass::Grace { window } if until(stale.since, now) < window => None,
+        // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
+        // not open the window anew.
+        RefreshClass::Grace { window }
+            if until(stale.since, now) < window && !is_known_to_be_unknown(opened) =>
+        {
+            None
+        }
         RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
             let end = opened.stored.grant.as_ref()?.expires_at?;
             let probe_at = crate::shared::before(end, PROBE_BEFORE_END);
             (probe_at > now).then_some(probe_at)
         }
     }
+}
+
+fn is_known_to_be_unknown(opened: &Opened) -> bool {
+    opened
+        .stored
+        .standing
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.as_str() == outcome::OUTCOME_UNKNOWN)
 }
 
 /// Calls the provider. A provider that gives a grace window is asked once more within it when the answer was lost.
@@ -208,7 +225,6 @@ async fn conclude_answer(
 
 async fn conclude_call_failure(
     attempt: &Attempt<'_>,
-    presented: &RefreshToken,
     after_stale: bool,
     mut failure: ProviderFailure,
 ) -> RefreshOutcome {
@@ -223,39 +239,36 @@ async fn conclude_call_failure(
     }
     if failure.kind == FailureKind::DeadGrant {
         // Believed only after re-reading: another node may have won, and then the refusal speaks of an old token.
-        if let Some(moved) = moved_since(attempt, presented).await {
+        if let Some(moved) = moved_since(attempt).await {
             return moved;
         }
     }
-    let outcome = conclude_failure(attempt, outcome::failure_of(attempt, after_stale, &failure)).await;
-    match outcome {
-        // The account stands as it stood; whoever waits for this attempt must not take that for a success.
-        RefreshOutcome::Settled(opened)
-            if failure.kind == FailureKind::Operator && !has_moved(&opened, attempt.opened) =>
+    let commit = outcome::failure_of(attempt, after_stale, &failure);
+    let again = commit.next_refresh_at;
+    let concluded = conclude_failure(attempt, commit).await;
+    match (failure.kind, again, concluded) {
+        // The row stands as it stood, and would look like a refresh that went well: whoever waits is told otherwise.
+        (FailureKind::Operator, Some(until), RefreshOutcome::Settled(now))
+            if now.stored.standing == attempt.opened.stored.standing
+                && generation(&now.stored) == generation(&attempt.opened.stored) =>
         {
             RefreshOutcome::BreakerOpen {
                 cause: OpenCause::Operator(failure.reason),
-                until: after(attempt.shared.now(), attempt.shared.settings.breaker_interval),
+                until,
             }
         }
-        outcome => outcome,
+        (_, _, concluded) => concluded,
     }
 }
 
-fn has_moved(now: &Opened, before: &Opened) -> bool {
-    let generation = |opened: &Opened| opened.stored.grant.as_ref().map(|grant| grant.generation);
-    generation(now) != generation(before) || now.stored.standing != before.stored.standing
+fn generation(row: &StoredIntegration) -> Option<i64> {
+    row.grant.as_ref().map(|grant| grant.generation)
 }
 
-async fn moved_since(attempt: &Attempt<'_>, _presented: &RefreshToken) -> Option<RefreshOutcome> {
+async fn moved_since(attempt: &Attempt<'_>) -> Option<RefreshOutcome> {
     let before = &attempt.opened.stored;
     match attempt.shared.ports.integrations.load(&before.id).await {
-        Ok(Some(now)) => {
-            let generation = |row: &crate::domain::integration::StoredIntegration| {
-                row.grant.as_ref().map(|g| g.generation)
-            };
-            (generation(&now) != generation(before)).then(|| settled(attempt.shared, now))
-        }
+        Ok(Some(now)) => (generation(&now) != generation(before)).then(|| settled(attempt.shared, now)),
         Ok(None) => Some(RefreshOutcome::Gone),
         // The commit that follows is conditional on the same generation: it decides.
         Err(_) => None,
@@ -298,6 +311,24 @@ where
     }
 }
 
+/// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.
+async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
+    match reread(shared, id).await {
+        // It looks as if it could be refreshed: it has changed in between, or the store will not have it. Not at once
+        // again, and what it holds is served meanwhile.
+        RefreshOutcome::Settled(now)
+            if now.stored.grant.is_some()
+                && !matches!(
+                    now.stored.standing.status,
+                    Status::Revoked | Status::ReauthRequired
+                ) =>
+        {
+            database_away(shared)
+        }
+        outcome => outcome,
+    }
+}
+
 async fn reread(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
     match shared.ports.integrations.load(id).await {
         Ok(Some(stored)) => settled(shared, stored),
@@ -306,7 +337,7 @@ async fn reread(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
     }
 }
 
-fn settled(shared: &Shared, stored: crate::domain::integration::StoredIntegration) -> RefreshOutcome {
+fn settled(shared: &Shared, stored: StoredIntegration) -> RefreshOutcome {
     if stored.standing.status == Status::Revoked && stored.grant.is_none() {
         return RefreshOutcome::Gone;
     }

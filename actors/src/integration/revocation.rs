@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::opened::Opened;
 use crate::{
+    domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         caller::RequestContext,
@@ -13,7 +14,6 @@ use crate::{
         reason::ReasonCode,
         token::{ProviderRevocation, RevocationReport},
     },
-    handle::ServiceResult,
     ports::{
         oauth::{ProviderFailure, RevocationRequest, Revoked},
         store::{Commit, StoreError},

@@ -4,8 +4,8 @@ use ractor::RpcReplyPort;
 use uuid::Uuid;
 
 use crate::{
+    domain::error::ServiceResult,
     domain::{error::ServiceError, ids::Subject},
-    handle::ServiceResult,
     integration::{
         message::{IntegrationMsg, TokenAsk},
         opened::Opened,

@@ -4,10 +4,12 @@
 //! whoever asks in the meantime waits in the slot. It alone decides who sleeps, by `drain`, so that no message is lost.
 
 pub mod breaker;
+mod children;
 mod directory;
 pub(crate) mod egress;
 pub(crate) mod message;
 mod slot;
+mod users;
 
 use std::{
     collections::HashMap,
@@ -20,8 +22,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::{
-    directory::{Directory, Lookup, Question},
-    message::{Observation, ProviderMsg},
+    directory::Directory,
+    message::ProviderMsg,
     slot::{Delivery, Occupancy, Slot},
 };
 use crate::{
@@ -30,26 +32,11 @@ use crate::{
         ids::{IntegrationId, Subject},
         provider::Provider,
     },
-    handle::ServiceResult,
-    integration::{
-        Integration, load,
-        message::{IntegrationMsg, TokenAsk},
-        opened::Opened,
-    },
-    ports::store::DirectoryEntry,
+    integration::{Integration, load, message::IntegrationMsg, opened::Opened},
     shared::Shared,
-    supervision::Restart,
     timer::Timer,
 };
 
-/// A quarantined account is tried again this often.
-const QUARANTINE: Duration = Duration::from_secs(900);
-/// Slots put to sleep in one sweep: ending many at once would keep requests waiting behind their endings.
-const SLEEPS_PER_SWEEP_MAX: usize = 500;
-/// Sweeps are no closer together than this…
-const SWEEP_MIN: Duration = Duration::from_millis(500);
-/// …and no further apart than this.
-const SWEEP_MAX: Duration = Duration::from_secs(60);
 /// How long the accounts may take to handle what they have when the supervisor ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -249,82 +236,6 @@ impl ProviderSupervisor {
         }
     }
 
-    fn to_user(
-        &self,
-        myself: &ActorRef<ProviderMsg>,
-        state: &mut ProviderState,
-        subject: &Subject,
-        account: Option<String>,
-        ask: Box<TokenAsk>,
-    ) {
-        match state
-            .directory
-            .look_up(subject, Question { account, ask }, Instant::now())
-        {
-            Lookup::Found {
-                entries,
-                question,
-                read,
-            } => {
-                if read {
-                    self.read_directory(myself, subject);
-                }
-                self.route(myself, state, &entries, question);
-            }
-            Lookup::Waits { read: true } => self.read_directory(myself, subject),
-            Lookup::Waits { read: false } => {}
-        }
-    }
-
-    fn read_directory(&self, myself: &ActorRef<ProviderMsg>, subject: &Subject) {
-        let (shared, myself, subject) = (Arc::clone(&self.shared), myself.clone(), subject.clone());
-        let provider = self.provider.key.clone();
-        self.shared.effects.spawn(async move {
-            let result = shared.ports.integrations.directory(&subject, &provider).await;
-            let result = result.map_err(|error| crate::records::store_error(&error));
-            let _ = myself.cast(ProviderMsg::DirectoryRead(subject, result));
-        });
-    }
-
-    fn directory_read(
-        &self,
-        myself: &ActorRef<ProviderMsg>,
-        state: &mut ProviderState,
-        subject: &Subject,
-        result: ServiceResult<Vec<DirectoryEntry>>,
-    ) {
-        match result {
-            Ok(entries) => {
-                for question in state.directory.filled(subject, entries.clone(), Instant::now()) {
-                    self.route(myself, state, &entries, question);
-                }
-            }
-            Err(error) => {
-                for question in state.directory.failed(subject) {
-                    IntegrationMsg::Ask(question.ask).refuse(error.clone());
-                }
-            }
-        }
-    }
-
-    /// Asks the first account; it passes the question on to the next if it refuses.
-    fn route(
-        &self,
-        myself: &ActorRef<ProviderMsg>,
-        state: &mut ProviderState,
-        entries: &[DirectoryEntry],
-        mut question: Question,
-    ) {
-        let candidates = directory::select(entries, question.account.as_deref());
-        // Oldest first: which account a service gets does not change because the user connects another one.
-        let Some((first, others)) = candidates.split_first() else {
-            IntegrationMsg::Ask(question.ask).refuse(ServiceError::NotConnected);
-            return;
-        };
-        question.ask.others = others.iter().rev().map(|entry| entry.id.uuid).collect();
-        self.deliver(myself, state, first.id.uuid, IntegrationMsg::Ask(question.ask));
-    }
-
     fn due(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, integrations: Vec<Uuid>) {
         let now = Instant::now();
         for integration in integrations {
@@ -353,139 +264,6 @@ impl ProviderSupervisor {
         // One that sleeps reads its row when it wakes.
         if let Some(slot) = state.slots.get_mut(&integration) {
             slot.deliver(IntegrationMsg::Reload, Instant::now());
-        }
-    }
-
-    /// An account ended as it was told to: it sleeps, unless somebody asked for it meanwhile.
-    fn ended(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, actor: ActorId) {
-        let Some(integration) = state.by_actor.remove(&actor) else {
-            return;
-        };
-        let Some(slot) = state.slots.get_mut(&integration) else {
-            return;
-        };
-        if slot.has_backlog() {
-            slot.occupancy = Occupancy::Waking;
-            self.hydrate(myself, integration);
-        } else {
-            state.slots.remove(&integration);
-        }
-    }
-
-    /// An account failed: a defect, because everything foreseen is an outcome and no failure.
-    fn failed(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, actor: ActorId, error: &str) {
-        let Some(integration) = state.by_actor.remove(&actor) else {
-            return;
-        };
-        self.count_failure(myself, state, integration, error);
-    }
-
-    fn count_failure(
-        &self,
-        myself: &ActorRef<ProviderMsg>,
-        state: &mut ProviderState,
-        integration: Uuid,
-        error: &str,
-    ) {
-        let Some(slot) = state.slots.get_mut(&integration) else {
-            return;
-        };
-        let id = self.id(integration);
-        let now = Instant::now();
-        state.restarts += 1;
-        let pause = match slot.budget.failed(now, self.shared.ports.rng.unit()) {
-            Restart::After(pause) => {
-                tracing::warn!(integration.id = %id, error, "an integration failed and is restarted from its row");
-                slot.occupancy = Occupancy::Restarting;
-                pause
-            }
-            Restart::Exhausted => {
-                tracing::error!(
-                    integration.id = %id, error,
-                    "an integration failed too often and is in quarantine; its siblings are not touched. This is a defect: report it"
-                );
-                let until = now + QUARANTINE;
-                slot.occupancy = Occupancy::Quarantined { until };
-                for message in slot.take_backlog() {
-                    slot.deliver(message, now);
-                }
-                QUARANTINE
-            }
-        };
-        let timer = state.restart_timers.entry(integration).or_default();
-        timer.arm(myself, pause, move || ProviderMsg::Restart(integration));
-    }
-
-    fn restart(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, integration: Uuid) {
-        state.restart_timers.remove(&integration);
-        if let Some(slot) = state.slots.get_mut(&integration)
-            && matches!(
-                slot.occupancy,
-                Occupancy::Restarting | Occupancy::Quarantined { .. }
-            )
-        {
-            slot.occupancy = Occupancy::Waking;
-            self.hydrate(myself, integration);
-        }
-    }
-
-    fn sweep_interval(&self) -> Duration {
-        self.shared
-            .settings
-            .idle_after
-            .map_or(SWEEP_MAX, |idle| (idle / 4).clamp(SWEEP_MIN, SWEEP_MAX))
-    }
-
-    fn sweep(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState) {
-        state
-            .sweep
-            .arm(myself, self.sweep_interval(), || ProviderMsg::Sweep);
-        let now = Instant::now();
-        state.directory.sweep(now);
-        let Some(deadline) = self
-            .shared
-            .settings
-            .idle_after
-            .and_then(|idle| now.checked_sub(idle))
-        else {
-            return;
-        };
-        let sleepy = state
-            .slots
-            .values_mut()
-            .filter(|slot| slot.may_sleep(deadline))
-            .take(SLEEPS_PER_SWEEP_MAX);
-        for slot in sleepy {
-            if let Occupancy::Awake { actor, .. } = &slot.occupancy
-                && actor.drain().is_ok()
-            {
-                slot.occupancy = Occupancy::FallingAsleep;
-            }
-        }
-    }
-
-    fn observe(&self, state: &ProviderState) -> Observation {
-        let count = |wanted: fn(&Occupancy) -> bool| {
-            state
-                .slots
-                .values()
-                .filter(|slot| wanted(&slot.occupancy))
-                .count()
-        };
-        Observation {
-            awake: count(|occupancy| matches!(occupancy, Occupancy::Awake { .. })),
-            quarantined: count(|occupancy| matches!(occupancy, Occupancy::Quarantined { .. })),
-            in_transit: count(|occupancy| {
-                matches!(
-                    occupancy,
-                    Occupancy::Waking | Occupancy::FallingAsleep | Occupancy::Restarting
-                )
-            }),
-            restarts: state.restarts,
-            breaker: self
-                .shared
-                .egress(&self.provider.key)
-                .and_then(|egress| egress.open_reason()),
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::{
 const BATCH_MAX: u32 = 1_000;
 /// Pause between two full batches: the accounts just woken claim their rows in it and drop out of the next batch.
 const BATCH_PAUSE: Duration = Duration::from_millis(200);
+/// Longest a look may take before it is taken for lost.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often the leftovers of connect flows are cleared away.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub(crate) struct Scheduler {
 pub(crate) struct SchedulerState {
     timer: Timer,
     purged_at: Option<Instant>,
+    /// Whether the last look failed: an outage is told once, and so is its end.
+    blind: bool,
 }
 
 // === impl Actor for Scheduler ===
@@ -59,13 +63,14 @@ impl Actor for Scheduler {
         let mut state = SchedulerState {
             timer: Timer::default(),
             purged_at: None,
+            blind: false,
         };
-        // Nodes started together do not look together.
+        // Nodes started together do not look together, and the database may still be being prepared.
         let first = self
             .shared
             .settings
             .poll_interval
-            .mul_f64(self.shared.ports.rng.unit());
+            .mul_f64(1.0 + self.shared.ports.rng.unit());
         state.timer.arm(&myself, first, || SchedulerMsg::Look);
         Ok(state)
     }
@@ -100,6 +105,9 @@ impl Scheduler {
         if self.shared.effects.stopping() {
             return;
         }
+        // Should this look never report, there is another one.
+        let backstop = self.shared.settings.poll_interval + LOOK_PATIENCE;
+        state.timer.arm(myself, backstop, || SchedulerMsg::Look);
         let now = Instant::now();
         let purge = state
             .purged_at
@@ -110,7 +118,7 @@ impl Scheduler {
         let (shared, myself) = (Arc::clone(&self.shared), myself.clone());
         self.shared.effects.spawn(async move {
             if purge && let Err(error) = shared.ports.authorizations.purge().await {
-                tracing::warn!(error = %error, "the leftovers of connect flows are not cleared away yet");
+                tracing::debug!(error = %error, "the leftovers of connect flows are not cleared away yet");
             }
             // A little ahead: waking takes a moment, and the timer of an awake account is exact.
             let before = after(shared.now(), shared.settings.poll_interval);
@@ -128,6 +136,9 @@ impl Scheduler {
         let mut pause = self.shared.settings.poll_interval;
         match result {
             Ok(due) => {
+                if std::mem::take(&mut state.blind) {
+                    tracing::info!("due work is looked for again");
+                }
                 if due.len() >= BATCH_MAX as usize {
                     pause = BATCH_PAUSE;
                 }
@@ -142,7 +153,11 @@ impl Scheduler {
                         .cast(RegistryMsg::Route(provider, ProviderMsg::Due(integrations)));
                 }
             }
-            Err(error) => tracing::warn!(error = %error, "due work cannot be looked for"),
+            Err(error) if !state.blind => {
+                state.blind = true;
+                tracing::warn!(error = %error, "due work cannot be looked for; valid tokens are served meanwhile");
+            }
+            Err(_) => {}
         }
         state.timer.arm(myself, pause, || SchedulerMsg::Look);
     }

@@ -10,19 +10,25 @@ use super::provider::Provider;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; background: light-dark(#f3f4f6, #14161a); color: light-dark(#1b1f24, #e8eaed); }
+* { box-sizing: border-box; }
+body { margin: 0; background: light-dark(#f3f4f6, #14161a); color: light-dark(#1b1f24, #e8eaed); overflow-wrap: anywhere; }
 .banner { background: #ffd54a; color: #1b1f24; padding: .5rem 1rem; text-align: center; font-weight: 600; }
+.banner small { display: block; color: inherit; font-weight: 400; }
 main { max-width: 30rem; margin: 2rem auto; padding: 1.5rem 2rem; border-radius: 1rem;
   background: light-dark(#fff, #1f2329); box-shadow: 0 1px 6px #0003; }
-h1 { font-size: 1.35rem; margin: 0 0 1rem; }
-fieldset { border: 1px solid light-dark(#c9ced6, #4a515c); border-radius: .6rem; margin: 0 0 1rem; padding: .5rem 1rem; }
-label { display: flex; gap: .7rem; align-items: baseline; padding: .3rem 0; overflow-wrap: anywhere; }
+@media (max-width: 33rem) { main { margin: 1rem; padding: 1.25rem; } }
+h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 1rem; }
+fieldset { border: 1px solid light-dark(#c9ced6, #4a515c); border-radius: .6rem; margin: 0 0 1rem; padding: .5rem 1rem; min-width: 0; }
+legend { padding: 0 .4rem; font-weight: 600; }
+label { display: flex; gap: .7rem; align-items: flex-start; padding: .4rem 0; cursor: pointer; }
+input { width: 1.1rem; height: 1.1rem; margin: .2rem 0 0; flex: none; accent-color: light-dark(#1a56c4, #8ab8f5); }
 small { color: light-dark(#5a6370, #a5adb8); }
-.buttons { display: flex; gap: .75rem; justify-content: flex-end; }
-button { font: inherit; padding: .55rem 1.4rem; border-radius: .5rem; border: 1px solid light-dark(#7a828e, #7a828e);
+a { color: light-dark(#1a56c4, #8ab8f5); }
+.buttons { display: flex; flex-wrap: wrap; gap: .75rem; justify-content: flex-end; }
+button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .55rem 1.4rem; border-radius: .5rem; border: 1px solid #7a828e;
   background: transparent; color: inherit; cursor: pointer; }
 button.allow { background: #1a56c4; border-color: #1a56c4; color: #fff; }
-:focus-visible { outline: 3px solid #4c8dff; outline-offset: 2px; }
+:focus-visible { outline: 3px solid light-dark(#1a56c4, #8ab8f5); outline-offset: 2px; }
 ";
 
 /// Scopes that say who the person is, or that the application may come back: they cannot be unticked.
@@ -48,6 +54,10 @@ pub fn ask(
 ) -> String {
     let name = provider.display_name();
     let newcomer = !accounts.iter().any(|account| account.key == chosen.key);
+    let (identity, asked): (Vec<&str>, Vec<&str>) = scopes
+        .iter()
+        .map(String::as_str)
+        .partition(|scope| is_identity(scope));
     page(
         &format!("{application} wants access to your {name} account"),
         html! {
@@ -62,14 +72,16 @@ pub fn ask(
                     @if scopes.is_empty() {
                         p { "Work with the pages of the workspace " strong { (chosen.tenant_name) } "." }
                     }
-                    @for scope in scopes {
-                        @if is_identity(scope) {
-                            label {
-                                input type="checkbox" checked disabled;
-                                span { (scope) br; small { "needed to know who you are" } }
-                            }
-                        } @else {
-                            label { input type="checkbox" name="scope" value=(scope) checked; span { (scope) } }
+                    @for scope in asked {
+                        label {
+                            input type="checkbox" name="scope" value=(scope) checked;
+                            (in_words(scope))
+                        }
+                    }
+                    @if !identity.is_empty() {
+                        label {
+                            input type="checkbox" checked disabled;
+                            span { "Know who you are (always)" br; small { (identity.join(", ")) } }
                         }
                     }
                 }
@@ -80,6 +92,37 @@ pub fn ask(
             }
         },
     )
+}
+
+/// A scope as a person would put it where its name says it, and in any case as it was asked for: who looks at a
+/// simulator wants to see that.
+fn in_words(scope: &str) -> Markup {
+    let name = scope
+        .strip_prefix("https://www.googleapis.com/auth/")
+        .or(scope.strip_prefix("https://graph.microsoft.com/"))
+        .unwrap_or(scope);
+    let words = match name {
+        "drive.file" => Some("See and change the files you use with it".to_owned()),
+        "youtube" => Some("Manage your YouTube channel".to_owned()),
+        _ => read_only(name).map(|what| format!("See your {what}")),
+    };
+    html! {
+        span {
+            @if let Some(words) = words { (words) br; small { (scope) } } @else { (scope) }
+        }
+    }
+}
+
+/// `calendar.readonly`, `Calendars.Read`: what is read, in lower case.
+fn read_only(name: &str) -> Option<String> {
+    let what = name.strip_suffix(".readonly").or(name.strip_suffix(".Read"))?;
+    let plain = !what.is_empty() && what.chars().all(|c| c.is_ascii_alphabetic());
+    plain.then(|| match what {
+        "gmail" | "Mail" => "mail".to_owned(),
+        "youtube" => "YouTube channel".to_owned(),
+        "User" => "profile".to_owned(),
+        other => other.to_ascii_lowercase(),
+    })
 }
 
 fn account_choice(account: &Account, chosen: bool) -> Markup {
@@ -95,8 +138,8 @@ pub fn refusal(provider: Provider, code: &str, text: &str) -> String {
     page(
         &format!("{} refuses this request", provider.display_name()),
         html! {
-            p { strong { (code) } }
             p { (text) }
+            p { small { "Its code: " code { (code) } } }
         },
     )
 }
@@ -124,9 +167,10 @@ pub fn index(accounts: &[Arc<Account>]) -> String {
                 @for provider in Provider::ALL {
                     li { code { "/" (provider.key()) "/…" } " " (provider.display_name()) }
                 }
-                li { code { "/_sim/requests" } " what was asked so far" }
+                li { a href="/_sim/requests" { code { "/_sim/requests" } } " what was asked so far" }
             }
-            p { "People: " @for account in accounts { (account.name) " (" code { (account.key) } ") " } }
+            p { "People:" }
+            ul { @for account in accounts { li { (account.name) " (" code { (account.key) } ")" } } }
         },
     )
 }
@@ -138,14 +182,42 @@ fn page(title: &str, content: Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                // No request for an icon that is not there.
+                link rel="icon" href="data:,";
                 title { (title) " · simulator" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                div class="banner" role="note" { "Simulator: not a real provider, no real accounts" }
+                div class="banner" role="note" {
+                    "Simulator" small { "Not the real thing: the people are made up, and nothing leaves this machine." }
+                }
                 main { h1 { (title) } (content) }
             }
         }
     }
     .into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::simulator::account::residents;
+
+    #[test]
+    fn a_box_shows_the_scope_it_stands_for_and_hostile_names_stay_text() {
+        let people = residents(Provider::Google);
+        let scopes = [
+            "openid".to_owned(),
+            "https://www.googleapis.com/auth/calendar.readonly".to_owned(),
+            "<script>.readonly".to_owned(),
+        ];
+        let html = ask(Provider::Google, "<b>App</b>", &scopes, &people, &people[0]);
+        assert!(
+            html.contains("See your calendar<br><small>https://www.googleapis.com/auth/calendar.readonly")
+        );
+        assert!(html.contains("Know who you are"));
+        assert_eq!(html.matches("name=\"scope\"").count(), 2);
+        assert!(!html.contains("<script>") && !html.contains("<b>App"));
+        assert!(html.contains("Simulator"));
+    }
 }

@@ -6,6 +6,8 @@ use http::StatusCode;
 use oauth_manager_actors::domain::{
     authorization::AuthorizationRequest,
     caller::Actor,
+    error::ServiceError,
+    integration::Status,
     page::{PAGE_LIMIT_MAX, PageRequest},
     scope::ScopeSet,
     secret::SessionToken,
@@ -98,20 +100,22 @@ pub(crate) fn show(api: &Arc<Api>) -> Route {
 
 async fn show_connections(api: Arc<Api>, call: Call) -> Answer {
     let visitor = visitor(&api, &call).await?;
+    let query = call.query()?;
     let request = PageRequest {
         limit: PAGE_LIMIT_MAX,
-        after: None,
+        ..query.page()?
     };
     let accounts = api
         .manager
         .integrations(&visitor.session.subject, request)
         .await?;
-    let query = call.query()?;
+    let error = query.get("error").unwrap_or_default();
     let page = ConnectionsPage {
         visit: visitor.visit(),
         providers: api.manager.providers(),
         accounts: &accounts.items,
-        notice: query.get("status").and_then(Notice::of_status),
+        next: accounts.next.as_deref(),
+        notice: query.get("status").and_then(|status| Notice::of(status, error)),
     };
     Ok(reply::page(StatusCode::OK, page.render()))
 }
@@ -127,6 +131,10 @@ async fn begin_connecting(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let provider = catalogue.provider(form.get("provider").unwrap_or_default())?;
     let features: Vec<&str> = form.all("feature").collect();
     let integration_id = form.get("integration_id").map(integration_id).transpose()?;
+    // Elsewhere nothing chosen means the default; whoever unticked every box did not mean that.
+    if features.is_empty() && integration_id.is_none() && !provider.features.is_empty() {
+        return nothing_chosen(&api);
+    }
     if let Some(id) = &integration_id {
         same_provider(id, &provider.key)?;
     }
@@ -151,6 +159,13 @@ async fn begin_connecting(api: Arc<Api>, call: Call, body: Body) -> Answer {
     ))
 }
 
+fn nothing_chosen(api: &Api) -> Answer {
+    let mut url = api.page_url("/connections");
+    url.query_pairs_mut()
+        .append_pair("status", Notice::NOTHING_CHOSEN);
+    reply::see_other(&url)
+}
+
 /// Asks whether it is meant.
 pub(crate) fn ask_disconnect(api: &Arc<Api>) -> Route {
     route(api, &ASK_DISCONNECT, as_page, ask)
@@ -162,10 +177,12 @@ async fn ask(api: Arc<Api>, call: Call) -> Answer {
     let id = integration_id(query.get("integration_id").unwrap_or_default())?;
     let account = api.manager.integration(&visitor.session.subject, &id).await?;
     let provider = Catalogue(api.manager.providers()).provider_of_path(id.provider.as_str())?;
-    Ok(reply::page(
-        StatusCode::OK,
-        disconnect::question(&visitor.visit(), provider, &account),
-    ))
+    let page = if account.status == Status::Revoked {
+        disconnect::already(provider, &account)
+    } else {
+        disconnect::question(&visitor.visit(), provider, &account)
+    };
+    Ok(reply::page(StatusCode::OK, page))
 }
 
 /// Takes an account back and tells what became of it.
@@ -176,11 +193,20 @@ pub(crate) fn disconnect(api: &Arc<Api>) -> Route {
 async fn take_back(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let (visitor, form) = visitor_with_form(&api, &call, body).await?;
     let id = integration_id(form.get("integration_id").unwrap_or_default())?;
-    let report = api
+    let subject = &visitor.session.subject;
+    let provider = Catalogue(api.manager.providers()).provider_of_path(id.provider.as_str())?;
+    let account = api.manager.integration(subject, &id).await?;
+    let revoked = api
         .manager
-        .revoke(&visitor.session.subject, &id, call.context(visitor.actor()))
-        .await?;
-    Ok(reply::page(StatusCode::OK, disconnect::report(&report)))
+        .revoke(subject, &id, call.context(visitor.actor()))
+        .await;
+    let page = match revoked {
+        Ok(report) => disconnect::report(provider, &account, &report),
+        // The button was pressed twice: the second answer is the one the browser shows.
+        Err(ServiceError::NotFound { .. }) => disconnect::already(provider, &account),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(reply::page(StatusCode::OK, page))
 }
 
 /// Ends the session.

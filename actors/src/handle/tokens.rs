@@ -1,0 +1,136 @@
+//! Hand-outs: asked of the accounts' actors, within the caller's policy, recorded either way.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{OAuthManager, ServiceResult};
+use crate::{
+    catalogue,
+    domain::{
+        audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
+        client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
+        reason::ReasonCode, secret::ServiceCredential, token::AccessGrant, token::TokenRequest,
+        token::TokenTarget, token::Want,
+    },
+    integration::message::IntegrationMsg,
+    integration::message::Recipient,
+    integration::message::TokenAsk,
+    provider::message::ProviderMsg,
+    registry::RegistryMsg,
+};
+
+impl OAuthManager {
+    /// The client with this credential (`oms_…`).
+    ///
+    /// # Errors
+    /// Unauthenticated; or the database being away, for a credential not seen lately.
+    pub async fn authenticate_service(
+        &self,
+        credential: &ServiceCredential,
+    ) -> ServiceResult<Arc<ServiceClient>> {
+        self.clients.authenticate(&self.shared, credential).await
+    }
+
+    /// For in-process services: a token that carries the feature and is good for at least `min_ttl`.
+    ///
+    /// # Errors
+    /// As [`issue_token`](Self::issue_token), without a policy.
+    pub async fn access_token(
+        &self,
+        user: &Subject,
+        feature: &FeatureKey,
+        min_ttl: Duration,
+    ) -> ServiceResult<AccessGrant> {
+        let want = Want {
+            feature: Some(feature.clone()),
+            ..Want::default()
+        };
+        let target = TokenTarget::User {
+            subject: user.clone(),
+            want,
+            account: None,
+        };
+        let request = TokenRequest { target, min_ttl };
+        self.ask_token(&request, &Recipient::InProcess, RequestContext::system())
+            .await
+    }
+
+    /// A token for a service client (`context.actor`), within its policy; recorded either way.
+    ///
+    /// # Errors
+    /// A reason with who must act: not connected, reconnect, missing scope, beyond the policy, provider or database away,
+    /// too much to do. Never a token that is about to end, never silence.
+    pub async fn issue_token(
+        &self,
+        request: TokenRequest,
+        context: RequestContext,
+    ) -> ServiceResult<AccessGrant> {
+        let Actor::Service(client) = &context.actor else {
+            return Err(ServiceError::Forbidden {
+                detail: "only services receive tokens".into(),
+            });
+        };
+        let recipient = Recipient::Client(Arc::clone(client));
+        self.ask_token(&request, &recipient, context).await
+    }
+
+    pub(super) async fn ask_token(
+        &self,
+        request: &TokenRequest,
+        recipient: &Recipient,
+        context: RequestContext,
+    ) -> ServiceResult<AccessGrant> {
+        let wanted = catalogue::wanted(&self.shared.providers, &request.target)?;
+        if let Err(error) = catalogue::within_policy(&wanted, recipient) {
+            self.record_refusal(&request.target, &wanted.provider.key, &error, context);
+            return Err(error);
+        }
+        let key = wanted.provider.key.clone();
+        let question = |reply| -> ServiceResult<RegistryMsg> {
+            let ask = Box::new(TokenAsk {
+                recipient: recipient.clone(),
+                feature: wanted.feature.clone(),
+                scopes: wanted.scopes.clone(),
+                min_ttl: request.min_ttl,
+                context: context.clone(),
+                permit: self.shared.audit.permit()?,
+                others: Vec::new(),
+                refused: None,
+                reply,
+            });
+            Ok(RegistryMsg::Route(
+                key.clone(),
+                match &request.target {
+                    TokenTarget::Integration(id) => ProviderMsg::To {
+                        integration: id.uuid,
+                        message: IntegrationMsg::Ask(ask),
+                    },
+                    TokenTarget::User { subject, account, .. } => ProviderMsg::ToUser {
+                        subject: subject.clone(),
+                        account: account.clone(),
+                        ask,
+                    },
+                },
+            ))
+        };
+        self.ask_twice(question).await
+    }
+
+    pub(super) fn record_refusal(
+        &self,
+        target: &TokenTarget,
+        provider: &ProviderKey,
+        error: &ServiceError,
+        context: RequestContext,
+    ) {
+        let mut entry = AuditEntry::new(AuditAction::Denied, AuditOutcome::Denied, context)
+            .with_error(ReasonCode::new(error.code()));
+        entry.provider = Some(provider.clone());
+        match target {
+            TokenTarget::Integration(id) => entry.integration_id = Some(id.clone()),
+            TokenTarget::User { subject, .. } => entry.subject = Some(subject.clone()),
+        }
+        if let Ok(permit) = self.shared.audit.permit() {
+            self.shared.audit.record(entry, permit);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Integrations and their tokens.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use super::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult};
+use crate::domain::{
+    Timestamp,
+    account::Account,
+    audit::AuditEntry,
+    consent::NewConsent,
+    feature::FeatureKey,
+    ids::{AuthorizationId, IntegrationId, ProviderKey, Subject, UserId},
+    integration::StoredIntegration,
+    page::{Page, PageRequest},
+    reason::ReasonCode,
+    scope::ScopeSet,
+    sealed::{Sealed, WrappedKey},
+    token::ProviderRevocation,
+};
+
+/// One of a user's accounts at a provider, as the provider's supervisor keeps it in its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Which integration.
+    pub id: IntegrationId,
+    /// The account at the provider.
+    pub account: Account,
+    /// When it was first connected.
+    pub created_at: Timestamp,
+}
+
+/// Work that falls due for an integration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which integration.
+    pub id: IntegrationId,
+    /// When it is (or was) due.
+    pub at: Timestamp,
+}
+
+/// Where a connection will be stored: known before sealing, because sealing binds to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The integration: the present one of this account, or a fresh id.
+    pub id: IntegrationId,
+    /// The present row's generation, 0 if there is none.
+    pub generation: i64,
+    /// The row as it is, if there is one.
+    pub present: Option<Box<StoredIntegration>>,
+}
+
+/// A finished connect flow on its way into storage: integration, tokens, consent, audit, event, the flow's own row.
+#[derive(Debug, Clone)]
+pub struct ConnectCommit {
+    /// The flow; its row must be `exchanged` and becomes `connected`.
+    pub authorization: AuthorizationId,
+    /// Where to.
+    pub reservation: Reservation,
+    /// Whose.
+    pub user_id: UserId,
+    /// Whose, as the application says.
+    pub subject: Subject,
+    /// The account at the provider.
+    pub account: Account,
+    /// What the dialect needs later.
+    pub metadata: serde_json::Value,
+    /// Granted scopes.
+    pub scopes: ScopeSet,
+    /// Switched-on features: those of the flow, added to those present.
+    pub features: BTreeSet<FeatureKey>,
+    /// The integration's data key, wrapped: the present row's, or a new one.
+    pub data_key: WrappedKey,
+    /// Sealed for the reservation's `generation + 1`.
+    pub access_token: Sealed,
+    /// Sealed for the reservation's `generation + 1`; the present one, sealed anew, where the provider sent none.
+    pub refresh_token: Option<Sealed>,
+    /// `Bearer`.
+    pub token_type: String,
+    /// When the tokens were obtained.
+    pub issued_at: Timestamp,
+    /// When the access token ends.
+    pub expires_at: Option<Timestamp>,
+    /// When the refresh token ends.
+    pub refresh_token_expires_at: Option<Timestamp>,
+    /// When the first refresh falls due.
+    pub next_refresh_at: Option<Timestamp>,
+    /// Who agreed to what.
+    pub consent: NewConsent,
+    /// The audit row of the same transaction.
+    pub audit: AuditEntry,
+}
+
+/// Integrations and their tokens.
+#[async_trait]
+pub trait IntegrationStore: Send + Sync {
+    /// The row, whoever owns it: for the system's own work.
+    async fn load(&self, id: &IntegrationId) -> StoreResult<Option<StoredIntegration>>;
+
+    /// The row if it is this owner's.
+    async fn find(&self, owner: &Subject, id: &IntegrationId) -> StoreResult<Option<StoredIntegration>>;
+
+    /// This owner's rows, newest first; revoked ones are left out.
+    async fn list(&self, owner: &Subject, page: &PageRequest) -> StoreResult<Page<StoredIntegration>>;
+
+    /// Every row, newest first: for the operator's command line.
+    async fn list_all(&self, page: &PageRequest) -> StoreResult<Page<StoredIntegration>>;
+
+    /// This owner's accounts at this provider that are not revoked, oldest first.
+    async fn directory(&self, owner: &Subject, provider: &ProviderKey) -> StoreResult<Vec<DirectoryEntry>>;
+
+    /// Work due until `before`, soonest first, at most `limit`: refreshes, and revocations the provider still has to be
+    /// told of. Rows under a live claim are left out.
+    async fn due(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>>;
+
+    /// Claims a refresh in one statement, by the database's clock, conditional on generation and no live claim.
+    async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome>;
+
+    /// Stores refreshed tokens, conditional on generation and claim; audit and event in the same transaction.
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit>;
+
+    /// Stores a failed attempt, conditional on generation and claim; audit (and event on a change) in the same transaction.
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit>;
+
+    /// Finds where this account's connection belongs.
+    async fn reserve(
+        &self,
+        user: UserId,
+        provider: &ProviderKey,
+        account: &Account,
+    ) -> StoreResult<Reservation>;
+
+    /// Stores a connection, conditional on the reservation's generation and the flow's state.
+    async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit>;
+
+    /// Denies first: marks it revoked, withdraws its consents, plans telling the provider at `retry_at`. The tokens stay,
+    /// sealed, until [`finish_revocation`](Self::finish_revocation). `owner`: must own it, unless `None` (the operator).
+    /// Returns the row as it is now; `None`: there is no such row, or it is revoked already.
+    async fn revoke(
+        &self,
+        owner: Option<&Subject>,
+        id: &IntegrationId,
+        reason: &ReasonCode,
+        retry_at: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Option<StoredIntegration>>;
+
+    /// Forgets the tokens of a revoked integration, conditional on the generation the provider was told about.
+    async fn finish_revocation(
+        &self,
+        id: &IntegrationId,
+        generation: i64,
+        outcome: ProviderRevocation,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit>;
+
+    /// Plans the next attempt to tell the provider of a revocation.
+    async fn postpone_revocation(
+        &self,
+        id: &IntegrationId,
+        generation: i64,
+        failures: u32,
+        retry_at: Timestamp,
+    ) -> StoreResult<Commit>;
+}

@@ -1,0 +1,54 @@
+//! The database as the actors see it: one trait per noun, one method per statement that matters. Every write carries
+//! its audit entry and is one transaction; every read of a user's data takes its owner.
+
+mod authorizations;
+mod clients;
+mod integrations;
+mod records;
+mod refresh;
+mod sessions;
+
+pub use authorizations::{
+    AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
+};
+pub use clients::ClientStore;
+pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
+pub use records::RecordStore;
+pub use refresh::{ClaimOutcome, ClaimRequest, FailureCommit, RefreshCommit};
+pub use sessions::SessionStore;
+
+/// What the database can fail with. The variants say what the caller does next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is too slow, or refuses writes: try again later.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A row that cannot be: a defect to mend, named so that it can be found.
+    #[error("inconsistent row {id} in {table}: {detail}")]
+    Inconsistent {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        id: String,
+        /// What is wrong with it; never a value that may be secret.
+        detail: String,
+    },
+    /// A page cursor that is not ours.
+    #[error("not a cursor of this list")]
+    InvalidCursor,
+    /// A name that is taken.
+    #[error("{0} exists already")]
+    Exists(&'static str),
+}
+
+/// What stores answer.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Whether a conditional write took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It did.
+    Done,
+    /// The row has moved on (another generation, another claim, another state): nothing was written.
+    Fenced,
+}

@@ -1,0 +1,117 @@
+//! What calls come to, where a test wants something else than the books' answer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    domain::{ids::ProviderKey, reason::ReasonCode, token::TokenAnswer},
+    ports::oauth::{FailureKind, ProviderFailure},
+    testing::gate::Gate,
+};
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is named like its method of the port")]
+pub enum Call {
+    AuthorizationUrl,
+    Exchange,
+    Refresh,
+    Revoke,
+}
+
+/// What a call comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The provider does what it is asked and answers.
+    Answer,
+    /// It refuses or fails, and does nothing.
+    Fail(FailureKind, &'static str),
+    /// It asks to be left alone for this long.
+    RateLimited(Duration),
+    /// It does what it is asked, and the answer is lost on the way.
+    LostAnswer,
+    /// It does what it is asked, and of its answer only the refresh token can be read.
+    Garbled,
+}
+
+impl Outcome {
+    /// A failure before anything is done.
+    pub(super) fn failure(&self, provider: &ProviderKey) -> Option<ProviderFailure> {
+        let failure = |kind, reason| ProviderFailure::new(provider.clone(), kind, ReasonCode::new(reason));
+        match self {
+            Self::Answer | Self::LostAnswer | Self::Garbled => None,
+            Self::Fail(kind, reason) => Some(failure(*kind, *reason)),
+            Self::RateLimited(wait) => Some(ProviderFailure {
+                retry_after: Some(*wait),
+                ..failure(FailureKind::Passing, "rate_limited")
+            }),
+        }
+    }
+
+    /// What arrives of the answer to something that was done.
+    pub(super) fn answer(
+        &self,
+        provider: &ProviderKey,
+        answer: TokenAnswer,
+    ) -> Result<TokenAnswer, ProviderFailure> {
+        let failure = |kind, reason| ProviderFailure::new(provider.clone(), kind, ReasonCode::new(reason));
+        match self {
+            Self::LostAnswer => Err(failure(FailureKind::OutcomeUnknown, "timeout")),
+            Self::Garbled => Err(ProviderFailure {
+                salvaged: answer.refresh_token,
+                ..failure(FailureKind::Unreadable, "no_access_token")
+            }),
+            Self::Answer | Self::Fail(..) | Self::RateLimited(_) => Ok(answer),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    calls: usize,
+    next: VecDeque<Outcome>,
+    always: Option<Outcome>,
+    gate: Option<Gate>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Script(HashMap<Call, Lines>);
+
+impl Script {
+    fn of(&mut self, call: Call) -> &mut Lines {
+        self.0.entry(call).or_default()
+    }
+
+    pub(super) fn enter(&mut self, call: Call) -> Option<Gate> {
+        let lines = self.of(call);
+        lines.calls += 1;
+        lines.gate.take()
+    }
+
+    pub(super) fn outcome(&mut self, call: Call) -> Outcome {
+        let lines = self.of(call);
+        lines
+            .next
+            .pop_front()
+            .or_else(|| lines.always.clone())
+            .unwrap_or(Outcome::Answer)
+    }
+
+    pub(super) fn next(&mut self, call: Call, outcome: Outcome) {
+        self.of(call).next.push_back(outcome);
+    }
+
+    pub(super) fn always(&mut self, call: Call, outcome: Outcome) {
+        self.of(call).always = Some(outcome);
+    }
+
+    pub(super) fn hold(&mut self, call: Call, gate: Gate) {
+        self.of(call).gate = Some(gate);
+    }
+
+    pub(super) fn calls(&mut self, call: Call) -> usize {
+        self.of(call).calls
+    }
+}

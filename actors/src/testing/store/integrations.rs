@@ -1,0 +1,194 @@
+//! Integrations: reading. The writes are in `refresh.rs` (claim and commits) and `connections.rs` (connect and revoke).
+
+use async_trait::async_trait;
+
+use super::{MemoryStore, Op, tables};
+use crate::{
+    domain::{
+        Timestamp,
+        account::Account,
+        audit::AuditEntry,
+        ids::{IntegrationId, ProviderKey, Subject, UserId},
+        integration::{Status, StoredIntegration},
+        page::{Page, PageRequest},
+        reason::ReasonCode,
+        token::ProviderRevocation,
+    },
+    ports::store::{
+        ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DirectoryEntry, Due, FailureCommit,
+        IntegrationStore, RefreshCommit, Reservation, StoreResult,
+    },
+};
+
+#[async_trait]
+impl IntegrationStore for MemoryStore {
+    async fn load(&self, id: &IntegrationId) -> StoreResult<Option<StoredIntegration>> {
+        let find = |tables: &mut tables::Tables, now| {
+            let row = tables
+                .integrations
+                .get(&id.uuid)
+                .filter(|row| row.stored.id == *id);
+            Ok(row.map(|row| row.view(now)))
+        };
+        self.run(Op::Load, find).await
+    }
+
+    async fn find(&self, owner: &Subject, id: &IntegrationId) -> StoreResult<Option<StoredIntegration>> {
+        self.run(Op::FindIntegration, |tables, now| {
+            let row = tables.integrations.get(&id.uuid);
+            let row = row.filter(|row| row.stored.id == *id && row.stored.owner.subject == *owner);
+            Ok(row.map(|row| row.view(now)))
+        })
+        .await
+    }
+
+    async fn list(&self, owner: &Subject, page: &PageRequest) -> StoreResult<Page<StoredIntegration>> {
+        self.run(Op::List, |tables, now| {
+            let rows = tables.integrations.values().rev().filter(|row| {
+                row.stored.owner.subject == *owner && row.stored.standing.status != Status::Revoked
+            });
+            tables::page(page, rows.map(|row| row.view(now)), |row| row.id.uuid)
+        })
+        .await
+    }
+
+    async fn list_all(&self, page: &PageRequest) -> StoreResult<Page<StoredIntegration>> {
+        self.run(Op::List, |tables, now| {
+            let rows = tables.integrations.values().rev().map(|row| row.view(now));
+            tables::page(page, rows, |row| row.id.uuid)
+        })
+        .await
+    }
+
+    async fn directory(&self, owner: &Subject, provider: &ProviderKey) -> StoreResult<Vec<DirectoryEntry>> {
+        self.run(Op::Directory, |tables, _| {
+            let rows = tables.integrations.values().map(|row| &row.stored).filter(|row| {
+                row.owner.subject == *owner
+                    && row.id.provider == *provider
+                    && row.standing.status != Status::Revoked
+            });
+            Ok(rows
+                .map(|row| DirectoryEntry {
+                    id: row.id.clone(),
+                    account: row.account.clone(),
+                    created_at: row.created_at,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn due(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>> {
+        self.run(Op::Due, |tables, now| {
+            let mut due: Vec<_> = tables
+                .integrations
+                .values()
+                .filter_map(|row| {
+                    let grant = row.stored.grant.as_ref()?;
+                    let at = grant.next_refresh_at.filter(|at| *at <= before)?;
+                    let held = grant.claim.as_ref().is_some_and(|claim| claim.until > now);
+                    (!held).then(|| Due {
+                        id: row.stored.id.clone(),
+                        at,
+                    })
+                })
+                .collect();
+            due.sort_by_key(|due| due.at);
+            due.truncate(limit as usize);
+            Ok(due)
+        })
+        .await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
+        self.run(Op::Claim, |tables, now| Ok(tables.claim(request, now)))
+            .await
+    }
+
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+        self.run(Op::CommitRefresh, |tables, now| {
+            Ok(tables.commit_refresh(commit, now))
+        })
+        .await
+    }
+
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+        self.run(Op::CommitFailure, |tables, now| {
+            Ok(tables.commit_failure(commit, now))
+        })
+        .await
+    }
+
+    async fn reserve(
+        &self,
+        user: UserId,
+        provider: &ProviderKey,
+        account: &Account,
+    ) -> StoreResult<Reservation> {
+        self.run(Op::Reserve, |tables, now| {
+            Ok(tables.reserve(user, provider, account, now))
+        })
+        .await
+    }
+
+    async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
+        self.run(Op::CommitConnect, |tables, now| {
+            Ok(tables.commit_connect(commit, now))
+        })
+        .await
+    }
+
+    async fn revoke(
+        &self,
+        owner: Option<&Subject>,
+        id: &IntegrationId,
+        reason: &ReasonCode,
+        retry_at: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Option<StoredIntegration>> {
+        self.run(Op::Revoke, |tables, now| {
+            Ok(tables.revoke(owner, id, reason, retry_at, audit, now))
+        })
+        .await
+    }
+
+    async fn finish_revocation(
+        &self,
+        id: &IntegrationId,
+        generation: i64,
+        _outcome: ProviderRevocation,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.run(Op::FinishRevocation, |tables, now| {
+            let Some(row) = tables.revoked(id, generation) else {
+                return Ok(Commit::Fenced);
+            };
+            row.forget();
+            row.stored.updated_at = now;
+            tables.record(audit, now);
+            Ok(Commit::Done)
+        })
+        .await
+    }
+
+    async fn postpone_revocation(
+        &self,
+        id: &IntegrationId,
+        generation: i64,
+        failures: u32,
+        retry_at: Timestamp,
+    ) -> StoreResult<Commit> {
+        self.run(Op::PostponeRevocation, |tables, _| {
+            let grant = tables
+                .revoked(id, generation)
+                .and_then(|row| row.stored.grant.as_mut());
+            let Some(grant) = grant else {
+                return Ok(Commit::Fenced);
+            };
+            grant.failures = failures;
+            grant.next_refresh_at = Some(retry_at);
+            Ok(Commit::Done)
+        })
+        .await
+    }
+}

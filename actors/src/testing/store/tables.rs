@@ -1,0 +1,113 @@
+//! The tables, and what their rows are to a reader.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use crate::domain::{
+    Timestamp,
+    audit::AuditEntry,
+    authorization::{AuthorizationStatus, StoredAuthorization},
+    client::ServiceClient,
+    consent::ConsentView,
+    ids::{AuthorizationId, Subject, UserId},
+    integration::StoredIntegration,
+    page::{Page, PageRequest},
+    sealed::Digest,
+    session::Session,
+};
+use crate::ports::store::{StoreError, StoreResult};
+
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) users: HashMap<Subject, UserId>,
+    /// By id, which is by age: ids are UUIDv7.
+    pub(super) integrations: BTreeMap<Uuid, Row>,
+    pub(super) flows: HashMap<AuthorizationId, Flow>,
+    pub(super) audit: Vec<(Uuid, Timestamp, AuditEntry)>,
+    pub(super) consents: Vec<ConsentView>,
+    pub(super) clients: Vec<(ServiceClient, Digest)>,
+    pub(super) links: HashMap<Digest, (Session, Timestamp)>,
+    pub(super) sessions: HashMap<Digest, Session>,
+}
+
+impl Tables {
+    pub(super) fn record(&mut self, entry: &AuditEntry, now: Timestamp) {
+        self.audit.push((Uuid::now_v7(), now, entry.clone()));
+    }
+}
+
+/// An integration. Its generation outlives its tokens.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) stored: StoredIntegration,
+    pub(super) generation: i64,
+}
+
+impl Row {
+    /// As read now: whether a claim has run out is seen by the database's clock.
+    pub(super) fn view(&self, now: Timestamp) -> StoredIntegration {
+        let mut stored = self.stored.clone();
+        if let Some(claim) = stored.grant.as_mut().and_then(|grant| grant.claim.as_mut()) {
+            claim.stale = claim.until <= now;
+        }
+        stored
+    }
+
+    /// Forgets the tokens, for good: whatever was sealed for their generation opens no more.
+    pub(super) fn forget(&mut self) {
+        self.stored.grant = None;
+        self.generation += 1;
+    }
+}
+
+/// A connect flow, with what only the database looks at.
+#[derive(Debug, Clone)]
+pub(super) struct Flow {
+    pub(super) stored: StoredAuthorization,
+    pub(super) handle: Digest,
+    pub(super) state: Option<Digest>,
+    pub(super) confirmation: Option<Digest>,
+}
+
+impl Flow {
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        self.stored.expires_at <= now && !self.stored.status.is_final()
+    }
+
+    pub(super) fn view(&self, now: Timestamp) -> StoredAuthorization {
+        let mut stored = self.stored.clone();
+        if self.expired(now) && stored.status != AuthorizationStatus::Exchanged {
+            stored.status = AuthorizationStatus::Expired;
+        }
+        stored
+    }
+
+    /// Ends it and drops what it held.
+    pub(super) fn end(&mut self, status: AuthorizationStatus) {
+        self.stored.status = status;
+        self.stored.data_key = None;
+        self.stored.pkce_verifier = None;
+        self.stored.code = None;
+        self.stored.nonce = None;
+        self.confirmation = None;
+    }
+}
+
+/// A page of rows that are newest first; the cursor is the id of the last.
+pub(super) fn page<T>(
+    request: &PageRequest,
+    rows: impl Iterator<Item = T>,
+    id: impl Fn(&T) -> Uuid,
+) -> StoreResult<Page<T>> {
+    let after = match &request.after {
+        None => Uuid::max(),
+        Some(cursor) => Uuid::try_parse(cursor).map_err(|_| StoreError::InvalidCursor)?,
+    };
+    let limit = request.limit.max(1) as usize;
+    let mut items: Vec<T> = rows.filter(|row| id(row) < after).take(limit + 1).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| id(last).to_string());
+    Ok(Page { items, next })
+}

@@ -1,0 +1,203 @@
+//! Connect flows: who finishes is who began, and nothing is exchanged before that is proved.
+
+use crate::{
+    domain::{
+        authorization::{AuthorizationStatus, CallbackBrowser, CallbackParams, CallbackResult},
+        error::ServiceError,
+        reason::ReasonCode,
+        secret::{AuthorizationCode, BrowserBinding, State},
+    },
+    ports::oauth::CallbackIssuer,
+    testing::{
+        oauth::Call,
+        universe::{Departed, SAFE, SINGLE_USE, Universe, by_user, user, wanting},
+    },
+};
+
+/// What is wrong with a callback: a change to what would have been right.
+type Wrong = fn(&Universe, &mut Departed, &mut CallbackParams, &mut CallbackBrowser);
+
+fn issuer() -> CallbackIssuer {
+    CallbackIssuer {
+        issuer: "https://google.example.com".into(),
+        required: true,
+    }
+}
+
+const WRONG: &[(&str, Wrong)] = &[
+    ("state_missing", |_, _, params, _| params.state = None),
+    ("state_unknown", |_, _, params, _| {
+        params.state = Some(State::new("guessed"));
+    }),
+    ("provider_mismatch", |_, departed, _, _| {
+        departed.provider = SINGLE_USE.into();
+    }),
+    ("browser_mismatch", |_, _, _, browser| browser.bindings.clear()),
+    ("browser_mismatch", |_, _, _, browser| {
+        browser.bindings = vec![BrowserBinding::new("other")];
+    }),
+    ("binding_mismatch", |_, _, _, browser| {
+        browser.session = Some(user("eve"));
+    }),
+    ("conflicting_parameters", |_, _, params, _| {
+        params.conflicting = true;
+    }),
+    ("issuer_mismatch", |it, _, params, _| {
+        it.provider.set_issuer(SAFE, Some(issuer()));
+        params.issuer = Some("https://evil.example.com".into());
+    }),
+    ("issuer_mismatch", |it, _, _, _| {
+        it.provider.set_issuer(SAFE, Some(issuer()));
+    }),
+    ("code_missing", |_, _, params, _| params.code = None),
+    ("access_denied", |_, _, params, _| {
+        params.code = None;
+        params.error = Some(ReasonCode::new("access_denied"));
+    }),
+    ("server_error", |_, _, params, _| {
+        params.error = Some(ReasonCode::new("server_error"));
+    }),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_with_anything_wrong_exchanges_nothing_and_is_audited() {
+    for (expected, wrong) in WRONG {
+        let universe = Universe::new().await;
+        let mut departed = universe.depart("ada", wanting(SAFE)).await;
+        let code = universe.provider.consent(SAFE, &departed.location, "ada");
+        let mut params = departed.with_code(code);
+        let mut browser = departed.own_browser();
+        wrong(&universe, &mut departed, &mut params, &mut browser);
+        let outcome = universe.come_back(&departed, params, browser).await.unwrap();
+        let (CallbackResult::Failed(reason) | CallbackResult::Denied(reason)) = outcome.result else {
+            panic!("{expected}: {:?}", outcome.result);
+        };
+        assert_eq!(reason.as_str(), *expected);
+        assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 0, "{expected}");
+        let audited = universe
+            .store
+            .audit_rows()
+            .into_iter()
+            .filter_map(|row| row.error);
+        assert!(
+            audited.into_iter().any(|error| error == reason),
+            "{expected} is not audited"
+        );
+        universe.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_is_used_once() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    universe.agree(&departed, "ada").await;
+    let again = departed.with_code(AuthorizationCode::new("code-again"));
+    let outcome = universe
+        .come_back(&departed, again, departed.own_browser())
+        .await
+        .unwrap();
+    assert!(matches!(outcome.result, CallbackResult::Failed(reason) if reason.as_str() == "state_used"));
+    assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 0);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_that_took_too_long_is_over() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    let code = universe.provider.consent(SAFE, &departed.location, "ada");
+    tokio::time::sleep(std::time::Duration::from_secs(601)).await;
+    let outcome = universe
+        .come_back(&departed, departed.with_code(code), departed.own_browser())
+        .await;
+    assert!(matches!(outcome.unwrap().result, CallbackResult::Failed(_)));
+    assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 0);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owners_own_session_connects_at_once() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    let code = universe.provider.consent(SAFE, &departed.location, "ada");
+    let browser = CallbackBrowser {
+        session: Some(user("ada")),
+        ..departed.own_browser()
+    };
+    let outcome = universe
+        .come_back(&departed, departed.with_code(code), browser)
+        .await
+        .unwrap();
+    assert!(matches!(outcome.result, CallbackResult::Connected(_)));
+    universe.token("ada", SAFE).await.unwrap();
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_user_who_confirms_is_refused_and_the_code_is_dropped() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    let confirmation = universe.agree(&departed, "ada").await;
+    let id = departed.authorization_id;
+    let by_eve = universe
+        .manager
+        .confirm_authorization(user("eve"), id, confirmation.clone(), by_user("eve"))
+        .await;
+    assert_eq!(by_eve.unwrap_err(), ServiceError::BindingMismatch);
+    let by_ada = universe
+        .manager
+        .confirm_authorization(user("ada"), id, confirmation, by_user("ada"))
+        .await;
+    assert!(by_ada.is_err());
+    assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 0);
+    let view = universe.manager.authorization(&user("ada"), id).await.unwrap();
+    assert_eq!(view.status, AuthorizationStatus::Failed);
+    let audited = universe
+        .store
+        .audit_rows()
+        .into_iter()
+        .filter_map(|row| row.error);
+    assert!(
+        audited
+            .into_iter()
+            .any(|error| error.as_str() == "binding_mismatch")
+    );
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn confirming_twice_connects_once() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    let confirmation = universe.agree(&departed, "ada").await;
+    let confirm = || {
+        let id = departed.authorization_id;
+        universe
+            .manager
+            .confirm_authorization(user("ada"), id, confirmation.clone(), by_user("ada"))
+    };
+    let first = confirm().await.unwrap();
+    assert_eq!(confirm().await.unwrap().id, first.id);
+    assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconnecting_as_another_account_is_refused_and_the_first_grant_stays() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SAFE).await;
+    let before = universe.grant(&id);
+    let again = crate::domain::authorization::AuthorizationRequest {
+        integration_id: Some(id.clone()),
+        ..wanting(SAFE)
+    };
+    let error = universe
+        .connect_as("ada", again, "somebody-else")
+        .await
+        .unwrap_err();
+    assert_eq!(error, ServiceError::AccountMismatch);
+    assert_eq!(universe.grant(&id), before);
+    universe.token("ada", SAFE).await.unwrap();
+    universe.end().await;
+}

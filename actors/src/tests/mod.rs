@@ -1,0 +1,12 @@
+//! The actors together, on fakes: what a caller, a user and an operator see of them, whatever happens.
+
+mod accounts;
+mod audit;
+mod connect;
+mod crashes;
+mod failures;
+mod nodes;
+mod refresh;
+mod residency;
+mod revocation;
+mod tokens;

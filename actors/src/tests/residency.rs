@@ -1,0 +1,56 @@
+//! Sleeping and waking: memory follows the awake, and nothing is lost between.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::testing::{
+    oauth::Call,
+    universe::{SAFE, Universe},
+};
+
+async fn awake(universe: &Universe) -> usize {
+    universe
+        .manager
+        .observe(&SAFE.parse().unwrap())
+        .await
+        .unwrap()
+        .awake
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_account_is_put_to_sleep_and_woken_by_a_request() {
+    let universe = Universe::new().await;
+    universe.connect("ada", SAFE).await;
+    assert_eq!(awake(&universe).await, 0, "connecting wakes nobody");
+    universe.token("ada", SAFE).await.unwrap();
+    assert_eq!(awake(&universe).await, 1);
+    tokio::time::sleep(Duration::from_secs(800)).await;
+    assert_eq!(awake(&universe).await, 0);
+    universe.token("ada", SAFE).await.unwrap();
+    assert_eq!(awake(&universe).await, 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleeping_account_is_woken_when_it_falls_due() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SAFE).await;
+    tokio::time::sleep(Duration::from_secs(3300)).await;
+    assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1);
+    assert_eq!(universe.grant(&id).generation, 2);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_question_is_lost_while_an_account_falls_asleep() {
+    let universe = Universe::tuned(|settings| settings.idle_after = Some(Duration::from_secs(1))).await;
+    universe.connect("ada", SAFE).await;
+    for n in 0..300 {
+        tokio::time::sleep(Duration::from_millis(990 + n % 20 * 30)).await;
+        for token in join_all((0..5).map(|_| universe.token("ada", SAFE))).await {
+            token.unwrap();
+        }
+    }
+    universe.end().await;
+}
