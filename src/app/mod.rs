@@ -13,7 +13,7 @@ pub mod rng;
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
-use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, system};
+use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, settings::Settings, system};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -62,8 +62,22 @@ impl Running {
     /// # Errors
     /// Something is configured that cannot work.
     pub async fn start(config: &Config, listener: TcpListener) -> anyhow::Result<Self> {
+        Self::start_adjusted(config, listener, |_| {}).await
+    }
+
+    /// The same with settings of the actors that have no key in the configuration, for tests that cannot wait as long as
+    /// an operator can.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_adjusted(
+        config: &Config,
+        listener: TcpListener,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> anyhow::Result<Self> {
         let assembly = Assembly::new(config)?;
-        let settings = mapping::actor_settings(config)?;
+        let mut settings = mapping::actor_settings(config)?;
+        adjust(&mut settings);
         let (manager, shutdown) = system::start(assembly.ports(), settings)
             .await
             .context("the actors do not start")?;

@@ -18,6 +18,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    app::{Exit, Unusable},
     config::{Config, ConfigError, LogConfig, LogFormat, ProcessEnvironment},
     telemetry,
 };
@@ -73,8 +74,16 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // The whole chain on one line: what was done, and what stopped it.
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure(&error)
         }
+    }
+}
+
+/// A database that this configuration cannot work with is the same for every command: EX_CONFIG, as `serve` ends.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Unusable>() {
+        Some(Unusable::Schema(_) | Unusable::Key(_) | Unusable::OtherKeys(_)) => Exit::Unusable.into(),
+        Some(Unusable::Away(_)) | None => ExitCode::FAILURE,
     }
 }
 

@@ -232,7 +232,8 @@ impl RecordStore for Storage {
 
     async fn ready(&self) -> StoreResult<()> {
         if self.is_current().await? {
-            Ok(())
+            // A database that answers and that nobody may use yet is not ready.
+            self.admitted()
         } else {
             Err(StoreError::Unavailable("the schema is not migrated".into()))
         }

@@ -6,12 +6,19 @@ pub mod canary;
 pub mod database;
 mod flow;
 pub mod logs;
+pub mod program;
+mod proxy;
 mod service;
+mod wait;
 
 pub use api::{Answer, Api, http_client};
 pub use browser::{Browser, End};
+pub use database::fresh as fresh_database;
 pub use flow::{Flow, parameter};
-pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt};
+pub use program::{Folder, Program, Ran};
+pub use proxy::Proxy;
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt, start_simulator, user_token};
+pub use wait::eventually;
 
 /// The application's address: browsers end there, and nobody listens.
 pub const APPLICATION: &str = "http://127.0.0.1:9/done";

@@ -8,7 +8,7 @@ use oauth_manager::{
     config::Config,
     dev::{
         simulated::provider_toml,
-        simulator::{Consent, Provider, Settings, Simulator, SimulatorConfig},
+        simulator::{self, Consent, Provider, Simulator, SimulatorConfig},
     },
 };
 use oauth_manager_actors::{
@@ -18,6 +18,7 @@ use oauth_manager_actors::{
     },
     handle::OAuthManager,
     ports::{store::ClientStore as _, vault::Vault as _},
+    settings::Settings,
 };
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -40,6 +41,10 @@ pub struct ServiceOptions {
     pub extra_toml: String,
     /// The database, if not a fresh one.
     pub database_url: Option<String>,
+    /// Changes what has no key in the configuration, because an operator never needs it shorter.
+    pub adjust: fn(&mut Settings),
+    /// Whether the test begins only when the database is prepared.
+    pub await_ready: bool,
 }
 
 impl Default for ServiceOptions {
@@ -49,6 +54,8 @@ impl Default for ServiceOptions {
             token_lifetime: None,
             extra_toml: String::new(),
             database_url: None,
+            adjust: |_| {},
+            await_ready: true,
         }
     }
 }
@@ -62,6 +69,8 @@ pub struct Service {
     pub config: Config,
     /// Everybody's: making one costs more than most requests. It keeps no cookies.
     pub http: reqwest::Client,
+    /// The configuration as a file would hold it.
+    pub toml: String,
     assembly: oauth_manager::app::Assembly,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<Exit>>>,
@@ -90,8 +99,12 @@ impl Service {
         let toml = configuration(&simulator, &base_url, &database_url, &options.extra_toml);
         let config =
             Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
-        let running = Running::start(&config, listener).await.unwrap();
-        running.ready_within(Duration::from_secs(30)).await.unwrap();
+        let running = Running::start_adjusted(&config, listener, options.adjust)
+            .await
+            .unwrap();
+        if options.await_ready {
+            running.ready_within(Duration::from_secs(30)).await.unwrap();
+        }
         let (manager, assembly) = (running.manager.clone(), running.assembly().clone());
         let (stop, stopped) = oneshot::channel();
         #[expect(
@@ -108,6 +121,7 @@ impl Service {
             database_url,
             config,
             http: http_client(),
+            toml,
             assembly,
             stop: Some(stop),
             running: Some(running),
@@ -133,6 +147,17 @@ impl Service {
         (self.simulator, exit)
     }
 
+    /// Waits until it ends by itself.
+    pub async fn ended(mut self) -> (Simulator, Exit) {
+        let exit = self.running.take().unwrap().await.unwrap().unwrap();
+        (self.simulator, exit)
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.running.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// The adapters, for looking behind the service.
     pub fn assembly(&self) -> &oauth_manager::app::Assembly {
         &self.assembly
@@ -140,17 +165,17 @@ impl Service {
 
     /// `…/api/v1/oauth` as this user.
     pub fn user(&self, subject: &str) -> Api {
-        Api::new(self.http.clone(), &self.base_url, Some(user_token(subject)))
+        Api::with(self.http.clone(), &self.base_url, Some(user_token(subject)))
     }
 
     /// `…/api/v1/oauth` as nobody.
     pub fn anonymous(&self) -> Api {
-        Api::new(self.http.clone(), &self.base_url, None)
+        Api::with(self.http.clone(), &self.base_url, None)
     }
 
     /// `…/api/v1/oauth` with whatever credential.
     pub fn with_token(&self, token: &str) -> Api {
-        Api::new(self.http.clone(), &self.base_url, Some(token.to_owned()))
+        Api::with(self.http.clone(), &self.base_url, Some(token.to_owned()))
     }
 
     /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
@@ -177,7 +202,7 @@ impl Service {
             .create(&name, &digest, &policy)
             .await
             .unwrap();
-        Api::new(self.http.clone(), &self.base_url, Some(token))
+        Api::with(self.http.clone(), &self.base_url, Some(token))
     }
 
     /// A new browser that holds our session for this user.
@@ -250,10 +275,10 @@ pub struct Node {
 /// A simulator on a port of its own.
 pub async fn start_simulator(options: &ServiceOptions) -> Simulator {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = Settings {
+    let settings = simulator::Settings {
         consent: options.consent,
         access_token_lifetime: options.token_lifetime,
-        ..Settings::default()
+        ..simulator::Settings::default()
     };
     Simulator::start(
         listener,
