@@ -63,7 +63,7 @@ pub(crate) struct IntegrationState {
     /// Readings of the row under way, because it has changed.
     reloads: u32,
     /// Refused by a row that is being read again: what was just connected must not be refused for what was before.
-    held: Vec<Box<TokenAsk>>,
+    held: Vec<TokenAsk>,
 }
 
 enum Waiting {
@@ -231,7 +231,7 @@ impl Integration {
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
         if state.reloads > 0 && state.held.len() < WAITERS_MAX {
-            state.held.push(ask);
+            state.held.push(*ask);
             self.note_busy(state);
             return;
         }
@@ -345,6 +345,7 @@ impl Integration {
         }
         if state.reloads == 0 {
             for ask in std::mem::take(&mut state.held) {
+                let ask = Box::new(ask);
                 match &failed {
                     None => self.ask(myself, state, ask),
                     // The row we know refuses, and may be wrong: what is true is that it cannot be read.
