@@ -1,7 +1,14 @@
 //! Logging: what the configuration asks for, to standard error (standard output belongs to the commands' answers).
+//!
+//! Whatever the filter says, libraries are heard from `INFO` on only. Below that they log what passes through them:
+//! tokio-postgres every statement with its parameters, HTTP clients the addresses they call.
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
@@ -19,18 +26,41 @@ pub enum TelemetryError {
 
 /// Sets logging up for the whole process; once.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+    init_to(config, std::io::stderr)
+}
+
+/// The same to another place than standard error.
+pub fn init_to<W>(config: &LogConfig, writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(&config.filter)?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = fmt().with_env_filter(filter).with_writer(writer);
     match config.format {
-        LogFormat::Text => builder.finish().try_init()?,
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .finish()
-            .try_init()?,
+        LogFormat::Text => discreet(builder.finish()).try_init()?,
+        LogFormat::Json => discreet(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .finish(),
+        )
+        .try_init()?,
     }
     Ok(())
+}
+
+fn discreet<S: Subscriber>(subscriber: S) -> impl Subscriber
+where
+    S: Send + Sync + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    subscriber.with(filter_fn(may_be_heard))
+}
+
+/// Ours at every level, libraries from `INFO` on.
+fn may_be_heard(metadata: &Metadata<'_>) -> bool {
+    let ours = |prefix| metadata.target().starts_with(prefix);
+    *metadata.level() <= Level::INFO || ours("oauth_manager")
 }
 
 #[cfg(test)]

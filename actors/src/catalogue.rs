@@ -154,13 +154,16 @@ pub(crate) fn within_policy(wanted: &Wanted<'_>, recipient: &Recipient) -> Servi
         Some(feature) => client.policy.allows_feature(key, feature),
         None => client.policy.allows_provider(key),
     };
-    if allowed {
+    // What the user granted is not told to a client that could not receive it anyway.
+    let beyond = client.policy.beyond(wanted.provider, &wanted.scopes);
+    if allowed && beyond.is_empty() {
         return Ok(());
     }
-    let what = wanted
-        .feature
-        .as_ref()
-        .map_or_else(|| key.to_string(), FeatureKey::to_string);
+    let what = match &wanted.feature {
+        Some(feature) if !allowed => feature.to_string(),
+        None if !allowed => key.to_string(),
+        Some(_) | None => beyond.to_strings().join(", "),
+    };
     Err(ServiceError::Forbidden {
         detail: format!("the policy of client {} does not allow {what}", client.name),
     })

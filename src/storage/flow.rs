@@ -108,8 +108,12 @@ impl Storage {
                 Some(BINDING_MISMATCH),
             )
             .await?;
+            // Whose flow it was is known only here; the owner sees in their audit that somebody else tried.
+            let refusal = refusal
+                .clone()
+                .with_authorization(id, &flow.provider, &flow.owner.subject);
             transaction
-                .execute(AUDIT, &AuditRow::of(refusal).params_and(&[]))
+                .execute(AUDIT, &AuditRow::of(&refusal).params_and(&[]))
                 .await?;
             ConfirmationOutcome::OtherUser
         } else {

@@ -7,15 +7,23 @@
 )]
 
 mod architecture;
+mod bad_input;
+mod binding;
+mod callback;
 mod commands;
 mod configuration;
 mod connect;
 mod connect_faults;
 mod database_away;
+mod dev_mode;
 mod foreign_provider;
 mod harness;
+mod isolation;
+mod policy;
 mod provider_faults;
 mod provider_verdicts;
 mod refresh_chain;
+mod secrets;
 mod single_flight;
 mod supervision;
+mod thousand;

@@ -221,7 +221,7 @@ impl AuditSink {
             }
             Err(batch) => {
                 for entry in batch {
-                    state.pending.add(entry, self.clock.now());
+                    state.pending.give_back(entry, self.clock.now());
                 }
                 state.timer.arm(myself, RETRY_PAUSE, || AuditMsg::Flush);
             }

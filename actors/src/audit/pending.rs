@@ -22,6 +22,19 @@ struct Key {
     error: Option<ReasonCode>,
 }
 
+impl Key {
+    fn of(entry: &AuditEntry) -> Self {
+        Self {
+            actor: entry.context.actor.label(),
+            action: entry.action,
+            outcome: entry.outcome,
+            subject: entry.subject.clone(),
+            integration: entry.integration_id.clone(),
+            error: entry.error.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Count {
     /// Minutes since the epoch in which this counts.
@@ -50,14 +63,7 @@ fn minute_of(now: Timestamp) -> i64 {
 
 impl Pending {
     pub(super) fn add(&mut self, entry: AuditEntry, now: Timestamp) {
-        let key = Key {
-            actor: entry.context.actor.label(),
-            action: entry.action,
-            outcome: entry.outcome,
-            subject: entry.subject.clone(),
-            integration: entry.integration_id.clone(),
-            error: entry.error.clone(),
-        };
+        let key = Key::of(&entry);
         let minute = minute_of(now);
         let count = self.0.entry(key).or_insert(Count {
             minute,
@@ -75,6 +81,15 @@ impl Pending {
                 }
                 count.entry = Some(entry);
             }
+        }
+    }
+
+    /// Takes back what could not be written: it is due as before.
+    pub(super) fn give_back(&mut self, entry: AuditEntry, now: Timestamp) {
+        let key = Key::of(&entry);
+        self.add(entry, now);
+        if let Some(count) = self.0.get_mut(&key) {
+            count.announced = false;
         }
     }
 

@@ -51,6 +51,11 @@ pub(crate) async fn callback(
     let Some(state) = &params.state else {
         return stray(shared, &provider, None, why::NO_STATE, context).await;
     };
+    if shared.provider(&provider).is_none() {
+        return stray(shared, &provider, None, why::OTHER_PROVIDER, context).await;
+    }
+    // Asked before the state is used up: should the provider's discovery be away, the browser can come again.
+    let issuer_holds = issuer_holds(shared, &provider, params.issuer.as_deref()).await?;
     let digest = shared.ports.vault.digest(DigestPurpose::State, state.expose());
     let consumed = shared
         .ports
@@ -112,7 +117,7 @@ pub(crate) async fn callback(
         )
         .await;
     }
-    if !issuer_holds(shared, &provider, params.issuer.as_deref()).await? {
+    if !issuer_holds {
         return end(
             shared,
             &flow,
@@ -291,7 +296,11 @@ async fn end(
         .authorizations
         .finish(flow.id, status, &reason, &audit)
         .await;
-    finished.map_err(|error| store_error(&error))?;
+    if finished.map_err(|error| store_error(&error))? == Commit::Fenced {
+        // It had ended before (expired and cleared away): nothing changes, the attempt is recorded all the same.
+        let recorded = shared.ports.records.append(&[audit]).await;
+        recorded.map_err(|error| store_error(&error))?;
+    }
     tracing::info!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow came to nothing");
     Ok(CallbackOutcome {
         authorization_id: redirect.then_some(flow.id),

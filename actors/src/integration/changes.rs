@@ -1,6 +1,6 @@
 //! Changes of the row that are no refresh: read again after somebody else changed it, taken back.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use ractor::ActorRef;
 
@@ -22,7 +22,6 @@ use crate::{
 impl Integration {
     pub(super) fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
         state.reloads += 1;
-        self.busy.store(true, Ordering::Relaxed);
         let (shared, myself, id) = (
             Arc::clone(&self.shared),
             myself.clone(),
@@ -43,27 +42,10 @@ impl Integration {
         result: Result<Option<Box<Opened>>, ServiceError>,
     ) {
         state.reloads = state.reloads.saturating_sub(1);
-        self.take_over(myself, state, learnt, result);
-        if state.reloads == 0 {
-            for message in std::mem::take(&mut state.deferred) {
-                if let Err(ractor::MessagingErr::SendErr(unheard)) = myself.cast(message) {
-                    unheard.refuse(ServiceError::Internal);
-                }
-            }
-        }
-        self.run(myself, state, Vec::new());
-    }
-
-    fn take_over(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        learnt: u64,
-        result: Result<Option<Box<Opened>>, ServiceError>,
-    ) {
         if learnt != state.learnt {
             return self.reload(myself, state);
         }
+        let failed = result.as_ref().err().cloned();
         match result {
             Ok(Some(opened)) => {
                 let generation =
@@ -91,12 +73,32 @@ impl Integration {
                     .arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
             }
         }
+        if state.reloads == 0 {
+            self.release_held(myself, state, failed.as_ref());
+        }
+    }
+
+    /// The row is read: whoever was refused by what it said before is asked again.
+    fn release_held(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        failed: Option<&ServiceError>,
+    ) {
+        for ask in std::mem::take(&mut state.held) {
+            match failed {
+                None => self.ask(myself, state, ask),
+                // The row we know refuses, and may be wrong: what is true is that it cannot be read.
+                Some(error) => self.pass_on(state, ask, error.clone()),
+            }
+        }
+        self.show_busy(state);
     }
 
     pub(super) fn revoke(
         &self,
         myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
+        state: &mut IntegrationState,
         ask: Box<RevokeAsk>,
     ) {
         if !owned(&state.opened.stored, ask.owner.as_ref()) {
@@ -108,7 +110,8 @@ impl Integration {
             myself.clone(),
             state.opened.stored.clone(),
         );
-        self.busy.store(true, Ordering::Relaxed);
+        state.changes_under_way += 1;
+        self.show_busy(state);
         self.shared.effects.spawn(async move {
             let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
             if let Err(ractor::MessagingErr::SendErr(unheard)) =
@@ -127,6 +130,7 @@ impl Integration {
         ask: Box<RevokeAsk>,
         result: ServiceResult<Option<Box<StoredIntegration>>>,
     ) {
+        state.changes_under_way = state.changes_under_way.saturating_sub(1);
         match result {
             Ok(Some(stored)) => {
                 Self::learn(
@@ -140,10 +144,12 @@ impl Integration {
                 self.tell_provider(myself, state, Some(ask));
             }
             Ok(None) => {
+                self.show_busy(state);
                 let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
                 self.reload(myself, state);
             }
             Err(error) => {
+                self.show_busy(state);
                 let _ = ask.reply.send(Err(error));
             }
         }
@@ -152,7 +158,7 @@ impl Integration {
     pub(super) fn tell_provider(
         &self,
         myself: &ActorRef<IntegrationMsg>,
-        state: &IntegrationState,
+        state: &mut IntegrationState,
         ask: Option<Box<RevokeAsk>>,
     ) {
         let (shared, provider, myself) = (
@@ -161,6 +167,8 @@ impl Integration {
             myself.clone(),
         );
         let stored = state.opened.stored.clone();
+        state.changes_under_way += 1;
+        self.show_busy(state);
         self.shared.effects.spawn(async move {
             let outcome = revocation::tell_provider(&shared, &provider, stored).await;
             if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
@@ -178,6 +186,8 @@ impl Integration {
         ask: Option<Box<RevokeAsk>>,
         outcome: ProviderRevocation,
     ) {
+        state.changes_under_way = state.changes_under_way.saturating_sub(1);
+        self.show_busy(state);
         if let Some(ask) = ask {
             let _ = ask.reply.send(Ok(revocation::report(&self.provider, outcome)));
         }

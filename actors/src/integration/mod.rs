@@ -26,7 +26,7 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::{
-    lifecycle::{Effect, Input, State, WaiterId, Wanted},
+    lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
     opened::Opened,
     refresh::RefreshOutcome,
@@ -64,12 +64,14 @@ pub(crate) struct IntegrationState {
     reload_timer: Timer,
     /// Counts what was learnt of the row: a reading begun before the last of it may be older than what is known.
     learnt: u64,
+    /// Revocations being stored or told: it must not fall asleep under them.
+    changes_under_way: u32,
+    /// Readings of the row under way, because it has changed.
+    reloads: u32,
+    /// Refused by a row that is being read again: what was just connected must not be refused for what was before.
+    held: Vec<Box<TokenAsk>>,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
-    /// Readings of the row under way because somebody changed it.
-    reloads: usize,
-    /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
-    deferred: Vec<IntegrationMsg>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
 }
@@ -100,8 +102,9 @@ impl Actor for Integration {
             learnt: 0,
             waiters: HashMap::new(),
             next_waiter: 0,
+            changes_under_way: 0,
             reloads: 0,
-            deferred: Vec::new(),
+            held: Vec::new(),
             cause: None,
         };
         self.run(&myself, &mut state, effects);
@@ -175,8 +178,14 @@ impl Integration {
                 }
             }
         }
+        self.show_busy(state);
+    }
+
+    /// Shows the supervisor whether it may be put to sleep.
+    fn show_busy(&self, state: &IntegrationState) {
+        let waited_for = !state.waiters.is_empty() || !state.held.is_empty();
         self.busy.store(
-            !state.lifecycle.is_idle() || !state.waiters.is_empty() || state.reloads > 0,
+            !state.lifecycle.is_idle() || waited_for || state.changes_under_way > 0,
             Ordering::Relaxed,
         );
     }
@@ -234,9 +243,6 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if state.reloads > 0 => {
-                state.deferred.push(IntegrationMsg::Refresh(ask));
-            }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }
@@ -244,8 +250,9 @@ impl Integration {
 
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
-        if state.reloads > 0 {
-            state.deferred.push(IntegrationMsg::Ask(ask));
+        if state.reloads > 0 && state.held.len() < WAITERS_MAX {
+            state.held.push(ask);
+            self.show_busy(state);
             return;
         }
         let first = ask.refused.take().unwrap_or(error);

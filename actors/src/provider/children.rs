@@ -102,6 +102,9 @@ impl ProviderSupervisor {
                 Occupancy::Restarting | Occupancy::Quarantined { .. }
             )
         {
+            if matches!(slot.occupancy, Occupancy::Quarantined { .. }) {
+                slot.budget.put_on_probation(Instant::now());
+            }
             slot.occupancy = Occupancy::Waking;
             self.hydrate(myself, integration);
         }

@@ -21,9 +21,9 @@ pub struct Answer {
 }
 
 impl Api {
-    pub fn new(base_url: &str, token: Option<String>) -> Self {
+    pub fn new(client: Client, base_url: &str, token: Option<String>) -> Self {
         Self {
-            client: http_client(),
+            client,
             prefix: format!("{base_url}/api/v1/oauth"),
             token,
         }

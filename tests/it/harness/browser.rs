@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::{Client, Method, header};
 use url::Url;
 
-use super::{APPLICATION, api::http_client};
+use super::APPLICATION;
 
 /// Redirects of one flow: ours, the provider's, ours again; more is a loop.
 const REDIRECTS_MAX: usize = 10;
@@ -36,9 +36,9 @@ impl End {
 }
 
 impl Browser {
-    pub fn new() -> Self {
+    pub fn new(client: Client) -> Self {
         Self {
-            client: http_client(),
+            client,
             cookies: BTreeMap::new(),
         }
     }
@@ -59,6 +59,29 @@ impl Browser {
             .extend_pairs(fields)
             .finish();
         self.follow(Method::POST, url, Some(body)).await
+    }
+
+    /// The cookies it holds for the site of this address.
+    pub fn cookies_for(&self, url: &str) -> BTreeMap<String, String> {
+        let site = Url::parse(url).unwrap().authority().to_owned();
+        self.cookies.get(&site).cloned().unwrap_or_default()
+    }
+
+    /// Loses every cookie whose name begins so.
+    pub fn lose_cookies(&mut self, prefix: &str) {
+        for jar in self.cookies.values_mut() {
+            jar.retain(|name, _| !name.starts_with(prefix));
+        }
+    }
+
+    /// Takes over every cookie of another browser, except those it has itself.
+    pub fn borrow_cookies(&mut self, other: &Browser) {
+        for (site, cookies) in &other.cookies {
+            let jar = self.cookies.entry(site.clone()).or_default();
+            for (name, value) in cookies {
+                jar.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
     }
 
     async fn follow(&mut self, method: Method, url: &str, body: Option<String>) -> End {

@@ -2,18 +2,22 @@
 
 mod api;
 mod browser;
-mod database;
+pub mod canary;
+pub mod database;
+mod flow;
+pub mod logs;
 pub mod program;
 mod proxy;
 mod service;
 mod wait;
 
 pub use api::{Answer, Api, http_client};
-pub use browser::Browser;
+pub use browser::{Browser, End};
 pub use database::fresh as fresh_database;
+pub use flow::{Flow, parameter};
 pub use program::{Folder, Program, Ran};
 pub use proxy::Proxy;
-pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, start_simulator, user_token};
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt, start_simulator};
 pub use wait::eventually;
 
 /// The application's address: browsers end there, and nobody listens.

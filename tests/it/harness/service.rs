@@ -23,7 +23,7 @@ use oauth_manager_actors::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use super::{Api, Browser, database};
+use super::{Api, Browser, api::http_client, database};
 
 /// Checks users' JWTs. Random-looking, because anything else is refused.
 pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625";
@@ -69,6 +69,8 @@ pub struct Service {
     pub config: Config,
     /// The configuration as a file would hold it.
     pub toml: String,
+    /// Everybody's: making one costs more than most requests. It keeps no cookies.
+    pub http: reqwest::Client,
     assembly: oauth_manager::app::Assembly,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<Exit>>>,
@@ -87,6 +89,7 @@ impl Service {
 
     /// In front of a simulator that runs already: a second node, or the same one started again.
     pub async fn start_before(simulator: Simulator, options: ServiceOptions) -> Self {
+        super::logs::capture();
         let database_url = match &options.database_url {
             Some(url) => url.clone(),
             None => database::fresh().await,
@@ -118,9 +121,22 @@ impl Service {
             database_url,
             config,
             toml,
+            http: http_client(),
             assembly,
             stop: Some(stop),
             running: Some(running),
+        }
+    }
+
+    /// A second node on the same database and in front of the same simulator, under the first one's public address.
+    pub async fn second_node(&self) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        let running = Running::start(&self.config, listener).await.unwrap();
+        running.ready_within(Duration::from_secs(30)).await.unwrap();
+        Node {
+            base_url,
+            _running: running,
         }
     }
 
@@ -149,12 +165,17 @@ impl Service {
 
     /// `…/api/v1/oauth` as this user.
     pub fn user(&self, subject: &str) -> Api {
-        Api::new(&self.base_url, Some(user_token(subject)))
+        Api::new(self.http.clone(), &self.base_url, Some(user_token(subject)))
     }
 
     /// `…/api/v1/oauth` as nobody.
     pub fn anonymous(&self) -> Api {
-        Api::new(&self.base_url, None)
+        Api::new(self.http.clone(), &self.base_url, None)
+    }
+
+    /// `…/api/v1/oauth` with whatever credential.
+    pub fn with_token(&self, token: &str) -> Api {
+        Api::new(self.http.clone(), &self.base_url, Some(token.to_owned()))
     }
 
     /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
@@ -181,12 +202,26 @@ impl Service {
             .create(&name, &digest, &policy)
             .await
             .unwrap();
-        Api::new(&self.base_url, Some(token))
+        Api::new(self.http.clone(), &self.base_url, Some(token))
+    }
+
+    /// A new browser that holds our session for this user.
+    pub async fn browser_of(&self, user: &str) -> Browser {
+        let link = self
+            .service(&[])
+            .await
+            .post("/sessions", json!({ "user": user }))
+            .await;
+        let link = link.expect_status(201);
+        let mut browser = self.browser();
+        let end = browser.open(link["url"].as_str().unwrap()).await;
+        assert_eq!((end.status, end.url.path()), (200, "/connections"), "{end:?}");
+        browser
     }
 
     /// A new browser, without any cookie.
     pub fn browser(&self) -> Browser {
-        Browser::new()
+        Browser::new(self.http.clone())
     }
 
     /// Connects an account of this provider for the user, the way an application does; returns the integration.
@@ -229,6 +264,12 @@ impl Service {
             .unwrap();
         client
     }
+}
+
+/// Another node of the same service; it ends with its test.
+pub struct Node {
+    pub base_url: String,
+    _running: Running,
 }
 
 /// A simulator on a port of its own.
@@ -274,10 +315,14 @@ pub fn user_token(subject: &str) -> String {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let claims = json!({ "sub": subject, "iat": now, "exp": now + 3600 });
+    jwt(&json!({ "sub": subject, "iat": now, "exp": now + 3600 }))
+}
+
+/// A JWT of the application with these claims.
+pub fn jwt(claims: &serde_json::Value) -> String {
     jsonwebtoken::encode(
         &Header::default(),
-        &claims,
+        claims,
         &EncodingKey::from_secret(AUTH_SECRET.as_bytes()),
     )
     .unwrap()
