@@ -24,6 +24,7 @@ mod provider_faults;
 mod provider_verdicts;
 mod refresh_chain;
 mod secrets;
+mod short_lives;
 mod single_flight;
 mod supervision;
 mod thousand;
