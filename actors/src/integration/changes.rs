@@ -22,6 +22,7 @@ use crate::{
 impl Integration {
     pub(super) fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
         state.reloads += 1;
+        self.show_busy(state);
         let (shared, myself, id) = (
             Arc::clone(&self.shared),
             myself.clone(),
@@ -42,10 +43,27 @@ impl Integration {
         result: Result<Option<Box<Opened>>, ServiceError>,
     ) {
         state.reloads = state.reloads.saturating_sub(1);
+        self.take_over(myself, state, learnt, result);
+        if state.reloads == 0 {
+            for message in std::mem::take(&mut state.deferred) {
+                if let Err(ractor::MessagingErr::SendErr(unheard)) = myself.cast(message) {
+                    unheard.refuse(ServiceError::Internal);
+                }
+            }
+        }
+        self.show_busy(state);
+    }
+
+    fn take_over(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        learnt: u64,
+        result: Result<Option<Box<Opened>>, ServiceError>,
+    ) {
         if learnt != state.learnt {
             return self.reload(myself, state);
         }
-        let failed = result.as_ref().err().cloned();
         match result {
             Ok(Some(opened)) => {
                 let generation =
@@ -73,26 +91,6 @@ impl Integration {
                     .arm(myself, schedule::RETRY_AFTER_MIN, || IntegrationMsg::Reload);
             }
         }
-        if state.reloads == 0 {
-            self.release_held(myself, state, failed.as_ref());
-        }
-    }
-
-    /// The row is read: whoever was refused by what it said before is asked again.
-    fn release_held(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        failed: Option<&ServiceError>,
-    ) {
-        for ask in std::mem::take(&mut state.held) {
-            match failed {
-                None => self.ask(myself, state, ask),
-                // The row we know refuses, and may be wrong: what is true is that it cannot be read.
-                Some(error) => self.pass_on(state, ask, error.clone()),
-            }
-        }
-        self.show_busy(state);
     }
 
     pub(super) fn revoke(

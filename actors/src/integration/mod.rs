@@ -66,12 +66,12 @@ pub(crate) struct IntegrationState {
     learnt: u64,
     /// Revocations being stored or told: it must not fall asleep under them.
     changes_under_way: u32,
-    /// Readings of the row under way, because it has changed.
-    reloads: u32,
-    /// Refused by a row that is being read again: what was just connected must not be refused for what was before.
-    held: Vec<Box<TokenAsk>>,
     waiters: HashMap<WaiterId, Waiting>,
     next_waiter: u64,
+    /// Readings of the row under way because somebody changed it.
+    reloads: usize,
+    /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
+    deferred: Vec<IntegrationMsg>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
 }
@@ -104,7 +104,7 @@ impl Actor for Integration {
             next_waiter: 0,
             changes_under_way: 0,
             reloads: 0,
-            held: Vec::new(),
+            deferred: Vec::new(),
             cause: None,
         };
         self.run(&myself, &mut state, effects);
@@ -183,9 +183,9 @@ impl Integration {
 
     /// Shows the supervisor whether it may be put to sleep.
     fn show_busy(&self, state: &IntegrationState) {
-        let waited_for = !state.waiters.is_empty() || !state.held.is_empty();
+        let waited_for = !state.waiters.is_empty();
         self.busy.store(
-            !state.lifecycle.is_idle() || waited_for || state.changes_under_way > 0,
+            !state.lifecycle.is_idle() || waited_for || state.reloads > 0 || state.changes_under_way > 0,
             Ordering::Relaxed,
         );
     }
@@ -245,6 +245,9 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
+            Some(Waiting::Refresh(ask)) if state.reloads > 0 && state.deferred.len() < WAITERS_MAX => {
+                state.deferred.push(IntegrationMsg::Refresh(ask));
+            }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }
@@ -252,9 +255,8 @@ impl Integration {
 
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
-        if state.reloads > 0 && state.held.len() < WAITERS_MAX {
-            state.held.push(ask);
-            self.show_busy(state);
+        if state.reloads > 0 && state.deferred.len() < WAITERS_MAX {
+            state.deferred.push(IntegrationMsg::Ask(ask));
             return;
         }
         let first = ask.refused.take().unwrap_or(error);

@@ -67,10 +67,10 @@ pub struct Service {
     pub base_url: String,
     pub database_url: String,
     pub config: Config,
-    /// The configuration as a file would hold it.
-    pub toml: String,
     /// Everybody's: making one costs more than most requests. It keeps no cookies.
     pub http: reqwest::Client,
+    /// The configuration as a file would hold it.
+    pub toml: String,
     assembly: oauth_manager::app::Assembly,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<Exit>>>,
@@ -120,8 +120,8 @@ impl Service {
             base_url,
             database_url,
             config,
-            toml,
             http: http_client(),
+            toml,
             assembly,
             stop: Some(stop),
             running: Some(running),
@@ -165,17 +165,17 @@ impl Service {
 
     /// `…/api/v1/oauth` as this user.
     pub fn user(&self, subject: &str) -> Api {
-        Api::new(self.http.clone(), &self.base_url, Some(user_token(subject)))
+        Api::with(self.http.clone(), &self.base_url, Some(user_token(subject)))
     }
 
     /// `…/api/v1/oauth` as nobody.
     pub fn anonymous(&self) -> Api {
-        Api::new(self.http.clone(), &self.base_url, None)
+        Api::with(self.http.clone(), &self.base_url, None)
     }
 
     /// `…/api/v1/oauth` with whatever credential.
     pub fn with_token(&self, token: &str) -> Api {
-        Api::new(self.http.clone(), &self.base_url, Some(token.to_owned()))
+        Api::with(self.http.clone(), &self.base_url, Some(token.to_owned()))
     }
 
     /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
@@ -202,7 +202,7 @@ impl Service {
             .create(&name, &digest, &policy)
             .await
             .unwrap();
-        Api::new(self.http.clone(), &self.base_url, Some(token))
+        Api::with(self.http.clone(), &self.base_url, Some(token))
     }
 
     /// A new browser that holds our session for this user.
