@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
-/// When the caller does not say: enough for a request that is under way, short enough for any provider.
-pub(crate) const MIN_TTL_DEFAULT: Duration = Duration::from_mins(1);
 /// No provider's access token lives longer; asking for more could never be answered.
 pub(crate) const MIN_TTL_MAX: Duration = Duration::from_hours(24);
 
-/// Reads the parameter.
-pub(crate) fn read(text: Option<&str>) -> Result<Duration, Problem> {
-    let Some(text) = text else {
-        return Ok(MIN_TTL_DEFAULT);
-    };
-    parse(text).filter(|ttl| *ttl <= MIN_TTL_MAX).ok_or_else(|| {
+/// Reads the parameter. A caller who does not say leaves it to the account: half of a minute-long token's life is plenty,
+/// of an hour-long one's it is a waste.
+pub(crate) fn read(text: Option<&str>) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let read = parse(text).filter(|ttl| *ttl <= MIN_TTL_MAX);
+    read.map(Some).ok_or_else(|| {
         Problem::invalid("min_ttl is a number of seconds, or of s, m or h (90, 90s, 10m, 1h), at most 24h")
     })
 }
@@ -51,9 +49,13 @@ mod tests {
             ("24h", 86_400),
             ("86400", 86_400),
         ] {
-            assert_eq!(read(Some(text)).unwrap(), Duration::from_secs(secs), "{text}");
+            assert_eq!(
+                read(Some(text)).unwrap(),
+                Some(Duration::from_secs(secs)),
+                "{text}"
+            );
         }
-        assert_eq!(read(None).unwrap(), MIN_TTL_DEFAULT);
+        assert_eq!(read(None).unwrap(), None);
     }
 
     #[test]

@@ -150,6 +150,8 @@ fn odd_successes() -> Vec<(&'static str, Fault, Comes)> {
             expires_in(json!(u64::MAX)),
             ToTokens,
         ),
+        ("no life at all", expires_in(json!(0)), ToTokens),
+        ("a life that ended", expires_in(json!(-5)), ToTokens),
         ("a life with a fraction", expires_in(json!(3599.5)), ToTokens),
         (
             "a life nobody understands",

@@ -114,6 +114,6 @@ pub enum TokenTarget {
 pub struct TokenRequest {
     /// Whose.
     pub target: TokenTarget,
-    /// How long it must still be good for.
-    pub min_ttl: std::time::Duration,
+    /// How long it must still be good for; `None`: long enough for one call, as far as the provider's tokens live that long.
+    pub min_ttl: Option<std::time::Duration>,
 }

@@ -49,7 +49,10 @@ impl OAuthManager {
             want,
             account: None,
         };
-        let request = TokenRequest { target, min_ttl };
+        let request = TokenRequest {
+            target,
+            min_ttl: Some(min_ttl),
+        };
         self.ask_token(&request, &Recipient::InProcess, RequestContext::system())
             .await
     }

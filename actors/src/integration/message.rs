@@ -63,7 +63,7 @@ pub(crate) struct TokenAsk {
     pub(crate) recipient: Recipient,
     pub(crate) feature: Option<FeatureKey>,
     pub(crate) scopes: ScopeSet,
-    pub(crate) min_ttl: std::time::Duration,
+    pub(crate) min_ttl: Option<std::time::Duration>,
     pub(crate) context: RequestContext,
     /// Leave to record the hand-out; travels with it.
     pub(crate) permit: RecordPermit,

@@ -205,7 +205,9 @@ impl Integration {
             self.pass_on(state, ask, error);
             return;
         }
-        let want = Wanted::Token { min_ttl: ask.min_ttl };
+        let present = state.lifecycle.row.token;
+        let min_ttl = ask.min_ttl.unwrap_or_else(|| row::usual_min_ttl(present));
+        let want = Wanted::Token { min_ttl };
         let waiter = Self::enlist(state, Waiting::Token(ask));
         self.feed(myself, state, Input::Asked(waiter, want));
     }

@@ -48,6 +48,14 @@ impl Row {
     }
 }
 
+/// How long a token should be good for when the caller does not say: long enough for the call it is fetched for, and half
+/// of a token's life where tokens live shorter than twice that, because more could not be had for half of the time.
+pub(crate) fn usual_min_ttl(token: Option<Token>) -> Duration {
+    const USUAL: Duration = Duration::from_secs(60);
+    let life = token.and_then(|token| token.expires_at.map(|end| until(token.issued_at, end)));
+    life.map_or(USUAL, |life| USUAL.min(life / 2))
+}
+
 impl Token {
     /// How long it still lives; `None`: the provider does not say.
     pub(super) fn remaining(&self, now: Timestamp) -> Option<Duration> {

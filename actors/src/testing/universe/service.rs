@@ -82,7 +82,7 @@ impl Universe {
             .issue_token(
                 TokenRequest {
                     target,
-                    min_ttl: Duration::from_secs(60),
+                    min_ttl: Some(Duration::from_secs(60)),
                 },
                 context,
             )
@@ -126,7 +126,7 @@ pub fn wanted(owner: &str, provider: &str, account: Option<&str>) -> TokenReques
     };
     TokenRequest {
         target,
-        min_ttl: Duration::from_secs(60),
+        min_ttl: Some(Duration::from_secs(60)),
     }
 }
 
