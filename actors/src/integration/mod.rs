@@ -217,6 +217,11 @@ impl Integration {
             let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
             return;
         }
+        if state.reloads > 0 && state.deferred.len() < WAITERS_MAX {
+            // A row that changed is being read: tokens that came with the change are no answer to this wish.
+            state.deferred.push(IntegrationMsg::Refresh(ask));
+            return;
+        }
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
@@ -245,7 +250,7 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if state.reloads > 0 && state.deferred.len() < WAITERS_MAX => {
+            Some(Waiting::Refresh(ask)) if Self::may_be_outdated(state, &error) => {
                 state.deferred.push(IntegrationMsg::Refresh(ask));
             }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
@@ -253,9 +258,23 @@ impl Integration {
         }
     }
 
+    /// Whether the row that is being read again may say otherwise by now. What an attempt just ended with is no such
+    /// refusal: asking again would begin another attempt.
+    fn may_be_outdated(state: &IntegrationState, error: &ServiceError) -> bool {
+        let by_the_row = matches!(
+            error,
+            ServiceError::NotConnected
+                | ServiceError::ReauthRequired { .. }
+                | ServiceError::AdminRequired { .. }
+                | ServiceError::InsufficientScope { .. }
+                | ServiceError::Forbidden { .. }
+        );
+        by_the_row && state.reloads > 0 && state.deferred.len() < WAITERS_MAX
+    }
+
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
-        if state.reloads > 0 && state.deferred.len() < WAITERS_MAX {
+        if Self::may_be_outdated(state, &error) {
             state.deferred.push(IntegrationMsg::Ask(ask));
             return;
         }
