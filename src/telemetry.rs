@@ -50,9 +50,9 @@ where
     Ok(())
 }
 
-fn discreet<S: Subscriber>(subscriber: S) -> impl Subscriber
+fn discreet<S>(subscriber: S) -> impl Subscriber
 where
-    S: Send + Sync + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    S: Subscriber + Send + Sync + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
     subscriber.with(filter_fn(may_be_heard))
 }
