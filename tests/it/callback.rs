@@ -1,11 +1,11 @@
 //! Callbacks that must connect nothing: no token request is made, the user gets a clear answer, the audit says why. Each
 //! test also shows that the same flow, unspoiled, works.
 
-use oauth_manager::dev::simulator::{Endpoint, Fault, Provider};
+use oauth_manager::dev::simulator::{Consent, Endpoint, Fault, Provider};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{APPLICATION, End, Flow, Service};
+use crate::harness::{APPLICATION, End, Flow, Service, ServiceOptions};
 
 /// A page of ours that sends nobody anywhere, and shows a code for those who help.
 #[track_caller]
@@ -332,4 +332,44 @@ async fn a_refused_flow_is_told_to_its_owner() {
     let view: Value = service.user("ada").get(&path).await.expect_status(200);
     assert_eq!(view["status"], "failed", "{view:#}");
     assert_eq!(view["error"], "conflicting_parameters", "{view:#}");
+}
+
+/// The provider asks, and the user says no, or grants.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_says_no_at_the_provider_is_heard() {
+    let service = Service::start_with(ServiceOptions {
+        consent: Consent::Ask,
+        ..ServiceOptions::default()
+    })
+    .await;
+    for (provider, decision, status) in [
+        ("google", "deny", "denied"),
+        ("microsoft", "deny", "denied"),
+        ("notion", "deny", "denied"),
+        ("notion", "allow", "confirmation_required"),
+    ] {
+        let request = json!({ "provider": provider, "return_to": APPLICATION });
+        let begun = service.user("ada").post("/authorizations", request).await;
+        let begun = begun.expect_status(201);
+        let mut browser = service.browser();
+        let asked = browser.open(begun["authorization_url"].as_str().unwrap()).await;
+        assert_eq!(asked.status, 200, "{asked:?}");
+        let end = browser
+            .submit(asked.url.as_str(), &[("decision", decision)])
+            .await;
+        assert_eq!(
+            end.query("status").as_deref(),
+            Some(status),
+            "{provider}: {end:?}"
+        );
+        if decision == "deny" {
+            assert_eq!(end.query("error").as_deref(), Some("access_denied"), "{end:?}");
+            let path = format!("/authorizations/{}", begun["authorization_id"].as_str().unwrap());
+            let view = service.user("ada").get(&path).await.expect_status(200);
+            assert_eq!(view["status"], "denied", "{view:#}");
+        } else {
+            confirm(&service, "ada", &end).await.expect_status(200);
+        }
+    }
+    assert_eq!(refused_callbacks(&service, "ada").await, ["access_denied"; 3]);
 }

@@ -3,6 +3,8 @@
 use oauth_manager::dev::simulator::{Endpoint, Fault, Provider};
 use oauth_manager_actors::domain::client::Policy;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::Service;
 
@@ -202,4 +204,41 @@ async fn users_receive_no_tokens_and_services_no_users_records() {
         .get("/integrations")
         .await
         .expect_problem(400, "invalid_request");
+}
+
+/// However often others ask meanwhile: once the application has been told that it worked, it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_granted_is_handed_out_at_once() {
+    let service = Service::start().await;
+    let consumer = service.service(&["*:*"]).await;
+    for round in 0..6 {
+        let user = format!("user-{round}");
+        let stop = CancellationToken::new();
+        let mut impatient = JoinSet::new();
+        for feature in ["google.calendar", "google.gmail"] {
+            let (consumer, stop) = (consumer.clone(), stop.clone());
+            let path = format!("/users/{user}/token?feature={feature}");
+            impatient.spawn(async move {
+                while !stop.is_cancelled() {
+                    let answer = consumer.get(&path).await;
+                    assert!(matches!(answer.status, 200 | 403 | 404), "{answer:?}");
+                }
+            });
+        }
+        let mut request = json!({ "provider": "google", "features": ["google.calendar"] });
+        let integration = service.connect_with(&user, request.clone()).await;
+        consumer
+            .get(&format!("/users/{user}/token?feature=google.calendar"))
+            .await
+            .expect_status(200);
+        request["features"] = json!(["google.gmail"]);
+        request["integration_id"] = integration["id"].clone();
+        service.connect_with(&user, request).await;
+        consumer
+            .get(&format!("/users/{user}/token?feature=google.gmail"))
+            .await
+            .expect_status(200);
+        stop.cancel();
+        impatient.join_all().await;
+    }
 }

@@ -51,9 +51,6 @@ pub(crate) async fn callback(
     let Some(state) = &params.state else {
         return stray(shared, &provider, None, why::NO_STATE, context).await;
     };
-    if shared.provider(&provider).is_none() {
-        return stray(shared, &provider, None, why::OTHER_PROVIDER, context).await;
-    }
     // Asked before the state is used up: should the provider's discovery be away, the browser can come again.
     let issuer_holds = issuer_holds(shared, &provider, params.issuer.as_deref()).await?;
     let digest = shared.ports.vault.digest(DigestPurpose::State, state.expose());
@@ -190,6 +187,10 @@ fn is_own_browser(shared: &Shared, flow: &StoredAuthorization, browser: &Callbac
 
 /// RFC 9207: compared exactly, before any call to a token endpoint.
 async fn issuer_holds(shared: &Shared, provider: &ProviderKey, issuer: Option<&str>) -> ServiceResult<bool> {
+    if shared.provider(provider).is_none() {
+        // No flow is of a provider that does not exist: that is told below, with the state used up.
+        return Ok(true);
+    }
     let expected = shared.ports.oauth.callback_issuer(provider).await;
     let expected = expected.map_err(|failure| super::provider_error(&failure))?;
     Ok(match (expected, issuer) {

@@ -32,6 +32,8 @@ struct Accounts {
     read_at: Option<Instant>,
     used_at: Instant,
     reading: bool,
+    /// Something changed after the reading under way had begun: what it brings may be from before.
+    outdated: bool,
     waiting: Vec<Question>,
 }
 
@@ -61,6 +63,7 @@ impl Directory {
             read_at: None,
             used_at: now,
             reading: false,
+            outdated: false,
             waiting: Vec::new(),
         });
         accounts.used_at = now;
@@ -90,20 +93,23 @@ impl Directory {
         Lookup::Waits { read }
     }
 
-    /// The accounts were read: who waited for them.
+    /// The accounts were read: who waited for them. `None`: they have changed since, and must be read again.
     pub(super) fn filled(
         &mut self,
         subject: &Subject,
         entries: Vec<DirectoryEntry>,
         now: Instant,
-    ) -> Vec<Question> {
+    ) -> Option<Vec<Question>> {
         let Some(accounts) = self.0.get_mut(subject) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
+        if std::mem::take(&mut accounts.outdated) {
+            return None;
+        }
         accounts.entries = entries;
         accounts.read_at = Some(now);
         accounts.reading = false;
-        std::mem::take(&mut accounts.waiting)
+        Some(std::mem::take(&mut accounts.waiting))
     }
 
     /// They could not be read: who waited for them. What was known stays known.
@@ -111,7 +117,7 @@ impl Directory {
         let Some(accounts) = self.0.get_mut(subject) else {
             return Vec::new();
         };
-        accounts.reading = false;
+        (accounts.reading, accounts.outdated) = (false, false);
         std::mem::take(&mut accounts.waiting)
     }
 
@@ -120,6 +126,7 @@ impl Directory {
         if let Some(accounts) = self.0.get_mut(subject) {
             accounts.read_at = None;
             accounts.entries.clear();
+            accounts.outdated = accounts.reading;
         }
     }
 

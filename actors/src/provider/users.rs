@@ -63,11 +63,14 @@ impl ProviderSupervisor {
         result: ServiceResult<Vec<DirectoryEntry>>,
     ) {
         match result {
-            Ok(entries) => {
-                for question in state.directory.filled(subject, entries.clone(), Instant::now()) {
-                    self.route(myself, state, &entries, question);
+            Ok(entries) => match state.directory.filled(subject, entries.clone(), Instant::now()) {
+                None => self.read_directory(myself, subject),
+                Some(questions) => {
+                    for question in questions {
+                        self.route(myself, state, &entries, question);
+                    }
                 }
-            }
+            },
             Err(error) => {
                 for question in state.directory.failed(subject) {
                     IntegrationMsg::Ask(question.ask).refuse(error.clone());

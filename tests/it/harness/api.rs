@@ -21,12 +21,7 @@ pub struct Answer {
 }
 
 impl Api {
-    /// With a client of its own.
-    pub fn new(base_url: &str, token: Option<String>) -> Self {
-        Self::with(http_client(), base_url, token)
-    }
-
-    pub fn with(client: Client, base_url: &str, token: Option<String>) -> Self {
+    pub fn new(client: Client, base_url: &str, token: Option<String>) -> Self {
         Self {
             client,
             prefix: format!("{base_url}/api/v1/oauth"),

@@ -67,13 +67,6 @@ impl Browser {
         self.cookies.get(&site).cloned().unwrap_or_default()
     }
 
-    /// Loses every cookie whose name begins so.
-    pub fn lose_cookies(&mut self, prefix: &str) {
-        for jar in self.cookies.values_mut() {
-            jar.retain(|name, _| !name.starts_with(prefix));
-        }
-    }
-
     /// Takes over every cookie of another browser, except those it has itself.
     pub fn borrow_cookies(&mut self, other: &Browser) {
         for (site, cookies) in &other.cookies {

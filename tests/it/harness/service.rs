@@ -165,17 +165,17 @@ impl Service {
 
     /// `…/api/v1/oauth` as this user.
     pub fn user(&self, subject: &str) -> Api {
-        Api::with(self.http.clone(), &self.base_url, Some(user_token(subject)))
+        Api::new(self.http.clone(), &self.base_url, Some(user_token(subject)))
     }
 
     /// `…/api/v1/oauth` as nobody.
     pub fn anonymous(&self) -> Api {
-        Api::with(self.http.clone(), &self.base_url, None)
+        Api::new(self.http.clone(), &self.base_url, None)
     }
 
     /// `…/api/v1/oauth` with whatever credential.
     pub fn with_token(&self, token: &str) -> Api {
-        Api::with(self.http.clone(), &self.base_url, Some(token.to_owned()))
+        Api::new(self.http.clone(), &self.base_url, Some(token.to_owned()))
     }
 
     /// `…/api/v1/oauth` as a new service client with this policy: `google:*`, `*:*`, …; it may open sessions.
@@ -202,7 +202,7 @@ impl Service {
             .create(&name, &digest, &policy)
             .await
             .unwrap();
-        Api::with(self.http.clone(), &self.base_url, Some(token))
+        Api::new(self.http.clone(), &self.base_url, Some(token))
     }
 
     /// A new browser that holds our session for this user.
