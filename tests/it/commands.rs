@@ -74,7 +74,11 @@ async fn a_client_made_on_the_command_line_works_until_it_is_revoked_there() {
     assert_eq!(made.as_object().unwrap().len(), 2, "{made}");
     let token = made["token"].as_str().unwrap();
     assert!(token.starts_with("oms_"), "{token}");
-    let api = Api::new(&service.base_url, Some(token.to_owned()));
+    let api = Api::new(
+        crate::harness::http_client(),
+        &service.base_url,
+        Some(token.to_owned()),
+    );
     api.get(&path).await.expect_status(200);
     // Its policy is what was allowed, no more.
     let other = service.connect("ada", "notion").await;
@@ -131,6 +135,7 @@ async fn flags_of_a_client_are_what_it_may_do_and_mistakes_are_told() {
     let printed = program.run(&arguments).await.expect_success();
     let made: Value = serde_json::from_str(&printed).unwrap();
     let api = Api::new(
+        crate::harness::http_client(),
         &service.base_url,
         Some(made["token"].as_str().unwrap().to_owned()),
     );

@@ -48,6 +48,7 @@ async fn without_postgres_at_the_start_it_listens_says_so_and_becomes_ready_by_i
     );
 
     let credential = Api::new(
+        crate::harness::http_client(),
         &service.base_url,
         Some("oms_0123456789abcdef0123456789abcdef".to_owned()),
     );

@@ -93,6 +93,7 @@ impl Dev {
 
     fn api(&self, token: &str) -> Api {
         Api::new(
+            crate::harness::http_client(),
             &self.credentials["base_url"],
             Some(self.credentials[token].clone()),
         )
@@ -250,6 +251,7 @@ async fn two_copies_at_once_do_not_meet_even_in_one_folder() {
     assert_eq!((first.accounts().await, second.accounts().await), (2, 1));
     // One's credentials mean nothing to the other.
     let stranger = Api::new(
+        crate::harness::http_client(),
         &second.credentials["base_url"],
         Some(first.credentials["user_token"].clone()),
     );

@@ -20,7 +20,11 @@ async fn three_refreshes_across_restarts(provider: &str) {
                 .expect_status(200);
             assert_eq!(view["status"], "active", "round {round}: {view:#}");
         }
-        let api = crate::harness::Api::new(&service.base_url, Some(consumer.clone()));
+        let api = crate::harness::Api::new(
+            crate::harness::http_client(),
+            &service.base_url,
+            Some(consumer.clone()),
+        );
         let token = api
             .get(&format!("/integrations/{id}/token?min_ttl=60"))
             .await

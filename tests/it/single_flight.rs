@@ -136,7 +136,11 @@ async fn two_nodes_asked_at_once_cause_one_provider_call() {
     two.ready_within(Duration::from_secs(20)).await.unwrap();
 
     let api_one = one.service(&["*:*"]).await;
-    let api_two = Api::new(&other_url, Some(api_one.token().to_owned()));
+    let api_two = Api::new(
+        crate::harness::http_client(),
+        &other_url,
+        Some(api_one.token().to_owned()),
+    );
     let google = "google".parse().unwrap();
     let both = async { tokio::join!(api_one.get(&path), api_two.get(&path)) };
     let observer = async {

@@ -70,10 +70,19 @@ pub(crate) struct IntegrationState {
     next_waiter: u64,
     /// Readings of the row under way because somebody changed it.
     reloads: usize,
+    /// Whether a question is being looked at for the first time. One that waited for an attempt is answered by what came
+    /// of it: deferred, it would begin another.
+    is_asking: bool,
     /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
     deferred: Vec<IntegrationMsg>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
+}
+
+impl IntegrationState {
+    fn may_defer(&self) -> bool {
+        self.is_asking && self.reloads > 0 && self.deferred.len() < WAITERS_MAX
+    }
 }
 
 enum Waiting {
@@ -104,6 +113,7 @@ impl Actor for Integration {
             next_waiter: 0,
             changes_under_way: 0,
             reloads: 0,
+            is_asking: false,
             deferred: Vec::new(),
             cause: None,
         };
@@ -201,6 +211,12 @@ impl Integration {
         if ask.reply.is_closed() {
             return; // Nobody waits any more; a hand-out would be recorded that nobody received.
         }
+        state.is_asking = true;
+        self.look_at(myself, state, ask);
+        state.is_asking = false;
+    }
+
+    fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
         if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
             self.pass_on(state, ask, error);
             return;
@@ -219,7 +235,9 @@ impl Integration {
         }
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
+        state.is_asking = true;
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+        state.is_asking = false;
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
     }
@@ -245,7 +263,7 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if state.reloads > 0 && state.deferred.len() < WAITERS_MAX => {
+            Some(Waiting::Refresh(ask)) if state.may_defer() => {
                 state.deferred.push(IntegrationMsg::Refresh(ask));
             }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
@@ -255,7 +273,7 @@ impl Integration {
 
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
-        if state.reloads > 0 && state.deferred.len() < WAITERS_MAX {
+        if state.may_defer() {
             state.deferred.push(IntegrationMsg::Ask(ask));
             return;
         }
