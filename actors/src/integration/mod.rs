@@ -70,10 +70,19 @@ pub(crate) struct IntegrationState {
     next_waiter: u64,
     /// Readings of the row under way because somebody changed it.
     reloads: usize,
+    /// Whether a question is being looked at for the first time. One that waited for an attempt is answered by what came
+    /// of it: deferred, it would begin another.
+    is_asking: bool,
     /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
     deferred: Vec<IntegrationMsg>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
+}
+
+impl IntegrationState {
+    fn may_defer(&self) -> bool {
+        self.is_asking && self.reloads > 0 && self.deferred.len() < WAITERS_MAX
+    }
 }
 
 enum Waiting {
@@ -104,6 +113,7 @@ impl Actor for Integration {
             next_waiter: 0,
             changes_under_way: 0,
             reloads: 0,
+            is_asking: false,
             deferred: Vec::new(),
             cause: None,
         };
@@ -201,6 +211,12 @@ impl Integration {
         if ask.reply.is_closed() {
             return; // Nobody waits any more; a hand-out would be recorded that nobody received.
         }
+        state.is_asking = true;
+        self.look_at(myself, state, ask);
+        state.is_asking = false;
+    }
+
+    fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
         if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
             self.pass_on(state, ask, error);
             return;
@@ -250,31 +266,14 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if Self::may_be_outdated(state, &error) => {
-                state.deferred.push(IntegrationMsg::Refresh(ask));
-            }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }
     }
 
-    /// Whether the row that is being read again may say otherwise by now. What an attempt just ended with is no such
-    /// refusal: asking again would begin another attempt.
-    fn may_be_outdated(state: &IntegrationState, error: &ServiceError) -> bool {
-        let by_the_row = matches!(
-            error,
-            ServiceError::NotConnected
-                | ServiceError::ReauthRequired { .. }
-                | ServiceError::AdminRequired { .. }
-                | ServiceError::InsufficientScope { .. }
-                | ServiceError::Forbidden { .. }
-        );
-        by_the_row && state.reloads > 0 && state.deferred.len() < WAITERS_MAX
-    }
-
     /// This account refuses: perhaps another one of the user does not.
     fn pass_on(&self, state: &mut IntegrationState, mut ask: Box<TokenAsk>, error: ServiceError) {
-        if Self::may_be_outdated(state, &error) {
+        if state.may_defer() {
             state.deferred.push(IntegrationMsg::Ask(ask));
             return;
         }

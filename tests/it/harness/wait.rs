@@ -21,6 +21,6 @@ where
     };
     match tokio::time::timeout(DEADLINE, asked).await {
         Ok(answer) => answer,
-        Err(_elapsed) => panic!("never came true: {what}"),
+        Err(tokio::time::error::Elapsed { .. }) => panic!("never came true: {what}"),
     }
 }
