@@ -19,8 +19,6 @@ where
             tokio::time::sleep(POLL).await;
         }
     };
-    match tokio::time::timeout(DEADLINE, asked).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => panic!("never came true: {what}"),
-    }
+    let answer = tokio::time::timeout(DEADLINE, asked).await;
+    answer.unwrap_or_else(|elapsed| panic!("never came true ({elapsed}): {what}"))
 }
