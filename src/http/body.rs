@@ -1,23 +1,58 @@
 //! Request bodies: bounded in size and time before anything is parsed, then understood strictly.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use super::{problem::Problem, query::Parameters, settings::Limits};
 
+/// How much of a body nobody wanted is read and thrown away.
+const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// For how long: what was sent along with the request is there at once.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
 /// A body that nobody has read yet.
-pub(crate) struct Body(Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>);
+pub(crate) struct Body(Arc<Mutex<Chunks>>);
+
+/// What a handler has left of a body.
+pub(crate) struct Rest(Arc<Mutex<Chunks>>);
+
+impl Rest {
+    /// Reads it and throws it away, within bounds. Closing a connection with bytes of the client still unread resets it,
+    /// and the client never sees why it was refused.
+    pub(crate) async fn discard(self) {
+        let reading = async {
+            let mut chunks = self.0.lock().await;
+            let mut left = DISCARD_BYTES_MAX;
+            while let Some(Ok(chunk)) = chunks.next().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Who takes longer is not waited for.
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+    }
+}
 
 impl Body {
     /// Takes the stream of a route.
     pub(crate) fn new<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Self {
-        Self(Box::pin(stream.map(|chunk| {
-            chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))
-        })))
+        let chunks: Chunks =
+            Box::pin(stream.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))));
+        Self(Arc::new(Mutex::new(chunks)))
+    }
+
+    /// For whatever a handler leaves.
+    pub(crate) fn rest(&self) -> Rest {
+        Rest(Arc::clone(&self.0))
     }
 
     /// As JSON of this type; unknown fields are for the type to refuse.
@@ -45,9 +80,10 @@ impl Body {
             .map_err(|_elapsed| Problem::BodyTimeout)?
     }
 
-    async fn collect(mut self, max: usize) -> Result<Bytes, Problem> {
+    async fn collect(self, max: usize) -> Result<Bytes, Problem> {
         let mut all = BytesMut::new();
-        while let Some(chunk) = self.0.next().await {
+        let mut chunks = self.0.lock().await;
+        while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_broken| Problem::invalid("the body broke off"))?;
             if all.len() + chunk.len() > max {
                 return Err(Problem::BodyTooLarge { max });
@@ -72,8 +108,6 @@ fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::stream;
     use http::HeaderValue;
     use serde::Deserialize;

@@ -136,8 +136,10 @@ where
         .then(move |call: Call, stream| {
             let (api, head) = (Arc::clone(&api), Arc::clone(&call.head));
             let body = Body::new(stream);
+            let rest = body.rest();
             async move {
                 let answer = handler(api, call, body).await;
+                rest.discard().await;
                 answer.unwrap_or_else(|problem| show(problem, &head))
             }
         })

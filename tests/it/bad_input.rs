@@ -147,6 +147,15 @@ async fn bodies_are_bounded_typed_and_utf8() {
     post(json, vec![0; 100])
         .await
         .expect_problem(400, "invalid_request");
+    // Whoever has sent all of it hears why it was refused, and is not cut off.
+    for _ in 0..30 {
+        post(json, padded(200 * 1024))
+            .await
+            .expect_problem(413, "payload_too_large");
+        post(Some("text/plain"), padded(200 * 1024))
+            .await
+            .expect_problem(400, "invalid_request");
+    }
     // Credentials come before bodies: nobody makes us read much without one.
     let anonymous = service
         .http

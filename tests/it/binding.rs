@@ -273,3 +273,34 @@ async fn reconnect_with_another_account_is_refused_and_leaves_the_first_working(
         .await
         .expect_status(200);
 }
+
+/// A runaway caller is told to wait; other users are not touched, and what has expired does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_flow_cap_and_purge() {
+    let service = Service::start().await;
+    let begin = |user: &str| {
+        let api = service.user(user);
+        async move { api.post("/authorizations", json!({ "provider": "google" })).await }
+    };
+    begin("ada").await.expect_status(201);
+    let sql = service.sql().await;
+    let fill = "INSERT INTO oauth_authorizations (id, user_id, subject, provider, status, handle, features, \
+                requested_scopes, redirect_uri, expires_at) \
+                SELECT gen_random_uuid(), u.id, u.subject, 'google', 'created', sha256(n::text::bytea), '{}', '{}', \
+                'http://127.0.0.1/', now() + interval '10 minutes' \
+                FROM users u, generate_series(1, 1999) n WHERE u.subject = 'ada'";
+    assert_eq!(sql.execute(fill, &[]).await.unwrap(), 1_999);
+    let refused = begin("ada").await;
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    refused.expect_problem(429, "rate_limited");
+    begin("ben").await.expect_status(201);
+
+    let past = "UPDATE oauth_authorizations SET expires_at = now() - interval '8 days' WHERE subject = 'ada'";
+    sql.execute(past, &[]).await.unwrap();
+    begin("ada").await.expect_status(201);
+    use oauth_manager_actors::ports::store::AuthorizationStore as _;
+    service.assembly().storage.purge().await.unwrap();
+    let left = "SELECT count(*) FROM oauth_authorizations WHERE subject = 'ada'";
+    let left: i64 = sql.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 1);
+}

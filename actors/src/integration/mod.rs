@@ -233,11 +233,14 @@ impl Integration {
             let _ = ask.reply.send(Err(ServiceError::not_found("integration")));
             return;
         }
+        if state.reloads > 0 && state.deferred.len() < WAITERS_MAX {
+            // A row that changed is being read: tokens that came with the change are no answer to this wish.
+            state.deferred.push(IntegrationMsg::Refresh(ask));
+            return;
+        }
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
-        state.is_asking = true;
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
-        state.is_asking = false;
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
     }
@@ -263,9 +266,6 @@ impl Integration {
     fn refuse(&self, state: &mut IntegrationState, waiter: WaiterId, error: ServiceError) {
         match state.waiters.remove(&waiter) {
             None => {}
-            Some(Waiting::Refresh(ask)) if state.may_defer() => {
-                state.deferred.push(IntegrationMsg::Refresh(ask));
-            }
             Some(Waiting::Refresh(ask)) => drop(ask.reply.send(Err(error))),
             Some(Waiting::Token(ask)) => self.pass_on(state, ask, error),
         }

@@ -19,6 +19,8 @@ where
             tokio::time::sleep(POLL).await;
         }
     };
-    let answer = tokio::time::timeout(DEADLINE, asked).await;
-    answer.unwrap_or_else(|elapsed| panic!("never came true ({elapsed}): {what}"))
+    match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(answer) => answer,
+        Err(tokio::time::error::Elapsed { .. }) => panic!("never came true: {what}"),
+    }
 }
