@@ -242,6 +242,13 @@ impl State {
                 return;
             }
         }
+        let may_refresh = !matches!(self.phase, Phase::Revoked | Phase::ReauthRequired);
+        if waiter.want == Wanted::Refresh && may_refresh && !self.row.refreshable {
+            // Nothing to present: whoever wants it to outlive its token must have the user reconnect it.
+            let refusal = Refusal::Reauth(ReasonCode::new("no_refresh_token"));
+            effects.push(Effect::Refuse(waiter.id, refusal));
+            return;
+        }
         match &self.phase {
             Phase::Active => {
                 self.join(waiter, effects);

@@ -45,6 +45,7 @@ impl Sketch {
             }),
             due_at: self.due_in.map(shifted),
             failures: 0,
+            refreshable: true,
         }
     }
 }

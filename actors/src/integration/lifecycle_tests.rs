@@ -34,6 +34,7 @@ fn row(age: Duration) -> Row {
         }),
         due_at: Some(before(expires_at, Duration::from_secs(360))),
         failures: 0,
+        refreshable: true,
     }
 }
 
@@ -218,6 +219,24 @@ mod table {
             ]
         );
         assert_eq!(state.phase, Phase::Active);
+    }
+
+    #[test]
+    fn a_refresh_of_what_has_no_refresh_token_is_refused_and_its_token_served() {
+        let row = Row {
+            refreshable: false,
+            ..fresh()
+        };
+        let (mut state, _) = awaken(row, now());
+        let asked = Input::Asked(WaiterId(1), Wanted::Refresh);
+        let effects = step(&mut state, asked, now());
+        assert_eq!(effects, [refused(1, Refusal::Reauth(reason("no_refresh_token")))]);
+        let effects = step(
+            &mut state,
+            Input::Asked(WaiterId(2), token(Duration::ZERO)),
+            now(),
+        );
+        assert_eq!(effects, [Effect::Grant(WaiterId(2))]);
     }
 
     #[test]

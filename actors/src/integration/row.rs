@@ -22,6 +22,8 @@ pub(crate) struct Row {
     /// When work falls due by the row.
     pub(crate) due_at: Option<Timestamp>,
     pub(crate) failures: u32,
+    /// Whether the provider gave a refresh token: without one the account lives as long as its access token.
+    pub(crate) refreshable: bool,
 }
 
 /// What the lifecycle knows of the access token.
@@ -44,6 +46,7 @@ impl Row {
             }),
             due_at: grant.and_then(|grant| grant.next_refresh_at),
             failures: grant.map_or(0, |grant| grant.failures),
+            refreshable: grant.is_some_and(|grant| grant.refresh_token.is_some()),
         }
     }
 }
