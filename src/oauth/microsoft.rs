@@ -40,9 +40,9 @@ const FACTS: Facts = Facts {
     reports_scopes: true,
     identity: Identity::IdToken,
     revoke: RevokeRule::Unsupported(
-        "Microsoft gives applications no way to end a grant. The tokens kept here are deleted; to withdraw the consent \
-         itself, open https://myapps.microsoft.com (work or school account) or \
-         https://account.live.com/consent/Manage (personal account).",
+        "Microsoft does not let applications end a connection. It is ended here; to end it at Microsoft too, open \
+         https://myapps.microsoft.com (work or school account) or https://account.live.com/consent/Manage (personal \
+         account).",
     ),
     // Each refresh answers with a new token, but using the old one again does not revoke it.
     refresh_class: RefreshClass::Safe,

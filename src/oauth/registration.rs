@@ -271,8 +271,8 @@ fn revocation_support(settings: &ProviderSettings, facts: &Facts) -> RevocationS
     match facts.revoke {
         RevokeRule::Unsupported(reason) => unsupported(reason),
         _ if settings.kind == ProviderKind::Oauth2 && settings.endpoints.revocation.is_none() => unsupported(
-            "This provider has no known way to end a grant. The tokens kept here are deleted; to withdraw the consent \
-             itself, look for connected applications in your account there.",
+            "This provider does not let applications end a connection. It is ended here; to end it there too, look for \
+             connected applications in your account.",
         ),
         _ => RevocationSupport::Supported,
     }
