@@ -198,7 +198,10 @@ fn as_code(text: &str) -> Option<String> {
 pub(super) fn answer(dialect: &dyn Dialect, step: Step, answer: &Answer, now: Timestamp) -> Verdict {
     let error = ErrorAnswer::read(answer);
     let mut verdict = decide(dialect, step, &error);
-    if matches!(verdict.kind, FailureKind::Passing | FailureKind::OutcomeUnknown) {
+    if matches!(
+        verdict.kind,
+        FailureKind::Passing | FailureKind::AccountThrottled | FailureKind::OutcomeUnknown
+    ) {
         verdict.retry_after = retry_after(&answer.headers, now).or(verdict.retry_after);
     }
     verdict

@@ -217,7 +217,7 @@ fn microsoft_codes() {
         ("invalid_grant", 65001, Interaction),
         ("interaction_required", 50076, Interaction),
         ("invalid_grant", 50076, Interaction),
-        ("invalid_grant", 50196, Passing),
+        ("invalid_grant", 50196, FailureKind::AccountThrottled),
         ("invalid_client", 7_000_215, Operator),
         ("invalid_client", 7_000_222, Operator),
         ("unauthorized_client", 700_016, Operator),

@@ -18,7 +18,7 @@ fn provider_error(failure: &ProviderFailure) -> ServiceError {
     let retry_after = failure.retry_after.unwrap_or(std::time::Duration::from_secs(5));
     let reason = failure.reason.clone();
     match failure.kind {
-        FailureKind::Passing | FailureKind::OutcomeUnknown => {
+        FailureKind::Passing | FailureKind::AccountThrottled | FailureKind::OutcomeUnknown => {
             ServiceError::ProviderUnavailable { reason, retry_after }
         }
         FailureKind::Operator => ServiceError::ProviderPaused { reason, retry_after },

@@ -220,7 +220,7 @@ pub(super) fn failure_of(
     let failures = attempt.failures().saturating_add(1);
     let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
     match failure.kind {
-        FailureKind::Passing => FailureCommit {
+        FailureKind::Passing | FailureKind::AccountThrottled => FailureCommit {
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },

@@ -20,6 +20,8 @@ use crate::domain::{
 pub enum FailureKind {
     /// Certainly not done, or harmless to do again: 429, a refused connection, a named passing error.
     Passing,
+    /// The provider wants this one account left alone for a while; its other accounts are not concerned.
+    AccountThrottled,
     /// It may have been done: the request left and no usable answer came (timeout, reset, 5xx).
     OutcomeUnknown,
     /// The provider says the grant is dead.
@@ -67,9 +69,10 @@ impl ProviderFailure {
     /// Whose move it is.
     pub fn who_must_act(&self) -> WhoMustAct {
         match self.kind {
-            FailureKind::Passing | FailureKind::OutcomeUnknown | FailureKind::Unreadable => {
-                WhoMustAct::Nobody
-            }
+            FailureKind::Passing
+            | FailureKind::AccountThrottled
+            | FailureKind::OutcomeUnknown
+            | FailureKind::Unreadable => WhoMustAct::Nobody,
             FailureKind::DeadGrant | FailureKind::Interaction => WhoMustAct::User,
             FailureKind::Admin => WhoMustAct::Admin,
             FailureKind::Operator | FailureKind::Refused => WhoMustAct::Operator,

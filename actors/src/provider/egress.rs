@@ -91,7 +91,8 @@ impl Egress {
                     );
                 }
             }
-            FailureKind::DeadGrant
+            FailureKind::AccountThrottled
+            | FailureKind::DeadGrant
             | FailureKind::Interaction
             | FailureKind::Admin
             | FailureKind::Unreadable
@@ -119,5 +120,34 @@ impl Egress {
         self.breaker().open_cause().map(|cause| match cause {
             OpenCause::Operator(reason) | OpenCause::Outage(reason) => reason.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reason::ReasonCode;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn failure(kind: FailureKind) -> Result<(), ProviderFailure> {
+        let provider: ProviderKey = "microsoft".parse().unwrap();
+        Err(ProviderFailure {
+            retry_after: Some(Duration::from_secs(300)),
+            ..ProviderFailure::new(provider, kind, ReasonCode::new("why"))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_accounts_throttling_holds_nobody_else_off() {
+        let (egress, provider) = (Egress::new(1, INTERVAL), "microsoft".parse().unwrap());
+        egress.report(&provider, &failure(FailureKind::AccountThrottled));
+        assert!(egress.admit().await.is_ok());
+        // The provider's own is obeyed by all.
+        egress.report(&provider, &failure(FailureKind::Passing));
+        assert_eq!(
+            egress.admit().await.unwrap_err().retry_after,
+            Duration::from_secs(300)
+        );
     }
 }
