@@ -168,3 +168,140 @@ pub(crate) fn within_policy(wanted: &Wanted<'_>, recipient: &Recipient) -> Servi
         detail: format!("the policy of client {} does not allow {what}", client.name),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::client::{Policy, ServiceClient},
+        testing::provider::provider,
+    };
+
+    fn providers() -> Vec<Arc<Provider>> {
+        vec![Arc::new(provider("google")), Arc::new(provider("notion"))]
+    }
+
+    fn asked(want: Want) -> TokenTarget {
+        TokenTarget::User {
+            subject: "ada".parse().unwrap(),
+            want,
+            account: None,
+        }
+    }
+
+    fn known_for(want: Want) -> Vec<String> {
+        match wanted(&providers(), &asked(want)) {
+            Err(ServiceError::InvalidRequest { known, .. }) => known,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_feature_names_its_provider() {
+        let want = Want {
+            feature: Some("notion.read".parse().unwrap()),
+            ..Want::default()
+        };
+        let providers = providers();
+        let wanted = wanted(&providers, &asked(want)).unwrap();
+        assert_eq!(wanted.provider.key.as_str(), "notion");
+    }
+
+    #[test]
+    fn names_that_do_not_exist_are_answered_with_those_that_do() {
+        let unknown_provider = Want {
+            provider: Some("gogle".parse().unwrap()),
+            ..Want::default()
+        };
+        assert_eq!(known_for(unknown_provider), ["google", "notion"]);
+        let unknown_feature = Want {
+            feature: Some("google.mail".parse().unwrap()),
+            ..Want::default()
+        };
+        assert_eq!(known_for(unknown_feature), ["google.read", "google.write"]);
+        let nobodys_feature = Want {
+            feature: Some("gogle.read".parse().unwrap()),
+            ..Want::default()
+        };
+        assert_eq!(known_for(nobodys_feature).len(), 4);
+        let unknown_scope = Want {
+            provider: Some("google".parse().unwrap()),
+            scopes: ["everything"].into_iter().collect(),
+            ..Want::default()
+        };
+        assert_eq!(known_for(unknown_scope), ["openid", "read", "write"]);
+        let nobodys_scope = Want {
+            scopes: ["everything"].into_iter().collect(),
+            ..Want::default()
+        };
+        assert_eq!(known_for(nobodys_scope), ["openid", "read", "write"]);
+    }
+
+    #[test]
+    fn a_contradiction_and_nothing_at_all_are_refused() {
+        let contradiction = Want {
+            provider: Some("google".parse().unwrap()),
+            feature: Some("notion.read".parse().unwrap()),
+            ..Want::default()
+        };
+        assert!(known_for(contradiction).is_empty());
+        assert!(known_for(Want::default()).is_empty());
+        // Both know it: which one is meant?
+        assert!(
+            known_for(Want {
+                scopes: ["read"].into_iter().collect(),
+                ..Want::default()
+            })
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn scopes_that_one_provider_knows_name_it() {
+        let mut only = provider("acme");
+        only.base_scopes = ["acme.profile"].into_iter().collect();
+        let providers = vec![Arc::new(provider("google")), Arc::new(only)];
+        let want = Want {
+            scopes: ["acme.profile"].into_iter().collect(),
+            ..Want::default()
+        };
+        assert_eq!(
+            wanted(&providers, &asked(want)).unwrap().provider.key.as_str(),
+            "acme"
+        );
+    }
+
+    #[test]
+    fn an_integration_of_no_known_provider_is_not_found() {
+        let id = "acme_00000000000000000000000000000abc".parse().unwrap();
+        let found = wanted(&providers(), &TokenTarget::Integration(id)).map(|_| ());
+        assert_eq!(found, Err(ServiceError::not_found("integration")));
+    }
+
+    #[test]
+    fn a_policy_is_asked_for_the_feature_and_else_for_the_provider() {
+        let client = |allow: &str| {
+            Recipient::Client(Arc::new(ServiceClient {
+                id: uuid::Uuid::nil(),
+                name: "sync".into(),
+                policy: Policy {
+                    allow: vec![allow.parse().unwrap()],
+                    ..Policy::default()
+                },
+                created_at: crate::domain::Timestamp::UNIX_EPOCH,
+                revoked_at: None,
+            }))
+        };
+        let google = provider("google");
+        let wants = |feature: Option<&str>| Wanted {
+            provider: &google,
+            feature: feature.map(|key| key.parse().unwrap()),
+            scopes: ScopeSet::default(),
+        };
+        assert!(within_policy(&wants(Some("google.read")), &client("google:read")).is_ok());
+        assert!(within_policy(&wants(Some("google.write")), &client("google:read")).is_err());
+        assert!(within_policy(&wants(None), &client("google:read")).is_ok());
+        assert!(within_policy(&wants(None), &client("notion:*")).is_err());
+        assert!(within_policy(&wants(None), &Recipient::InProcess).is_ok());
+    }
+}

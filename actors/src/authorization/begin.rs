@@ -208,3 +208,80 @@ fn login_hint(
         hint => Ok(hint),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::provider::provider;
+
+    fn request(features: &[&str], scopes: &[&str]) -> AuthorizationRequest {
+        AuthorizationRequest {
+            provider: "google".parse().unwrap(),
+            features: features.iter().map(|key| key.parse().unwrap()).collect(),
+            scopes: scopes.iter().collect(),
+            return_to: None,
+            integration_id: None,
+            login_hint: None,
+        }
+    }
+
+    fn asked(features: &[&str], scopes: &[&str]) -> (Vec<String>, Vec<String>) {
+        let (features, scopes) = what_to_ask(&provider("google"), &request(features, scopes), None).unwrap();
+        (
+            features.iter().map(ToString::to_string).collect(),
+            scopes.to_strings(),
+        )
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn whoever_names_nothing_gets_the_default_features() {
+        assert_eq!(
+            asked(&[], &[]),
+            (words(&["google.read"]), words(&["openid", "read"]))
+        );
+    }
+
+    #[test]
+    fn a_feature_asks_for_its_scopes_and_scopes_mean_the_feature_they_cover() {
+        assert_eq!(
+            asked(&["google.write"], &[]),
+            (words(&["google.write"]), words(&["openid", "write"]))
+        );
+        assert_eq!(
+            asked(&[], &["write"]),
+            (words(&["google.write"]), words(&["openid", "write"]))
+        );
+    }
+
+    #[test]
+    fn unknown_features_and_scopes_are_answered_with_those_that_exist() {
+        let known = |features: &[&str], scopes: &[&str]| match what_to_ask(
+            &provider("google"),
+            &request(features, scopes),
+            None,
+        ) {
+            Err(ServiceError::InvalidRequest { known, .. }) => known,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(known(&["google.mail"], &[]), ["google.read", "google.write"]);
+        assert_eq!(known(&[], &["everything"]), ["openid", "read", "write"]);
+    }
+
+    #[test]
+    fn a_login_hint_is_bounded_and_plain() {
+        let hint = |hint: &str| {
+            let request = AuthorizationRequest {
+                login_hint: Some(hint.into()),
+                ..request(&[], &[])
+            };
+            login_hint(&request, None)
+        };
+        assert_eq!(hint("ada@example.com"), Ok(Some("ada@example.com".into())));
+        assert!(hint("a\nb").is_err());
+        assert!(hint(&"x".repeat(400)).is_err());
+    }
+}

@@ -117,3 +117,41 @@ pub fn api_error(status: u16) -> Answer {
     };
     Answer::json(status, body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_errors_have_the_status_that_goes_with_them() {
+        for (code, status) in [
+            ("invalid_grant", 400),
+            ("invalid_rapt", 400),
+            ("account_deleted", 400),
+            ("admin_policy_enforced", 400),
+            ("access_denied", 400),
+            ("invalid_client", 401),
+            ("deleted_client", 401),
+            ("rate_limit_exceeded", 403),
+            ("internal_failure", 500),
+            ("anything", 400),
+        ] {
+            assert_eq!(error(code).status.as_u16(), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn api_errors_name_their_reason_and_unknown_ones_are_none() {
+        for (code, status) in [
+            ("quotaExceeded", 403),
+            ("accessNotConfigured", 403),
+            ("insufficientPermissions", 403),
+            ("youtubeSignupRequired", 401),
+            ("channelNotFound", 404),
+        ] {
+            let answer = api_error_by_code(code).unwrap();
+            assert_eq!(answer.status.as_u16(), status, "{code}");
+        }
+        assert!(api_error_by_code("invalid_grant").is_none());
+    }
+}

@@ -299,3 +299,62 @@ fn timestamp(now: Millis) -> String {
         |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_comes_under_the_error_that_the_provider_puts_it_under() {
+        let table: &[(&[u32], &str, u16)] = &[
+            (
+                &[50173, 70000, 70008, 700_082, 700_084, 70043, 54005],
+                "invalid_grant",
+                400,
+            ),
+            (
+                &[501_481, 50147, 50196, 65001, 50055, 50057, 50020, 50034],
+                "invalid_grant",
+                400,
+            ),
+            (&[65004, 90094, 90095], "access_denied", 400),
+            (
+                &[50076, 50079, 50072, 50074, 53000, 16000],
+                "interaction_required",
+                400,
+            ),
+            (&[7_000_215, 7_000_222, 7_000_218], "invalid_client", 401),
+            (&[700_016, 7_000_112], "unauthorized_client", 400),
+            (&[70003], "unsupported_grant_type", 400),
+            (&[70011], "invalid_scope", 400),
+            (&[90055], "temporarily_unavailable", 429),
+            (&[90002, 900_144, 9_002_313, 50011, 12345], "invalid_request", 400),
+        ];
+        for (numbers, error, status) in table {
+            for number in *numbers {
+                let kind = kind(*number);
+                assert_eq!((kind.error, kind.status), (*error, *status), "AADSTS{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn graph_tells_a_token_that_is_not_enough_from_one_that_is_not_good() {
+        for (code, status) in [
+            ("InvalidAuthenticationToken", 401),
+            ("insufficient_claims", 401),
+            ("ErrorAccessDenied", 403),
+            ("Authorization_RequestDenied", 403),
+            ("MailboxNotEnabledForRESTAPI", 404),
+            ("itemNotFound", 404),
+            ("TooManyRequests", 429),
+            ("serviceNotAvailable", 503),
+            ("anything", 400),
+        ] {
+            let answer = graph_error(code);
+            assert_eq!(answer.status.as_u16(), status, "{code}");
+            let challenged = answer.headers.iter().any(|(name, _)| name == "www-authenticate");
+            assert_eq!(challenged, code == "insufficient_claims", "{code}");
+        }
+    }
+}

@@ -97,7 +97,8 @@ pub fn command(arguments: &[&str], folder: &Path) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     // What a private Postgres needs to be found and to run.
-    for name in ["PATH", "LD_LIBRARY_PATH", "TMPDIR"] {
+    // And where a measured run writes what it covered.
+    for name in ["PATH", "LD_LIBRARY_PATH", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
