@@ -32,3 +32,4 @@ mod short_lives;
 mod single_flight;
 mod supervision;
 mod thousand;
+mod user_jwt;

@@ -39,6 +39,8 @@ pub struct ServiceOptions {
     pub token_lifetime: Option<Duration>,
     /// Added to the configuration, as TOML: whole tables that are not there yet (residency, timings, log, more providers).
     pub extra_toml: String,
+    /// The `[auth]` section, if users' JWTs are not checked by the shared secret.
+    pub auth_toml: Option<String>,
     /// The database, if not a fresh one.
     pub database_url: Option<String>,
     /// Changes what has no key in the configuration, because an operator never needs it shorter.
@@ -53,6 +55,7 @@ impl Default for ServiceOptions {
             consent: Consent::Auto,
             token_lifetime: None,
             extra_toml: String::new(),
+            auth_toml: None,
             database_url: None,
             adjust: |_| {},
             await_ready: true,
@@ -96,7 +99,7 @@ impl Service {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
-        let toml = configuration(&simulator, &base_url, &database_url, &options.extra_toml);
+        let toml = configuration(&simulator, &base_url, &database_url, &options);
         let config =
             Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
         let running = Running::start_adjusted(&config, listener, options.adjust)
@@ -290,11 +293,18 @@ pub async fn start_simulator(options: &ServiceOptions) -> Simulator {
     .unwrap()
 }
 
-fn configuration(simulator: &Simulator, base_url: &str, database_url: &str, extra: &str) -> String {
+fn configuration(
+    simulator: &Simulator,
+    base_url: &str,
+    database_url: &str,
+    options: &ServiceOptions,
+) -> String {
+    let shared_secret = format!("hs256_secret = \"{AUTH_SECRET}\"");
+    let auth = options.auth_toml.as_ref().unwrap_or(&shared_secret);
     let mut toml = format!(
         "[server]\nenvironment = \"development\"\nlisten = \"127.0.0.1:0\"\npublic_url = \"{base_url}\"\n\
          [database]\nurl = \"{database_url}\"\nmax_connections = 8\n\
-         [encryption]\nkeys = [\"test:{ENCRYPTION_KEY}\"]\n[auth]\nhs256_secret = \"{AUTH_SECRET}\"\n"
+         [encryption]\nkeys = [\"test:{ENCRYPTION_KEY}\"]\n[auth]\n{auth}\n"
     );
     for provider in [
         Provider::Google,
@@ -304,7 +314,7 @@ fn configuration(simulator: &Simulator, base_url: &str, database_url: &str, extr
     ] {
         toml.push_str(&provider_toml(simulator, provider));
     }
-    let _ = writeln!(toml, "{extra}");
+    let _ = writeln!(toml, "{}", options.extra_toml);
     toml
 }
 
