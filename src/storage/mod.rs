@@ -29,7 +29,9 @@ mod revocation;
 mod rotation;
 mod row;
 mod sessions;
+// They bring their own Postgres, which is development mode's.
 #[cfg(test)]
+#[cfg(feature = "dev")]
 mod tests;
 mod tls;
 
