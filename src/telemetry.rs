@@ -35,7 +35,12 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(&config.filter)?;
-    let builder = fmt().with_env_filter(filter).with_writer(writer);
+    // Colours for people at a terminal, not for files.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(writer);
     match config.format {
         LogFormat::Text => discreet(builder.finish()).try_init()?,
         LogFormat::Json => discreet(
