@@ -1,6 +1,6 @@
 //! Authorizations: connect flows, from the link to the connected account.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::Serialize;
 use url::Url;
@@ -108,7 +108,7 @@ pub struct AuthorizationRequest {
 }
 
 /// A flow that began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct BegunAuthorization {
     /// Its id.
     pub authorization_id: AuthorizationId,
@@ -118,6 +118,23 @@ pub struct BegunAuthorization {
     pub requested_scopes: ScopeSet,
     /// Until when the link works.
     pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for BegunAuthorization {
+    /// Without the link: whoever reads it could open the flow.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BegunAuthorization")
+            .field("authorization_id", &self.authorization_id)
+            .field("authorization_url", &origin_of(&self.authorization_url))
+            .field("requested_scopes", &self.requested_scopes)
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
+}
+
+/// What may be shown of a URL whose path or query holds a secret.
+pub(super) fn origin_of(url: &Url) -> String {
+    format!("{}/[redacted]", url.origin().ascii_serialization())
 }
 
 /// A flow as shown to its owner.
@@ -211,7 +228,7 @@ impl StoredAuthorization {
 }
 
 /// The answer to an opened connect link: bind this browser and send it on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConnectRedirect {
     /// Which flow; names the cookie.
     pub authorization_id: AuthorizationId,
@@ -221,6 +238,18 @@ pub struct ConnectRedirect {
     pub location: Url,
     /// Until when the cookie is worth keeping.
     pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for ConnectRedirect {
+    /// Without the state in the provider's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRedirect")
+            .field("authorization_id", &self.authorization_id)
+            .field("browser", &self.browser)
+            .field("location", &origin_of(&self.location))
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
 }
 
 /// What the provider sent back with the browser, as found in the query.
@@ -269,4 +298,34 @@ pub enum CallbackResult {
     Denied(ReasonCode),
     /// Nothing was connected, for this reason.
     Failed(ReasonCode),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_the_state_nor_the_link_to_open() {
+        let url: Url = "https://oauth.example.com/connect/google.s3cret?state=s3cret"
+            .parse()
+            .unwrap();
+        let redirect = ConnectRedirect {
+            authorization_id: AuthorizationId(uuid::Uuid::nil()),
+            browser: BrowserBinding::new("s3cret"),
+            location: url.clone(),
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
+        let begun = BegunAuthorization {
+            authorization_id: AuthorizationId(uuid::Uuid::nil()),
+            authorization_url: url,
+            requested_scopes: ScopeSet::default(),
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
+        let shown = format!("{redirect:?} {begun:?}");
+        assert!(
+            shown.contains("oauth.example.com"),
+            "where it leads is no secret: {shown}"
+        );
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
