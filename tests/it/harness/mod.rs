@@ -8,6 +8,7 @@ mod flow;
 pub mod logs;
 pub mod program;
 mod proxy;
+pub mod scale;
 mod service;
 mod wait;
 
