@@ -30,7 +30,7 @@ pub mod domain;
 mod effects;
 pub mod handle;
 mod integration;
-mod measure;
+pub mod measure;
 pub mod ports;
 mod provider;
 mod records;

@@ -136,6 +136,15 @@ impl Actor for Root {
 // === impl Permanent ===
 
 impl Permanent {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::AuditSink => "audit_sink",
+            Self::Provider(_) => "provider_supervisor",
+            Self::Registry => "registry",
+            Self::Scheduler => "scheduler",
+        }
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::AuditSink => 0,
@@ -224,6 +233,7 @@ impl Root {
         child: Permanent,
         error: &str,
     ) {
+        crate::measure::permanent_actor_failed(child.name());
         let budget = state
             .budgets
             .entry(child.clone())

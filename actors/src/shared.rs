@@ -8,6 +8,7 @@ use crate::{
     audit::AuditHandle,
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
+    measure::Measures,
     provider::egress::Egress,
     settings::{Ports, Settings},
 };
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) audit: AuditHandle,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
+    measures: HashMap<ProviderKey, Measures>,
 }
 
 impl Shared {
@@ -32,6 +34,10 @@ impl Shared {
                 (provider.key.clone(), Arc::new(egress))
             })
             .collect();
+        let measures = providers
+            .iter()
+            .map(|provider| (provider.key.clone(), Measures::of(&provider.key)))
+            .collect();
         Self {
             ports,
             settings,
@@ -39,6 +45,7 @@ impl Shared {
             audit,
             providers,
             egress,
+            measures,
         }
     }
 
@@ -52,6 +59,10 @@ impl Shared {
 
     pub(crate) fn egress(&self, key: &ProviderKey) -> Option<&Arc<Egress>> {
         self.egress.get(key)
+    }
+
+    pub(crate) fn measures(&self, key: &ProviderKey) -> Option<&Measures> {
+        self.measures.get(key)
     }
 }
 

@@ -193,6 +193,7 @@ impl AuditSink {
             let result = match records.append(&batch).await {
                 Ok(()) => Ok(()),
                 Err(error) => {
+                    crate::measure::audit_not_written();
                     tracing::warn!(error = %error, rows = batch.len(), "hand-out records are not written yet; retrying");
                     Err(batch)
                 }

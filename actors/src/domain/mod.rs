@@ -10,6 +10,7 @@ pub mod error;
 pub mod feature;
 pub mod ids;
 pub mod integration;
+pub mod metric;
 pub mod page;
 pub mod provider;
 pub mod reason;

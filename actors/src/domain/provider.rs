@@ -26,6 +26,17 @@ pub enum RefreshClass {
     SingleUse,
 }
 
+impl RefreshClass {
+    /// As shown in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Grace { .. } => "grace",
+            Self::SingleUse => "single_use",
+        }
+    }
+}
+
 fn as_seconds<S: serde::Serializer>(window: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(window.as_secs())
 }

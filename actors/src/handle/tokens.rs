@@ -83,7 +83,22 @@ impl OAuthManager {
         context: RequestContext,
     ) -> ServiceResult<AccessGrant> {
         let wanted = catalogue::wanted(&self.shared.providers, &request.target)?;
-        if let Err(error) = catalogue::within_policy(&wanted, recipient) {
+        let answer = self.ask_wanted(&wanted, request, recipient, context).await;
+        let provider = &wanted.provider.key;
+        if let Some(measures) = self.shared.measures(provider) {
+            measures.answered(provider, answer.as_ref().err().map(ServiceError::code));
+        }
+        answer
+    }
+
+    async fn ask_wanted(
+        &self,
+        wanted: &catalogue::Wanted<'_>,
+        request: &TokenRequest,
+        recipient: &Recipient,
+        context: RequestContext,
+    ) -> ServiceResult<AccessGrant> {
+        if let Err(error) = catalogue::within_policy(wanted, recipient) {
             self.record_refusal(&request.target, &wanted.provider.key, &error, context);
             return Err(error);
         }

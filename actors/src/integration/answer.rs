@@ -83,6 +83,12 @@ pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
         }));
         return;
     }
+    let kept = shared
+        .measures(&stored.id.provider)
+        .is_none_or(|measures| measures.keeps_its_promise(grant.expires_at, ask.min_ttl, shared.now()));
+    if !kept {
+        tracing::error!("a token leaves with less life than was asked for: this is a defect, report it");
+    }
     let _ = reply.send(Ok(AccessGrant {
         access_token: access_token.clone(),
         token_type: grant.token_type.clone(),

@@ -365,6 +365,9 @@ pub(crate) async fn load(
     match opened {
         Ok(opened) => Ok(Some(Box::new(opened))),
         Err(error) => {
+            if matches!(error, opened::OpenError::Vault { .. }) {
+                crate::measure::row_unopenable(&id.provider);
+            }
             tracing::error!(integration.id = %id, error = %error, "a row cannot be read or opened");
             Err(refresh::open_error(&error))
         }

@@ -16,7 +16,7 @@ use crate::{
         Timestamp,
         caller::RequestContext,
         error::ServiceError,
-        ids::{AttemptId, IntegrationId},
+        ids::{AttemptId, IntegrationId, ProviderKey},
         integration::{Claim, Status, StoredIntegration},
         provider::{Provider, RefreshClass},
         reason::ReasonCode,
@@ -27,6 +27,7 @@ use crate::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
         store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreError},
     },
+    measure,
     provider::{breaker::OpenCause, egress::Held},
     shared::{Shared, after, until},
 };
@@ -97,6 +98,7 @@ pub(crate) async fn refresh(
     let (integration, stale) = match shared.ports.integrations.claim(&request).await {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
+            measure::claim_held_elsewhere(&provider.key);
             let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
             return RefreshOutcome::HeldElsewhere {
                 look_at: after(shared.now(), wait),
@@ -112,6 +114,7 @@ pub(crate) async fn refresh(
     let (opened, refresh_token) = match open(shared, integration) {
         Ok(pair) => pair,
         Err(error) => {
+            measure::row_unopenable(&provider.key);
             tracing::error!(error = %error, "a row does not open: check the configured encryption keys");
             return database_away(shared);
         }
@@ -130,7 +133,15 @@ pub(crate) async fn refresh(
     let Some(refresh_token) = refresh_token else {
         return conclude_failure(&attempt, outcome::not_refreshable(&attempt)).await;
     };
+    measure::begins(&opened.stored, shared.now());
+    if stale.is_some() {
+        measure::presented_again(&provider.key, provider.refresh_class.as_str());
+    }
     let result = call(shared, provider, &opened, &refresh_token, claimed_at).await;
+    let outcome = result
+        .as_ref()
+        .map_or_else(|failure| failure.kind.as_str(), |_| "refreshed");
+    measure::refreshed(&provider.key, outcome, claimed_at.elapsed());
     egress.report(&provider.key, &result);
     drop(permit);
     match result {
@@ -203,6 +214,7 @@ async fn call(
     // Within the window, and early enough to be over before the claim may be taken for stale.
     let in_time = claimed_at.elapsed() < window.min(shared.settings.lease / 2);
     if failure.kind == FailureKind::OutcomeUnknown && in_time {
+        measure::presented_again(&provider.key, provider.refresh_class.as_str());
         return shared.ports.oauth.refresh(&provider.key, request()).await;
     }
     first
@@ -278,7 +290,9 @@ async fn moved_since(attempt: &Attempt<'_>) -> Option<RefreshOutcome> {
 /// Commits new tokens, for as long as it takes: they exist nowhere else.
 async fn conclude_commit(attempt: &Attempt<'_>, commit: RefreshCommit) -> RefreshOutcome {
     let store = &attempt.shared.ports.integrations;
-    if let Some(Commit::Fenced) = persist(attempt.shared, || store.commit_refresh(&commit)).await {
+    let provider = &commit.id.provider;
+    if let Some(Commit::Fenced) = persist(attempt.shared, provider, || store.commit_refresh(&commit)).await {
+        measure::commit_fenced(provider);
         tracing::warn!(integration.id = %commit.id, "a late answer is refused by its row: somebody else moved on");
     }
     reread(attempt.shared, &commit.id).await
@@ -286,12 +300,12 @@ async fn conclude_commit(attempt: &Attempt<'_>, commit: RefreshCommit) -> Refres
 
 async fn conclude_failure(attempt: &Attempt<'_>, commit: FailureCommit) -> RefreshOutcome {
     let store = &attempt.shared.ports.integrations;
-    persist(attempt.shared, || store.commit_failure(&commit)).await;
+    persist(attempt.shared, &commit.id.provider, || store.commit_failure(&commit)).await;
     reread(attempt.shared, &commit.id).await
 }
 
 /// Retries a commit until the database takes or refuses it, or the hard stop. `None`: given up.
-async fn persist<F>(shared: &Shared, commit: impl Fn() -> F) -> Option<Commit>
+async fn persist<F>(shared: &Shared, provider: &ProviderKey, commit: impl Fn() -> F) -> Option<Commit>
 where
     F: Future<Output = Result<Commit, StoreError>>,
 {
@@ -299,7 +313,10 @@ where
     loop {
         match commit().await {
             Ok(commit) => return Some(commit),
-            Err(error) => tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying"),
+            Err(error) => {
+                measure::commit_retried(provider);
+                tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(COMMIT_PAUSE_MAX),

@@ -38,6 +38,23 @@ pub enum FailureKind {
     Refused,
 }
 
+impl FailureKind {
+    /// As shown in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::AccountThrottled => "account_throttled",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::DeadGrant => "dead_grant",
+            Self::Interaction => "interaction",
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A failed call. Holds neither the answer's body nor any secret but the salvaged one, which is typed as such.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{provider}: {reason} ({kind:?})")]

@@ -66,6 +66,7 @@ impl ProviderSupervisor {
         let id = self.id(integration);
         let now = Instant::now();
         state.restarts += 1;
+        crate::measure::actor_failed(&self.provider.key);
         let pause = match slot.budget.failed(now, self.shared.ports.rng.unit()) {
             Restart::After(pause) => {
                 tracing::warn!(integration.id = %id, error, "an integration failed and is restarted from its row");

@@ -72,7 +72,10 @@ impl Egress {
         };
         match failure.kind {
             FailureKind::Operator => {
-                if self.breaker().refused_operator(now, failure.reason.clone()) {
+                let news = self.breaker().refused_operator(now, failure.reason.clone());
+                crate::measure::breaker(provider, true);
+                if news {
+                    crate::measure::operator_alarm(provider);
                     tracing::error!(
                         provider.id = %provider, oauth.error = %failure.reason,
                         "the provider refuses this service's registration: check its client id and secret; no account is \
@@ -85,6 +88,7 @@ impl Egress {
                     .breaker()
                     .outage(now, failure.reason.clone(), failure.retry_after)
                 {
+                    crate::measure::breaker(provider, true);
                     tracing::warn!(
                         provider.id = %provider, oauth.error = %failure.reason,
                         "the provider has trouble: calls to it pause and are probed; valid tokens are still served"
@@ -102,6 +106,7 @@ impl Egress {
 
     fn answered(&self, provider: &ProviderKey) {
         if self.breaker().answered() {
+            crate::measure::breaker(provider, false);
             tracing::info!(provider.id = %provider, "the provider answers again");
         }
     }
