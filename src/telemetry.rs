@@ -3,6 +3,8 @@
 //! Whatever the filter says, libraries are heard from `INFO` on only. Below that they log what passes through them:
 //! tokio-postgres every statement with its parameters, HTTP clients the addresses they call.
 
+pub mod prometheus;
+
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
@@ -22,6 +24,9 @@ pub enum TelemetryError {
     /// It was set up before.
     #[error("logging is already set up: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
+    /// What is measured cannot be kept.
+    #[error("metrics: {0}")]
+    Metrics(String),
 }
 
 /// Sets logging up for the whole process; once.

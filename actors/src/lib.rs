@@ -28,6 +28,7 @@ mod chance;
 mod clients;
 pub mod domain;
 mod effects;
+mod explanation;
 pub mod handle;
 mod integration;
 pub mod measure;

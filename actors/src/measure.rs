@@ -9,12 +9,7 @@ use std::time::Duration;
 use metrics::{Counter, counter, gauge, histogram};
 
 use crate::{
-    domain::{
-        Timestamp,
-        ids::ProviderKey,
-        integration::StoredIntegration,
-        metric::Metric,
-    },
+    domain::{Timestamp, ids::ProviderKey, integration::StoredIntegration, metric::Metric},
     shared::until,
 };
 
@@ -38,10 +33,12 @@ pub const METRICS: &[Metric] = &[
     Metric::histogram(
         "oauth_refresh_duration_seconds",
         "How long the provider took to answer a refresh.",
+        &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0],
     ),
     Metric::histogram(
         "oauth_refresh_lateness_seconds",
         "How long after it was due a refresh's call began.",
+        &[0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0],
     ),
     Metric::counter(
         "oauth_refresh_tokens_presented_again_total",

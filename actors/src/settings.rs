@@ -10,7 +10,9 @@ use crate::{
         clock::Clock,
         oauth::OAuth,
         rng::Rng,
-        store::{AuthorizationStore, ClientStore, IntegrationStore, RecordStore, SessionStore},
+        store::{
+            AuthorizationStore, ClientStore, IntegrationStore, OverviewStore, RecordStore, SessionStore,
+        },
         vault::Vault,
     },
 };
@@ -24,6 +26,8 @@ pub struct Ports {
     pub authorizations: Arc<dyn AuthorizationStore>,
     /// Consents and audit.
     pub records: Arc<dyn RecordStore>,
+    /// What an operator asks of the whole.
+    pub overview: Arc<dyn OverviewStore>,
     /// Service clients.
     pub clients: Arc<dyn ClientStore>,
     /// Browser sessions.

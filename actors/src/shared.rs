@@ -1,6 +1,10 @@
 //! What every actor and effect of one system shares: ports, settings, the effects tracker, the providers' egress.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::SignedDuration;
 
@@ -13,6 +17,29 @@ use crate::{
     settings::{Ports, Settings},
 };
 
+/// When due work was last looked for, and whether it could be seen.
+#[derive(Debug, Default)]
+pub(crate) struct Sight(Mutex<Option<Look>>);
+
+/// One look for due work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Look {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How much was found; `None`: the database could not be asked.
+    pub found: Option<usize>,
+}
+
+impl Sight {
+    pub(crate) fn looked(&self, look: Look) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+    }
+
+    pub(crate) fn last(&self) -> Option<Look> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Shared by everything in one system.
 pub(crate) struct Shared {
     pub(crate) ports: Ports,
@@ -22,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     measures: HashMap<ProviderKey, Measures>,
+    /// What the Scheduler last saw, for operators.
+    pub(crate) sight: Sight,
 }
 
 impl Shared {
@@ -46,6 +75,7 @@ impl Shared {
             providers,
             egress,
             measures,
+            sight: Sight::default(),
         }
     }
 

@@ -53,6 +53,7 @@ impl Assembly {
             integrations: storage.clone(),
             authorizations: storage.clone(),
             records: storage.clone(),
+            overview: storage.clone(),
             clients: storage.clone(),
             sessions: storage,
             oauth: self.engine.clone(),

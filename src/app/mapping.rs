@@ -84,6 +84,7 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
             allow_loopback: server.is_development(),
         },
         trusted_proxies: Vec::new(),
+        measured: server.metrics_listen.is_some(),
         limits: Limits {
             connections_max: server.max_connections,
             body_bytes_max: usize::try_from(server.body_limit_bytes).unwrap_or(usize::MAX),

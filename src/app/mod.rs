@@ -7,10 +7,12 @@ mod exit;
 mod jwks;
 mod mapping;
 mod neighbours;
+mod operators;
 mod prepare;
 pub mod rng;
+mod scrape;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, settings::Settings, system};
@@ -22,8 +24,10 @@ pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
 pub use prepare::{Unusable, prepare, prepare_within};
+pub use scrape::documented_metrics;
 
 use crate::{config::Config, http};
+use operators::Operators;
 
 /// Runs the service on this listener until `stop` ends, or until it cannot go on.
 ///
@@ -53,6 +57,7 @@ pub struct Running {
     unusable: CancellationToken,
     /// Whether the database is prepared.
     prepared: watch::Receiver<bool>,
+    metrics_address: Option<SocketAddr>,
     tasks: TaskTracker,
 }
 
@@ -76,6 +81,7 @@ impl Running {
         adjust: impl FnOnce(&mut Settings),
     ) -> anyhow::Result<Self> {
         let assembly = Assembly::new(config)?;
+        let operators = Operators::bind(config).await?;
         let mut settings = mapping::actor_settings(config)?;
         adjust(&mut settings);
         let (manager, shutdown) = system::start(assembly.ports(), settings)
@@ -88,12 +94,13 @@ impl Running {
             CancellationToken::new(),
         );
         let clock: Arc<dyn Clock> = Arc::clone(&assembly.clock);
-        let service = http::HttpService::new(
-            manager.clone(),
-            mapping::http_settings(config)?,
-            jwks::source(config)?,
-            Arc::new(move || clock.now()),
-        );
+        let now: http::Now = Arc::new(move || clock.now());
+        let settings = mapping::http_settings(config)?;
+        let metrics_address = operators.as_ref().map(|operators| operators.address);
+        if let Some(operators) = operators {
+            operators.serve(&tasks, &settings, &manager, &assembly, &now, &stop_http);
+        }
+        let service = http::HttpService::new(manager.clone(), settings, jwks::source(config)?, now);
         let address = listener.local_addr().context("the listener has no address")?;
         tasks.spawn(http::serve(listener, service, stop_http.clone()));
         tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");
@@ -130,8 +137,14 @@ impl Running {
             stop_http,
             unusable,
             prepared,
+            metrics_address,
             tasks,
         })
+    }
+
+    /// Where the operator's listener is, if there is one.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The adapters.

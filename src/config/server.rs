@@ -87,7 +87,8 @@ impl ServerConfig {
                 }
             }
         }
-        if self.metrics_listen == Some(self.listen) {
+        // Port 0 is a free one, each time another.
+        if self.metrics_listen == Some(self.listen) && self.listen.port() != 0 {
             problems.add(
                 "server.metrics_listen",
                 "must differ from server.listen: metrics are the operator's",

@@ -17,6 +17,7 @@ use warp::filters::BoxedFilter;
 
 use super::{
     Now, cors,
+    measure::HttpMeasures,
     problem::Problem,
     reply::Response,
     request_context::{RequestHead, X_REQUEST_ID},
@@ -39,6 +40,8 @@ pub(crate) struct Edge {
     routes: Box<dyn Fn(Request<IncomingBody>) -> Answering + Send + Sync>,
     permits: Semaphore,
     settings: Arc<HttpSettings>,
+    /// Absent where nobody reads what is measured.
+    measures: Option<HttpMeasures>,
     now: Now,
 }
 
@@ -52,6 +55,7 @@ impl Edge {
                 async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
             }),
             permits: Semaphore::new(settings.limits.requests_max),
+            measures: settings.measured.then(HttpMeasures::default),
             settings,
             now,
         }
@@ -86,7 +90,11 @@ impl Edge {
                 Problem::Service(ServiceError::Internal).into_response(&head.request_id)
             });
         self.finish(&head, &mut response);
-        span.in_scope(|| log(&head, &response, begun.elapsed()));
+        let took = begun.elapsed();
+        if let Some(measures) = &self.measures {
+            measures.answered(route_of(&head), response.status().as_u16(), took);
+        }
+        span.in_scope(|| log(&head, &response, took));
         response
     }
 
@@ -136,8 +144,12 @@ fn out_of_bounds(head: &RequestHead) -> Option<Problem> {
     refused.then_some(Problem::MethodNotAllowed(super::endpoint::READ))
 }
 
+fn route_of(head: &RequestHead) -> &'static str {
+    head.route.get().copied().unwrap_or("-")
+}
+
 fn log(head: &RequestHead, response: &Response, took: Duration) {
-    let route = head.route.get().copied().unwrap_or("-");
+    let route = route_of(head);
     tracing::Span::current().record("http.route", route);
     tracing::info!(
         http.status = response.status().as_u16(),

@@ -120,6 +120,18 @@ where
     Route { endpoint, filter }
 }
 
+/// A route that looks at nothing but the path and cannot fail.
+pub(crate) fn bare_route<F>(
+    endpoint: &'static Endpoint,
+    handler: impl Fn() -> F + Clone + Send + Sync + 'static,
+) -> Route
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    let filter = on(endpoint).then(move |_call: Call| handler()).boxed();
+    Route { endpoint, filter }
+}
+
 /// A route whose handler reads the body, after it has looked at the credential.
 pub(crate) fn body_route<F>(
     api: &Arc<Api>,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use oauth_manager_actors::{domain::Timestamp, handle::OAuthManager};
 use url::Url;
 use warp::{Filter, filters::BoxedFilter};
@@ -16,6 +17,7 @@ mod connection;
 mod cors;
 mod edge;
 mod endpoint;
+mod measure;
 mod min_ttl;
 mod problem;
 mod query;
@@ -30,6 +32,7 @@ pub mod settings;
 pub(crate) mod testing;
 
 pub use auth::jwks::{KeySource, KeySourceError};
+pub use measure::METRICS;
 pub use server::serve;
 
 use auth::user_jwt::UserJwt;
@@ -41,6 +44,12 @@ use settings::{HttpSettings, Limits};
 
 /// What time it is.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What is measured, as Prometheus reads it.
+pub type Scrape = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+
+/// Connections to the operator's listener: a few scrapers, and an operator with a browser.
+const SCRAPERS_MAX: usize = 16;
 
 /// Everything a handler may use.
 pub(crate) struct Api {
@@ -101,6 +110,21 @@ impl HttpService {
             now: Arc::clone(&now),
         });
         Self::of_routes(routes::all(&api), settings, now)
+    }
+
+    /// The operator's listener: `GET /metrics` and nothing else, with the same bounds on slow and rude clients.
+    pub fn of_metrics(settings: &HttpSettings, scrape: Scrape, now: Now) -> Self {
+        let settings = HttpSettings {
+            allowed_origins: Vec::new(),
+            limits: Limits {
+                connections_max: SCRAPERS_MAX,
+                requests_max: SCRAPERS_MAX,
+                ..settings.limits.clone()
+            },
+            measured: false,
+            ..settings.clone()
+        };
+        Self::of_routes(vec![routes::metrics::show(scrape)], Arc::new(settings), now)
     }
 
     fn of_routes(routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {

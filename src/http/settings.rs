@@ -22,6 +22,8 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<IpAddr>,
     /// Bounds on what clients may take of us.
     pub limits: Limits,
+    /// Whether requests are counted and timed: somebody reads it.
+    pub measured: bool,
     /// How users' JWTs are checked; `None`: no user can come with one.
     pub user_jwt: Option<UserJwtSettings>,
 }

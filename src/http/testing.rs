@@ -19,6 +19,7 @@ pub(crate) fn settings() -> HttpSettings {
         allowed_origins: vec!["https://app.example.com".parse().unwrap()],
         returns: ReturnPolicy::default(),
         trusted_proxies: Vec::new(),
+        measured: false,
         limits: Limits::default(),
         user_jwt: None,
     }

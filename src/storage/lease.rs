@@ -9,7 +9,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use oauth_manager_actors::ports::store::StoreResult;
 
-use super::errors;
+use super::{errors, measure};
 
 /// What a statement is given.
 pub(super) type Params<'a> = [&'a (dyn ToSql + Sync)];
@@ -24,7 +24,10 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) async fn take(pool: &Pool) -> StoreResult<Self> {
-        let object = pool.get().await.map_err(errors::of_pool)?;
+        let begun = tokio::time::Instant::now();
+        let object = pool.get().await;
+        measure::waited(begun.elapsed());
+        let object = object.map_err(errors::of_pool)?;
         Ok(Self {
             object: Some(object),
             busy: AtomicBool::new(false),

@@ -21,7 +21,9 @@ mod integrations;
 mod key_checks;
 mod lease;
 mod listen;
+mod measure;
 mod migrations;
+mod overview;
 mod pool;
 mod records;
 mod refresh;
@@ -54,6 +56,7 @@ use oauth_manager_actors::{
 pub use authorizations::CODE_EXCHANGE_GRACE;
 pub use key_checks::KeyCheck;
 use lease::{Lease, Transaction};
+pub use measure::METRICS;
 pub use migrations::{Applied, MigrationError};
 use pool::Pools;
 pub use pool::StorageConfigError;
@@ -84,6 +87,19 @@ impl fmt::Debug for StorageOptions {
             .field("statement_timeout", &self.statement_timeout)
             .finish_non_exhaustive()
     }
+}
+
+/// How full a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections, in use or not.
+    pub open: usize,
+    /// Of these, not in use.
+    pub idle: usize,
+    /// Connections there may be.
+    pub max: usize,
+    /// Who waits for one.
+    pub waiting: usize,
 }
 
 /// The database. Cheap to clone; all clones share the pools.
@@ -155,6 +171,23 @@ impl Storage {
         Err(StoreError::Unavailable(
             "its schema and keys are not checked yet".into(),
         ))
+    }
+
+    /// How full each pool is: for metrics.
+    pub fn pools(&self) -> [(&'static str, PoolStatus); 2] {
+        let status = |pool: &deadpool_postgres::Pool| {
+            let status = pool.status();
+            PoolStatus {
+                open: status.size,
+                idle: status.available,
+                max: status.max_size,
+                waiting: status.waiting,
+            }
+        };
+        [
+            ("system", status(&self.0.pools.system)),
+            ("owner", status(&self.0.pools.owners)),
+        ]
     }
 
     /// Connections in use or idle, of both pools: for metrics.

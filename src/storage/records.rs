@@ -177,7 +177,7 @@ fn consent(row: &Row) -> StoreResult<ConsentView> {
     })
 }
 
-fn audit_view(row: &Row) -> StoreResult<AuditView> {
+pub(super) fn audit_view(row: &Row) -> StoreResult<AuditView> {
     let record = Record::of("oauth_audit_log", row)?;
     let provider: Option<oauth_manager_actors::domain::ids::ProviderKey> = record.parse_opt("provider")?;
     let integration = record.get::<Option<Uuid>>("integration_id")?;

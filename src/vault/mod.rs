@@ -97,6 +97,10 @@ impl RingVault {
 // === impl Vault ===
 
 impl Vault for RingVault {
+    fn key_ids(&self) -> Vec<String> {
+        self.keyring.ids().map(str::to_owned).collect()
+    }
+
     fn new_data_key(&self, context: &KeyContext) -> Result<WrappedKey, VaultError> {
         let mut plain = Zeroizing::new([0; keyring::KEY_BYTES]);
         self.random

@@ -6,6 +6,7 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod admin;
 mod architecture;
 mod bad_input;
 mod binding;
@@ -21,6 +22,7 @@ mod foreign_provider;
 mod fuzz;
 mod harness;
 mod isolation;
+mod metrics;
 mod pages;
 mod policy;
 mod provider_faults;

@@ -6,7 +6,13 @@
 
 mod pending;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +40,21 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub struct AuditHandle {
     sink: Address<AuditMsg>,
     permits: Arc<Semaphore>,
+    /// Rows the sink holds, as it last said.
+    pending: Arc<AtomicUsize>,
+}
+
+/// How much waits to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct AuditQueue {
+    /// Records on their way to the sink.
+    pub in_flight: usize,
+    /// How many may be.
+    pub in_flight_max: usize,
+    /// Rows held by the sink, written or not, of this minute.
+    pub pending_rows: usize,
+    /// How many it may hold before hand-outs are refused.
+    pub pending_rows_max: usize,
 }
 
 /// Leave to record one thing: taken before a token is handed out, so that none goes unrecorded.
@@ -46,12 +67,28 @@ impl AuditHandle {
         Self {
             sink: Address::new(),
             permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)),
+            pending: Arc::default(),
         }
     }
 
     /// The address Root points at the sink.
     pub fn address(&self) -> &Address<AuditMsg> {
         &self.sink
+    }
+
+    /// How much waits to be recorded.
+    pub fn queue(&self) -> AuditQueue {
+        AuditQueue {
+            in_flight: RECORDS_IN_FLIGHT_MAX.saturating_sub(self.permits.available_permits()),
+            in_flight_max: RECORDS_IN_FLIGHT_MAX,
+            pending_rows: self.pending.load(Ordering::Relaxed),
+            pending_rows_max: PENDING_ROWS_MAX,
+        }
+    }
+
+    /// Where the sink says how many rows it holds.
+    pub(crate) fn pending(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.pending)
     }
 
     /// Leave to record one thing.
@@ -100,6 +137,8 @@ pub(crate) struct AuditSink {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) effects: Effects,
     pub(crate) flush_interval: Duration,
+    /// Shown to operators: how many rows are held.
+    pub(crate) shown: Arc<AtomicUsize>,
 }
 
 pub(crate) struct AuditState {
@@ -142,6 +181,7 @@ impl Actor for AuditSink {
             AuditMsg::Written(result) => self.written(&myself, state, result),
             AuditMsg::Drain(reply) => self.drain(&myself, state, reply),
         }
+        self.shown.store(state.pending.len(), Ordering::Relaxed);
         Ok(())
     }
 

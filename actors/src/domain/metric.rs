@@ -13,7 +13,7 @@ pub enum MetricKind {
 }
 
 /// A metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric {
     /// As scraped.
     pub name: &'static str,
@@ -21,24 +21,32 @@ pub struct Metric {
     pub kind: MetricKind,
     /// What it means.
     pub help: &'static str,
+    /// A histogram's bounds, in seconds.
+    pub buckets: &'static [f64],
 }
 
 impl Metric {
     /// A counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Self {
-        let kind = MetricKind::Counter;
-        Self { name, kind, help }
+        Self::of(MetricKind::Counter, name, help, &[])
     }
 
     /// A gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Self {
-        let kind = MetricKind::Gauge;
-        Self { name, kind, help }
+        Self::of(MetricKind::Gauge, name, help, &[])
     }
 
     /// A histogram of seconds.
-    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
-        let kind = MetricKind::Histogram;
-        Self { name, kind, help }
+    pub const fn histogram(name: &'static str, help: &'static str, buckets: &'static [f64]) -> Self {
+        Self::of(MetricKind::Histogram, name, help, buckets)
+    }
+
+    const fn of(kind: MetricKind, name: &'static str, help: &'static str, buckets: &'static [f64]) -> Self {
+        Self {
+            name,
+            kind,
+            help,
+            buckets,
+        }
     }
 }

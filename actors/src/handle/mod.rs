@@ -7,6 +7,7 @@
 
 mod accounts;
 mod flows;
+mod operator;
 mod records;
 mod tokens;
 
@@ -20,6 +21,7 @@ use crate::{
     audit::{AuditHandle, AuditMsg},
     clients::Clients,
     domain::{
+        Timestamp,
         error::ServiceError,
         ids::{IntegrationId, ProviderKey},
         provider::Provider,
@@ -28,11 +30,20 @@ use crate::{
     ports::store::StoreError,
     provider::message::ProviderMsg,
     registry::RegistryMsg,
-    shared::Shared,
+    shared::{Shared, until},
 };
 
 pub use crate::domain::error::ServiceResult;
-pub use crate::provider::message::Observation;
+pub use crate::{
+    audit::AuditQueue,
+    explanation::Explanation,
+    provider::message::{Observation, Quarantined},
+    shared::Look,
+};
+pub use operator::{
+    Account, ActorsOverview, BreakerView, BudgetView, Explained, Filter, KeyOverview, ProviderActors,
+    ProviderOverview, SchedulerView,
+};
 
 /// When to come again while the tree is being restarted.
 const RESTARTING: ServiceError = ServiceError::Overloaded {
@@ -128,6 +139,11 @@ impl OAuthManager {
             Ok(Err(_)) => Err(RESTARTING),
             Err(_) => Err(ServiceError::DeadlineExceeded),
         }
+    }
+
+    /// How long ago that was; zero if it is yet to come.
+    pub fn age_of(&self, at: Timestamp) -> Duration {
+        until(at, self.shared.now())
     }
 
     /// Makes the actor of this account fail, as a defect would.

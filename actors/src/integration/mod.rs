@@ -15,6 +15,8 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 
+pub(crate) use refresh::PROBE_BEFORE_END;
+
 use std::{
     collections::HashMap,
     sync::{

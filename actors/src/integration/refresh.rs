@@ -23,11 +23,11 @@ use crate::{
         secret::RefreshToken,
         token::TokenAnswer,
     },
+    measure,
     ports::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
         store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreError},
     },
-    measure,
     provider::{breaker::OpenCause, egress::Held},
     shared::{Shared, after, until},
 };
@@ -44,7 +44,7 @@ const COMMIT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A single-use refresh token of unknown fate is presented once more this long before the access token ends: not
 /// earlier, because if it was spent, presenting it again may end the living access token too.
-pub(super) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
+pub(crate) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -300,7 +300,10 @@ async fn conclude_commit(attempt: &Attempt<'_>, commit: RefreshCommit) -> Refres
 
 async fn conclude_failure(attempt: &Attempt<'_>, commit: FailureCommit) -> RefreshOutcome {
     let store = &attempt.shared.ports.integrations;
-    persist(attempt.shared, &commit.id.provider, || store.commit_failure(&commit)).await;
+    persist(attempt.shared, &commit.id.provider, || {
+        store.commit_failure(&commit)
+    })
+    .await;
     reread(attempt.shared, &commit.id).await
 }
 

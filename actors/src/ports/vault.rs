@@ -34,6 +34,11 @@ pub trait Vault: Send + Sync {
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, VaultError>;
 
+    /// The ids of the configured keys, the active one first. Ids are no secret.
+    fn key_ids(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// SHA-256 of a high-entropy value with its purpose mixed in, for look-ups.
     fn digest(&self, purpose: DigestPurpose, value: &str) -> Digest;
 }

@@ -32,6 +32,7 @@ pub struct Breaker {
 #[derive(Debug, Clone)]
 struct Open {
     cause: OpenCause,
+    since: Instant,
     probe_at: Instant,
 }
 
@@ -98,8 +99,18 @@ impl Breaker {
             None => true,
             Some(open) => std::mem::discriminant(&open.cause) != std::mem::discriminant(&cause),
         };
-        self.open = Some(Open { cause, probe_at });
+        let since = self.open.as_ref().map_or(now, |open| open.since);
+        self.open = Some(Open {
+            cause,
+            since,
+            probe_at,
+        });
         news
+    }
+
+    /// Since when it is open and when the next probe may go out, if it is open.
+    pub fn open_times(&self) -> Option<(Instant, Instant)> {
+        self.open.as_ref().map(|open| (open.since, open.probe_at))
     }
 
     /// Why it is open, if it is.

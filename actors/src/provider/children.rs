@@ -8,13 +8,15 @@ use uuid::Uuid;
 
 use super::{
     ProviderState, ProviderSupervisor,
-    message::{Observation, ProviderMsg},
+    message::{Observation, ProviderMsg, Quarantined},
     slot::Occupancy,
 };
-use crate::supervision::Restart;
+use crate::{shared::after, supervision::Restart};
 
 /// A quarantined account is tried again this often.
 const QUARANTINE: Duration = Duration::from_secs(900);
+/// Quarantined accounts shown by name: more of them are one defect, not many.
+const QUARANTINE_SHOWN_MAX: usize = 100;
 /// Slots put to sleep in one sweep: ending many at once would keep requests waiting behind their endings.
 const SLEEPS_PER_SWEEP_MAX: usize = 500;
 /// Sweeps are no closer together than this…
@@ -163,6 +165,21 @@ impl ProviderSupervisor {
                     Occupancy::Waking | Occupancy::FallingAsleep | Occupancy::Restarting
                 )
             }),
+            quarantine: state
+                .slots
+                .iter()
+                .filter_map(|(uuid, slot)| match slot.occupancy {
+                    Occupancy::Quarantined { until } => Some(Quarantined {
+                        id: self.id(*uuid),
+                        until: after(self.shared.now(), until.saturating_duration_since(Instant::now())),
+                    }),
+                    Occupancy::Waking
+                    | Occupancy::Awake { .. }
+                    | Occupancy::FallingAsleep
+                    | Occupancy::Restarting => None,
+                })
+                .take(QUARANTINE_SHOWN_MAX)
+                .collect(),
             restarts: state.restarts,
             breaker: self
                 .shared

@@ -1,7 +1,10 @@
 //! The way out to one provider: how many calls at once, and whether any at all. Shared by every effect that calls it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Egress {
     permits: Arc<Semaphore>,
+    max_concurrency: usize,
+    queued: AtomicUsize,
     breaker: Mutex<Breaker>,
 }
 
@@ -43,6 +48,8 @@ impl Egress {
     pub fn new(max_concurrency: usize, breaker_interval: Duration) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max_concurrency.max(1))),
+            max_concurrency: max_concurrency.max(1),
+            queued: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(breaker_interval)),
         }
     }
@@ -50,7 +57,9 @@ impl Egress {
     /// Waits for a slot, then asks the breaker: in this order, so that a call that waited through an outage's beginning
     /// does not go out into it.
     pub async fn admit(&self) -> Result<Permit, Held> {
+        let queued = Queued::enter(&self.queued);
         let slot = Arc::clone(&self.permits).acquire_owned().await;
+        drop(queued);
         let admission = self.breaker().admit(Instant::now());
         match (admission, slot) {
             (Admission::Go, Ok(slot)) => Ok(Permit { _slot: slot }),
@@ -119,7 +128,66 @@ impl Egress {
 
 // === for observers ===
 
+/// The way out to one provider, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressObservation {
+    /// Why no calls go out, if none do.
+    pub open: Option<OpenBreaker>,
+    /// Calls under way.
+    pub in_flight: usize,
+    /// Calls that may be under way at once.
+    pub cap: usize,
+    /// Calls that wait for a slot.
+    pub queued: usize,
+}
+
+/// An open breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBreaker {
+    /// Why it is open.
+    pub cause: OpenCause,
+    /// For how long it has been.
+    pub open_for: Duration,
+    /// How long until the next probe may go out.
+    pub probe_in: Duration,
+}
+
+/// Counts whoever waits, also one that gives up waiting.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn enter(queued: &'a AtomicUsize) -> Self {
+        queued.fetch_add(1, Ordering::Relaxed);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Egress {
+    /// As an operator sees it.
+    pub fn observe(&self) -> EgressObservation {
+        let now = Instant::now();
+        let breaker = self.breaker();
+        let open = breaker.open_cause().cloned().zip(breaker.open_times());
+        EgressObservation {
+            open: open.map(|(cause, (since, probe_at))| OpenBreaker {
+                cause,
+                open_for: now.saturating_duration_since(since),
+                probe_in: probe_at.saturating_duration_since(now),
+            }),
+            in_flight: self
+                .max_concurrency
+                .saturating_sub(self.permits.available_permits()),
+            cap: self.max_concurrency,
+            queued: self.queued.load(Ordering::Relaxed),
+        }
+    }
+
     /// Why the breaker is open, if it is.
     pub fn open_reason(&self) -> Option<String> {
         self.breaker().open_cause().map(|cause| match cause {

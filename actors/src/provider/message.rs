@@ -5,7 +5,11 @@ use uuid::Uuid;
 
 use crate::{
     domain::error::ServiceResult,
-    domain::{error::ServiceError, ids::Subject},
+    domain::{
+        Timestamp,
+        error::ServiceError,
+        ids::{IntegrationId, Subject},
+    },
     integration::{
         message::{IntegrationMsg, TokenAsk},
         opened::Opened,
@@ -58,10 +62,21 @@ pub struct Observation {
     pub in_transit: usize,
     /// Accounts in quarantine after failing too often.
     pub quarantined: usize,
+    /// Which these are, the first few of them.
+    pub quarantine: Vec<Quarantined>,
     /// Restarts since the start.
     pub restarts: u64,
     /// Why the breaker is open, if it is.
     pub breaker: Option<String>,
+}
+
+/// An account in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Quarantined {
+    /// Which.
+    pub id: IntegrationId,
+    /// When it is tried again.
+    pub until: Timestamp,
 }
 
 impl ProviderMsg {

@@ -13,7 +13,7 @@ use crate::{
     ports::store::{Due, StoreResult},
     provider::message::ProviderMsg,
     registry::RegistryMsg,
-    shared::{Shared, after},
+    shared::{Look, Shared, after},
     timer::Timer,
 };
 
@@ -133,6 +133,10 @@ impl Scheduler {
         state: &mut SchedulerState,
         result: StoreResult<Vec<Due>>,
     ) {
+        self.shared.sight.looked(Look {
+            at: self.shared.now(),
+            found: result.as_ref().ok().map(Vec::len),
+        });
         let mut pause = self.shared.settings.poll_interval;
         match result {
             Ok(due) => {

@@ -245,6 +245,7 @@ async fn system(
         integrations: store.clone(),
         authorizations: store.clone(),
         records: store.clone(),
+        overview: store.clone(),
         clients: store.clone(),
         sessions: store,
         oauth: Arc::new(provider.clone()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Api, endpoint::Route};
 
+mod admin;
 mod audit;
 mod authorizations;
 mod callback;
@@ -11,6 +12,7 @@ mod connect;
 mod connections;
 mod consents;
 mod integrations;
+pub(super) mod metrics;
 mod providers;
 mod service_info;
 mod sessions;
@@ -41,6 +43,11 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::revoke(api),
         consents::list(api),
         audit::list(api),
+        admin::providers(api),
+        admin::actors(api),
+        admin::integrations(api),
+        admin::integration(api),
+        admin::keys(api),
         sessions::create(api),
         sessions::open(api),
         connect::open(api),

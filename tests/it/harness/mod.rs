@@ -10,6 +10,7 @@ pub mod program;
 mod proxy;
 pub mod scale;
 mod service;
+pub mod serving;
 mod wait;
 
 pub use api::{Answer, Api, http_client};

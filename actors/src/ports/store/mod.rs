@@ -4,6 +4,7 @@
 mod authorizations;
 mod clients;
 mod integrations;
+mod overview;
 mod records;
 mod refresh;
 mod sessions;
@@ -13,6 +14,7 @@ pub use authorizations::{
 };
 pub use clients::ClientStore;
 pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
+pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;
 pub use refresh::{ClaimOutcome, ClaimRequest, FailureCommit, RefreshCommit};
 pub use sessions::SessionStore;

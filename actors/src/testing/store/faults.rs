@@ -35,6 +35,7 @@ pub enum Op {
     Append,
     SeedCatalogue,
     Ready,
+    Overview,
     Clients,
     Sessions,
 }

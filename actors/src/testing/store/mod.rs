@@ -6,6 +6,7 @@ mod clients;
 mod connections;
 mod faults;
 mod integrations;
+mod overview;
 mod records;
 mod refresh;
 mod sessions;

@@ -64,7 +64,7 @@ impl RecordStore for MemoryStore {
     }
 }
 
-fn view(id: Uuid, at: Timestamp, entry: &AuditEntry) -> AuditView {
+pub(super) fn view(id: Uuid, at: Timestamp, entry: &AuditEntry) -> AuditView {
     AuditView {
         id,
         at,
