@@ -1,7 +1,11 @@
 //! Root: starts the permanent actors, restarts those that fail within their budget, and gives up when one fails on and
 //! on: then the process exits and its orchestrator starts it afresh.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::time::Instant;
@@ -216,13 +220,15 @@ impl Root {
 
     async fn restart(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, child: Permanent) {
         state.timers.remove(&child);
-        if let Err(error) = self.start(myself, state, child.clone()).await {
-            self.count_failure(myself, state, child, &error.to_string());
+        match self.start(myself, state, child.clone()).await {
+            Ok(()) => drop(self.shared.fitness.actors_down.fetch_sub(1, Ordering::Relaxed)),
+            Err(error) => self.count_failure(myself, state, child, &error.to_string()),
         }
     }
 
     fn failed(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, actor: ActorId, error: &str) {
         if let Some((child, _)) = state.children.remove(&actor) {
+            self.shared.fitness.actors_down.fetch_add(1, Ordering::Relaxed);
             self.count_failure(myself, state, child, error);
         }
     }

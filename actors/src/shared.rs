@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,17 @@ use crate::{
     provider::egress::Egress,
     settings::{Ports, Settings},
 };
+
+/// Why a node may not be fit to be asked, beside the database.
+#[derive(Debug, Default)]
+pub(crate) struct Fitness {
+    /// It is told to stop soon: who is asked now should be another.
+    pub(crate) leaving: AtomicBool,
+    /// Rows need a key that is not configured here, or it is not known yet whether any does.
+    pub(crate) keys_missing: AtomicBool,
+    /// Permanent actors that have ended and are not back yet.
+    pub(crate) actors_down: AtomicUsize,
+}
 
 /// When due work was last looked for, and whether it could be seen.
 #[derive(Debug, Default)]
@@ -49,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     measures: HashMap<ProviderKey, Measures>,
+    /// Why this node may not be fit to be asked, beside the database.
+    pub(crate) fitness: Fitness,
     /// What the Scheduler last saw, for operators.
     pub(crate) sight: Sight,
 }
@@ -75,6 +91,7 @@ impl Shared {
             providers,
             egress,
             measures,
+            fitness: Fitness::default(),
             sight: Sight::default(),
         }
     }

@@ -14,10 +14,11 @@ use crate::{
     shared::Shared,
 };
 
-/// How long the last hand-out records may take to be written.
-const AUDIT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the tree may take to end.
-const TREE_DEADLINE: Duration = Duration::from_secs(20);
+/// Of the time there is to stop, this share is kept for writing the last hand-out records, and as much for ending the
+/// actors…
+const LAST_SHARE: u32 = 10;
+/// …but no less than this each, however long what is in flight takes.
+const LAST_MIN: Duration = Duration::from_secs(1);
 
 /// Ends the system, in order.
 #[derive(Debug)]
@@ -65,17 +66,23 @@ impl Shutdown {
     /// Ends the system: begins nothing new, waits for what is in flight, writes what was recorded, ends the actors.
     pub async fn graceful(self) -> Stopped {
         let grace = self.shared.settings.shutdown_grace;
-        let drained = self.shared.effects.drain(grace).await;
+        self.graceful_within(grace).await
+    }
+
+    /// The same within what is left of the grace.
+    pub async fn graceful_within(self, grace: Duration) -> Stopped {
+        let last = (grace / LAST_SHARE).max(LAST_MIN);
+        let drained = self.shared.effects.drain(grace.saturating_sub(last * 2)).await;
         if !drained {
             tracing::warn!(
                 in_flight = self.shared.effects.in_flight(),
                 "not everything in flight ended in time"
             );
         }
-        let audit_written = drain_audit(&self.shared.audit, AUDIT_DEADLINE).await;
+        let audit_written = drain_audit(&self.shared.audit, last).await;
         let stopped = self
             .root
-            .stop_and_wait(Some("graceful stop".into()), Some(TREE_DEADLINE))
+            .stop_and_wait(Some("graceful stop".into()), Some(last))
             .await;
         if let Err(error) = stopped {
             tracing::warn!(error = %error, "the actors did not end in time");

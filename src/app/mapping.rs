@@ -27,6 +27,9 @@ const SESSION_LINK_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// In development it is printed once and opened whenever the developer gets to it.
 const SESSION_LINK_LIFETIME_DEV: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Of the time there is to stop, the part that answers under way and clients that linger may take.
+const STOP_SHARE: u32 = 3;
+
 /// Settings of the actors.
 pub(super) fn actor_settings(config: &Config) -> anyhow::Result<Settings> {
     let mut settings = Settings::new(NodeId(Uuid::now_v7()), public_url(config)?);
@@ -87,6 +90,8 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         measured: server.metrics_listen.is_some(),
         limits: Limits {
             connections_max: server.max_connections,
+            // What is answered must be answered early enough for what it has begun to be stored.
+            stop_grace: config.timings.shutdown_grace / STOP_SHARE,
             body_bytes_max: usize::try_from(server.body_limit_bytes).unwrap_or(usize::MAX),
             ..Limits::default()
         },

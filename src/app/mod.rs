@@ -12,11 +12,11 @@ mod prepare;
 pub mod rng;
 mod scrape;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, settings::Settings, system};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, vault};
@@ -57,6 +57,10 @@ pub struct Running {
     unusable: CancellationToken,
     /// Whether the database is prepared.
     prepared: watch::Receiver<bool>,
+    /// From the signal to the hard stop.
+    grace: Duration,
+    /// How long the listener stays open meanwhile.
+    delay: Duration,
     metrics_address: Option<SocketAddr>,
     tasks: TaskTracker,
 }
@@ -88,6 +92,8 @@ impl Running {
             .await
             .context("the actors do not start")?;
 
+        // Until the rows were asked.
+        manager.keys_missing(true);
         let (tasks, stop_http, unusable) = (
             TaskTracker::new(),
             CancellationToken::new(),
@@ -112,17 +118,25 @@ impl Running {
 
         let (preparation, signal) = (assembly.clone(), unusable.clone());
         let stopping = stop_http.clone();
+        let keys = manager.clone();
         let (announce, prepared) = watch::channel(false);
         tasks.spawn(async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                result = prepare(&preparation) => match result {
-                    Ok(()) => drop(announce.send(true)),
+            let prepared = async {
+                match prepare(&preparation).await {
+                    Ok(missing) => {
+                        keys.keys_missing(!missing.is_empty());
+                        let _ = announce.send(true);
+                        prepare::await_keys(&preparation, &keys, missing).await;
+                    }
                     Err(unusable) => {
                         tracing::error!("{unusable}");
                         signal.cancel();
                     }
-                },
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = prepared => {}
             }
         });
         tasks.spawn(neighbours::hear(
@@ -137,6 +151,8 @@ impl Running {
             stop_http,
             unusable,
             prepared,
+            grace: config.timings.shutdown_grace,
+            delay: config.timings.shutdown_delay(config.server.is_development()),
             metrics_address,
             tasks,
         })
@@ -180,10 +196,17 @@ impl Running {
             () = self.unusable.cancelled() => Exit::Unusable,
         };
         tracing::info!(?exit, "stopping");
+        let hard_stop = Instant::now() + self.grace;
+        // First the door is signed as closed, then it is closed: whoever sends requests here looks at the sign.
+        self.manager.leave();
+        if exit == Exit::Stopped {
+            tokio::time::sleep(self.delay).await;
+        }
         self.stop_http.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        let stopped = self.shutdown.graceful().await;
+        let left = hard_stop.saturating_duration_since(Instant::now());
+        let stopped = self.shutdown.graceful_within(left).await;
         self.assembly.storage.close();
         tracing::info!(
             drained = stopped.drained,

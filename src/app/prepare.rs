@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use oauth_manager_actors::ports::{
-    oauth::OAuth as _,
-    store::{RecordStore as _, StoreError},
+use oauth_manager_actors::{
+    handle::OAuthManager,
+    ports::{
+        oauth::OAuth as _,
+        store::{RecordStore as _, StoreError},
+    },
 };
 
 use super::Assembly;
@@ -18,6 +21,12 @@ use crate::{
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between tries: how late a returned Postgres is noticed at most.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// Pause between looks for rows that need a key that is not configured.
+const MISSING_KEYS_PAUSE: Duration = Duration::from_secs(60);
+
+/// Ids of keys that rows need and that are not configured.
+pub type MissingKeys = Vec<String>;
 
 /// The database can be reached, and this program must not work with it. One line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +56,11 @@ enum Obstacle {
 ///
 /// # Errors
 /// It is there, and not one this program can work with.
-pub async fn prepare(assembly: &Assembly) -> Result<(), Unusable> {
+pub async fn prepare(assembly: &Assembly) -> Result<MissingKeys, Unusable> {
     let mut pause = PAUSE_MIN;
     loop {
         match attempt(assembly).await {
-            Ok(()) => return Ok(()),
+            Ok(missing) => return Ok(missing),
             Err(Obstacle::Final(unusable)) => return Err(unusable),
             Err(Obstacle::Passing(reason)) => {
                 tracing::warn!(
@@ -70,7 +79,7 @@ pub async fn prepare(assembly: &Assembly) -> Result<(), Unusable> {
 ///
 /// # Errors
 /// It is not there in time, or not one this program can work with.
-pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<(), Unusable> {
+pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<MissingKeys, Unusable> {
     match tokio::time::timeout(patience, prepare(assembly)).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Unusable::Away(StoreError::Unavailable(
@@ -79,7 +88,7 @@ pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<(
     }
 }
 
-async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
+async fn attempt(assembly: &Assembly) -> Result<MissingKeys, Obstacle> {
     let storage = &assembly.storage;
     let applied = storage.migrate().await.map_err(|error| match error {
         MigrationError::Store(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
@@ -93,6 +102,9 @@ async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
         );
     }
     check_keys(assembly).await?;
+    let missing = missing_keys(assembly)
+        .await
+        .map_err(|error| Obstacle::Passing(error.to_string()))?;
     storage.admit();
     storage
         .seed_catalogue(assembly.engine.providers())
@@ -105,7 +117,37 @@ async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
         );
     }
     tracing::info!("the database is ready");
-    Ok(())
+    Ok(missing)
+}
+
+/// Keys that rows were sealed with and still need, and that are not configured here. A key leaves its check value behind
+/// when it is retired, so only those can be missing, and where all are configured no row is looked at.
+async fn missing_keys(assembly: &Assembly) -> Result<MissingKeys, StoreError> {
+    let mut missing = Vec::new();
+    for stored in assembly.storage.key_checks().await? {
+        let configured = assembly.vault.keyring().ids().any(|id| id == stored.key_id);
+        if !configured && assembly.storage.needs_key(&stored.key_id).await? {
+            tracing::error!(
+                key.id = stored.key_id,
+                "accounts are sealed with a key that is not configured: add it to encryption.keys, after the active one. \
+                 Until then their tokens cannot be opened, and this node says that it is not ready"
+            );
+            missing.push(stored.key_id);
+        }
+    }
+    Ok(missing)
+}
+
+/// Looks again from time to time while keys are missing: another node may be re-wrapping what they sealed.
+pub(super) async fn await_keys(assembly: &Assembly, manager: &OAuthManager, missing: MissingKeys) {
+    let mut missing = missing;
+    while !missing.is_empty() {
+        tokio::time::sleep(MISSING_KEYS_PAUSE).await;
+        if let Ok(now) = missing_keys(assembly).await {
+            missing = now;
+            manager.keys_missing(!missing.is_empty());
+        }
+    }
 }
 
 /// Every key whose check value is stored must prove itself; a key seen for the first time leaves one.

@@ -20,12 +20,29 @@ pub struct TimingsConfig {
     /// From the signal to the hard stop.
     #[serde(deserialize_with = "duration::required")]
     pub shutdown_grace: Duration,
+    /// How long the listener stays open after `/ready` has begun to fail; see [`TimingsConfig::shutdown_delay`].
+    #[serde(default, deserialize_with = "duration::optional")]
+    shutdown_delay: Option<Duration>,
     /// How long a user may take to consent.
     #[serde(deserialize_with = "duration::required")]
     pub authorization_ttl: Duration,
 }
 
+/// Balancers look at `/ready` every few seconds at most; one that has not looked yet still sends requests.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(2);
+
 impl TimingsConfig {
+    /// How long the listener stays open after `/ready` has begun to fail, so that nobody is sent to a closed door. In
+    /// development nobody looks.
+    pub fn shutdown_delay(&self, development: bool) -> Duration {
+        let usual = if development {
+            Duration::ZERO
+        } else {
+            SHUTDOWN_DELAY
+        };
+        self.shutdown_delay.unwrap_or(usual).min(self.shutdown_grace / 2)
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         for (key, value) in [
             ("timings.refresh_lease", self.refresh_lease),
@@ -42,6 +59,15 @@ impl TimingsConfig {
             problems.add(
                 "timings.provider_deadline",
                 "must be less than half of timings.refresh_lease",
+            );
+        }
+        if self
+            .shutdown_delay
+            .is_some_and(|delay| delay * 2 > self.shutdown_grace)
+        {
+            problems.add(
+                "timings.shutdown_delay",
+                "must be at most half of timings.shutdown_grace",
             );
         }
         if self.authorization_ttl > Duration::from_hours(1) {

@@ -235,7 +235,12 @@ impl RecordStore for Storage {
             // A database that answers and that nobody may use yet is not ready.
             self.admitted()
         } else {
-            Err(StoreError::Unavailable("the schema is not migrated".into()))
+            // It answers, and with a schema that is not this program's.
+            Err(StoreError::Inconsistent {
+                table: "schema_migrations",
+                id: "-".into(),
+                detail: "the schema is not migrated".into(),
+            })
         }
     }
 }

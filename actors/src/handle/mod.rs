@@ -11,7 +11,11 @@ mod operator;
 mod records;
 mod tokens;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ractor::{ActorRef, Message, RpcReplyPort, rpc::CallResult};
 use tokio::sync::oneshot;
@@ -45,6 +49,9 @@ pub use operator::{
     ProviderOverview, SchedulerView,
 };
 
+/// Longest `/ready` waits for the database: whoever asks does not wait long either.
+const READY_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// When to come again while the tree is being restarted.
 const RESTARTING: ServiceError = ServiceError::Overloaded {
     detail: "the service is restarting a part of itself",
@@ -58,16 +65,18 @@ pub struct Readiness {
     pub database: bool,
     /// Its schema is the one this program knows.
     pub migrations: bool,
-    /// A key is configured and is the one the database was sealed with.
+    /// Every key that a row needs is configured, and is the one the database was sealed with.
     pub keys: bool,
-    /// The actor system runs and takes work.
+    /// The actor system runs, all of it, and takes work.
     pub actors: bool,
+    /// It is told to stop, and finishes what it has.
+    pub stopping: bool,
 }
 
 impl Readiness {
     /// Whether all of it is.
     pub fn all(&self) -> bool {
-        self.database && self.migrations && self.keys && self.actors
+        self.database && self.migrations && self.keys && self.actors && !self.stopping
     }
 }
 
@@ -183,14 +192,26 @@ impl OAuthManager {
 
     /// Whether each part is ready.
     pub async fn ready(&self) -> Readiness {
-        let store = tokio::time::timeout(Duration::from_secs(2), self.shared.ports.records.ready()).await;
+        let store = tokio::time::timeout(READY_PATIENCE, self.shared.ports.records.ready()).await;
+        let fitness = &self.shared.fitness;
         Readiness {
             database: matches!(store, Ok(Ok(()) | Err(StoreError::Inconsistent { .. }))),
             migrations: matches!(store, Ok(Ok(()))),
-            // The program does not come this far without the right key.
-            keys: true,
-            actors: self.registry.get().is_some() && !self.shared.effects.stopping(),
+            keys: !fitness.keys_missing.load(Ordering::Relaxed),
+            actors: self.registry.get().is_some() && fitness.actors_down.load(Ordering::Relaxed) == 0,
+            stopping: fitness.leaving.load(Ordering::Relaxed) || self.shared.effects.stopping(),
         }
+    }
+
+    /// From now on this node says that it is not ready, and answers whoever asks all the same: those who send requests
+    /// should send them elsewhere before it stops.
+    pub fn leave(&self) {
+        self.shared.fitness.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether rows need a key that is not configured here, as the program has found out.
+    pub fn keys_missing(&self, missing: bool) {
+        self.shared.fitness.keys_missing.store(missing, Ordering::Relaxed);
     }
 
     /// Runs a function to its end, whether or not the caller waits for it.

@@ -52,6 +52,10 @@ fn config_matrix() {
             "[server]\nallowed_return_origins = ['http://127.0.0.1:3']".to_owned(),
         ),
         (
+            "timings.shutdown_delay",
+            "[timings]\nshutdown_grace = '10s'\nshutdown_delay = '6s'".to_owned(),
+        ),
+        (
             "server.metrics_listen",
             "[server]\nmetrics_listen = '127.0.0.1:8002'".to_owned(),
         ),

@@ -63,9 +63,10 @@ pub(crate) fn ready(api: &Arc<Api>) -> Route {
 
 async fn show_ready(api: Arc<Api>, _call: Call) -> Answer {
     let parts = api.manager.ready().await;
-    let ready = parts.database && parts.migrations && parts.keys && parts.actors;
-    let (status, word) = if ready {
+    let (status, word) = if parts.all() {
         (StatusCode::OK, "ready")
+    } else if parts.stopping {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
