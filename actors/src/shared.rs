@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use tokio::sync::Semaphore;
 
 use crate::{
     audit::AuditHandle,
@@ -19,6 +20,9 @@ use crate::{
     provider::egress::Egress,
     settings::{Ports, Settings},
 };
+
+/// Refreshes and revocations wished for at once, from all callers: twice as many as requests are answered at once.
+const WISHES_MAX: usize = 4_096;
 
 /// Why a node may not be fit to be asked, beside the database.
 #[derive(Debug, Default)]
@@ -63,6 +67,11 @@ pub(crate) struct Shared {
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     measures: HashMap<ProviderKey, Measures>,
+    /// What tests make fail.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) trap: crate::testing::trap::Trap,
+    /// Leave to wish for refreshes and revocations.
+    pub(crate) wishes: Arc<Semaphore>,
     /// Why this node may not be fit to be asked, beside the database.
     pub(crate) fitness: Fitness,
     /// What the Scheduler last saw, for operators.
@@ -91,6 +100,9 @@ impl Shared {
             providers,
             egress,
             measures,
+            #[cfg(any(test, feature = "testing"))]
+            trap: crate::testing::trap::Trap::default(),
+            wishes: Arc::new(Semaphore::new(WISHES_MAX)),
             fitness: Fitness::default(),
             sight: Sight::default(),
         }

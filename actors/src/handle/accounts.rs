@@ -10,7 +10,7 @@ use crate::{
         page::{Page, PageRequest},
         token::RevocationReport,
     },
-    integration::message::{IntegrationMsg, RefreshAsk, RevokeAsk},
+    integration::message::{IntegrationMsg, RefreshAsk, RevokeAsk, WishPermit},
     provider::message::ProviderMsg,
     records::store_error,
     registry::RegistryMsg,
@@ -147,6 +147,7 @@ impl OAuthManager {
             let ask = Box::new(RefreshAsk {
                 owner: owner.clone(),
                 context: context.clone(),
+                permit: WishPermit::take(&self.shared.wishes)?,
                 reply,
             });
             Ok(to(id, IntegrationMsg::Refresh(ask)))
@@ -191,6 +192,7 @@ impl OAuthManager {
             let ask = Box::new(RevokeAsk {
                 owner,
                 context,
+                permit: WishPermit::take(&self.shared.wishes)?,
                 reply,
             });
             Ok(to(id, IntegrationMsg::Revoke(ask)))

@@ -161,6 +161,18 @@ impl OAuthManager {
         let _ = self.registry.cast(to(id, IntegrationMsg::Panic));
     }
 
+    /// Makes the handling of the next `times` messages of this kind fail, as a defect would, in whichever account gets it.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn set_trap(&self, kind: &'static str, times: usize) {
+        self.shared.trap.set(kind, times);
+    }
+
+    /// How many failures the trap has not caused yet.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn trap_left(&self) -> usize {
+        self.shared.trap.left()
+    }
+
     /// Makes a provider's supervisor fail, as a defect would.
     #[cfg(any(test, feature = "testing"))]
     pub fn inject_provider_panic(&self, provider: &ProviderKey) {

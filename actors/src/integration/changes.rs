@@ -21,6 +21,11 @@ use crate::{
 
 impl Integration {
     pub(super) fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
+        if state.reloads > 0 {
+            // One reading at a time, and one more after it: however many changes are told meanwhile, it sees them all.
+            state.reload_again = true;
+            return;
+        }
         state.reloads += 1;
         self.show_busy(state);
         let (shared, myself, id) = (
@@ -43,7 +48,11 @@ impl Integration {
         result: Result<Option<Box<Opened>>, ServiceError>,
     ) {
         state.reloads = state.reloads.saturating_sub(1);
+        let again = std::mem::take(&mut state.reload_again);
         self.take_over(myself, state, learnt, result);
+        if again {
+            self.reload(myself, state);
+        }
         if state.reloads == 0 {
             for message in std::mem::take(&mut state.deferred) {
                 if let Err(ractor::MessagingErr::SendErr(unheard)) = myself.cast(message) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ractor::RpcReplyPort;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::{opened::Opened, refresh::RefreshOutcome};
@@ -74,6 +75,21 @@ pub(crate) struct TokenAsk {
     pub(crate) reply: RpcReplyPort<ServiceResult<AccessGrant>>,
 }
 
+/// Leave to wish for a refresh or a revocation: mailboxes are unbounded, so what goes into them is not.
+#[derive(Debug)]
+pub(crate) struct WishPermit(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl WishPermit {
+    /// Leave, if not too many wish at once.
+    pub(crate) fn take(wishes: &Arc<Semaphore>) -> ServiceResult<Self> {
+        let permit = Arc::clone(wishes).try_acquire_owned();
+        permit.map(Self).map_err(|_| ServiceError::Overloaded {
+            detail: "too many refreshes and revocations are wished for at once",
+            retry_after: super::schedule::RETRY_AFTER_MIN,
+        })
+    }
+}
+
 /// A wish for a refresh.
 #[derive(Debug)]
 pub(crate) struct RefreshAsk {
@@ -81,6 +97,9 @@ pub(crate) struct RefreshAsk {
     pub(crate) owner: Option<Subject>,
     /// Who wished it; the audit of the refresh names them.
     pub(crate) context: RequestContext,
+    /// One of the wishes there may be at once; travels with it.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) permit: WishPermit,
     pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
 }
 
@@ -90,10 +109,30 @@ pub(crate) struct RevokeAsk {
     /// Must own it; `None`: the operator.
     pub(crate) owner: Option<Subject>,
     pub(crate) context: RequestContext,
+    /// One of the wishes there may be at once; travels with it.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) permit: WishPermit,
     pub(crate) reply: RpcReplyPort<ServiceResult<RevocationReport>>,
 }
 
 impl IntegrationMsg {
+    /// What kind it is, for tests that make the handling of one fail.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Ask(_) => "ask",
+            Self::Refresh(_) => "refresh",
+            Self::Revoke(_) => "revoke",
+            Self::Due => "due",
+            Self::Reload => "reload",
+            Self::Reloaded(..) => "reloaded",
+            Self::Refreshed(_) => "refreshed",
+            Self::RevocationStored(..) => "revocation_stored",
+            Self::ProviderTold(..) => "provider_told",
+            Self::Panic => "panic",
+        }
+    }
+
     /// Answers whoever waits for this message that it cannot be taken.
     pub(crate) fn refuse(self, error: ServiceError) {
         // A port whose other end has gone needs no answer.

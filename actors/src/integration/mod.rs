@@ -72,6 +72,8 @@ pub(crate) struct IntegrationState {
     next_waiter: u64,
     /// Readings of the row under way because somebody changed it.
     reloads: usize,
+    /// Whether the row changed again after the reading under way had begun.
+    reload_again: bool,
     /// Whether a question is being looked at for the first time. One that waited for an attempt is answered by what came
     /// of it: deferred, it would begin another.
     is_asking: bool,
@@ -115,6 +117,7 @@ impl Actor for Integration {
             next_waiter: 0,
             changes_under_way: 0,
             reloads: 0,
+            reload_again: false,
             is_asking: false,
             deferred: Vec::new(),
             cause: None,
@@ -132,6 +135,8 @@ impl Actor for Integration {
         // ractor keeps the sender's span: an own one says whose log lines these are.
         let span = tracing::info_span!(parent: None, "integration", integration.id = %state.opened.stored.id);
         let _entered = span.enter();
+        #[cfg(any(test, feature = "testing"))]
+        self.shared.trap.step_on(message.kind());
         match message {
             IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),

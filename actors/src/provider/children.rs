@@ -180,6 +180,7 @@ impl ProviderSupervisor {
                 })
                 .take(QUARANTINE_SHOWN_MAX)
                 .collect(),
+            users: state.directory.len(),
             restarts: state.restarts,
             breaker: self
                 .shared

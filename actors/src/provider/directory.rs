@@ -16,6 +16,8 @@ use crate::{
 const FRESH_FOR: Duration = Duration::from_secs(5);
 /// How long entries nobody asked for are kept.
 const KEEP_FOR: Duration = Duration::from_secs(600);
+/// Users whose accounts are known at most: an entry is a few hundred bytes.
+const USERS_MAX: usize = 100_000;
 /// Questions that may wait for one user's accounts to be read.
 const WAITING_MAX: usize = 1_024;
 
@@ -58,6 +60,9 @@ impl Directory {
     /// Looks the user's accounts up. A user without any is looked up afresh each time: "not connected" must not outlive
     /// the moment somebody connects.
     pub(super) fn look_up(&mut self, subject: &Subject, question: Question, now: Instant) -> Lookup {
+        if self.0.len() >= USERS_MAX && !self.0.contains_key(subject) {
+            self.make_room(now);
+        }
         let accounts = self.0.entry(subject.clone()).or_insert_with(|| Accounts {
             entries: Vec::new(),
             read_at: None,
@@ -106,10 +111,16 @@ impl Directory {
         if std::mem::take(&mut accounts.outdated) {
             return None;
         }
+        let waiting = std::mem::take(&mut accounts.waiting);
+        if entries.is_empty() {
+            // Looked up afresh each time anyway: a flood of names that are nobody's leaves nothing behind.
+            self.0.remove(subject);
+            return Some(waiting);
+        }
         accounts.entries = entries;
         accounts.read_at = Some(now);
         accounts.reading = false;
-        Some(std::mem::take(&mut accounts.waiting))
+        Some(waiting)
     }
 
     /// They could not be read: who waited for them. What was known stays known.
@@ -128,6 +139,20 @@ impl Directory {
             accounts.entries.clear();
             accounts.outdated = accounts.reading;
         }
+    }
+
+    /// Drops what would have to be read again anyway, or all that may be dropped if everybody was read just now.
+    fn make_room(&mut self, now: Instant) {
+        self.0
+            .retain(|_, accounts| accounts.reading || now.duration_since(accounts.used_at) < FRESH_FOR);
+        if self.0.len() >= USERS_MAX {
+            self.0.retain(|_, accounts| accounts.reading);
+        }
+    }
+
+    /// How many users' accounts are known.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Drops what nobody asked for in a while.

@@ -64,6 +64,8 @@ pub struct Observation {
     pub quarantined: usize,
     /// Which these are, the first few of them.
     pub quarantine: Vec<Quarantined>,
+    /// Users whose accounts are known without asking the database.
+    pub users: usize,
     /// Restarts since the start.
     pub restarts: u64,
     /// Why the breaker is open, if it is.

@@ -93,6 +93,14 @@ impl Slot {
     }
 
     fn keep(&mut self, message: IntegrationMsg) {
+        let is_hint =
+            |message: &IntegrationMsg| matches!(message, IntegrationMsg::Reload | IntegrationMsg::Due);
+        if is_hint(&message)
+            && let Some(last) = self.backlog.last()
+            && std::mem::discriminant(last) == std::mem::discriminant(&message)
+        {
+            return; // Said already: a flood of hints takes no questions' places.
+        }
         if self.backlog.len() < BACKLOG_MAX {
             self.backlog.push(message);
         } else {

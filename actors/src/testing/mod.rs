@@ -9,5 +9,6 @@ pub mod oauth;
 pub mod provider;
 pub mod rng;
 pub mod store;
+pub mod trap;
 pub mod universe;
 pub mod vault;

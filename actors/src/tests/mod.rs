@@ -5,6 +5,7 @@ mod audit;
 mod connect;
 mod crashes;
 mod failures;
+mod floods;
 mod nodes;
 mod refresh;
 mod residency;
