@@ -221,6 +221,13 @@ async fn accounts_that_need_somebody_are_listed_with_why_since_when_and_whose() 
         list.contains(&dead) && list.contains("invalid_grant") && !list.contains(&weather),
         "{list}"
     );
+    let troubled = program
+        .run(&["integrations", "list", "--troubled", "--json"])
+        .await
+        .expect_success();
+    let troubled: Value = serde_json::from_str(&troubled).unwrap();
+    assert_eq!(troubled.as_array().unwrap().len(), 1, "{troubled:#}");
+    assert_eq!(troubled[0]["explanation"]["who_must_act"], "user");
     service.stop().await;
 }
 
