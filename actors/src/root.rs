@@ -164,6 +164,7 @@ impl Root {
                     rng: Arc::clone(&self.shared.ports.rng),
                     effects: self.shared.effects.clone(),
                     flush_interval: self.shared.settings.audit_flush_interval,
+                    tallies: self.shared.audit.tallies(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, sink, (), root).await?;
                 self.shared.audit.address().set(Some(actor.clone()));

@@ -10,6 +10,7 @@ use crate::{
     effects::Effects,
     provider::egress::Egress,
     settings::{Ports, Settings},
+    shelf::Shelf,
 };
 
 /// Shared by everything in one system.
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) audit: AuditHandle,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
+    shelves: HashMap<ProviderKey, Shelf>,
 }
 
 impl Shared {
@@ -32,6 +34,10 @@ impl Shared {
                 (provider.key.clone(), Arc::new(egress))
             })
             .collect();
+        let shelves = providers
+            .iter()
+            .map(|provider| (provider.key.clone(), Shelf::default()))
+            .collect();
         Self {
             ports,
             settings,
@@ -39,6 +45,7 @@ impl Shared {
             audit,
             providers,
             egress,
+            shelves,
         }
     }
 
@@ -48,6 +55,11 @@ impl Shared {
 
     pub(crate) fn provider(&self, key: &ProviderKey) -> Option<&Arc<Provider>> {
         self.providers.iter().find(|provider| provider.key == *key)
+    }
+
+    /// Where this provider's accounts lay out what can be taken at once.
+    pub(crate) fn shelf(&self, key: &ProviderKey) -> Option<&Shelf> {
+        self.shelves.get(key)
     }
 
     pub(crate) fn egress(&self, key: &ProviderKey) -> Option<&Arc<Egress>> {

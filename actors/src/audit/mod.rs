@@ -5,16 +5,21 @@
 //! hand-out is refused rather than unrecorded) and written before a graceful stop ends.
 
 mod pending;
+mod tally;
 
 use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use crate::{
     address::Address,
-    audit::pending::{Pending, Take},
-    domain::{audit::AuditEntry, error::ServiceError},
+    audit::{
+        pending::{Pending, Take, minute_of},
+        tally::{Tallies, TallyKey},
+    },
+    domain::{Timestamp, audit::AuditEntry, error::ServiceError, scope::ScopeSet},
     effects::Effects,
     ports::{clock::Clock, rng::Rng, store::RecordStore},
     timer::Timer,
@@ -29,11 +34,15 @@ const BATCH_ROWS_MAX: usize = 1_000;
 /// Pause before a failed write is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Services in this process, where others are counted by their row's id.
+pub(crate) const IN_PROCESS: Uuid = Uuid::nil();
+
 /// Where hand-outs are recorded. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AuditHandle {
     sink: Address<AuditMsg>,
     permits: Arc<Semaphore>,
+    tallies: Tallies,
 }
 
 /// Leave to record one thing: taken before a token is handed out, so that none goes unrecorded.
@@ -46,6 +55,7 @@ impl AuditHandle {
         Self {
             sink: Address::new(),
             permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)),
+            tallies: Tallies::default(),
         }
     }
 
@@ -66,6 +76,18 @@ impl AuditHandle {
                 detail: "hand-outs cannot be recorded fast enough",
                 retry_after: RETRY_PAUSE,
             })
+    }
+
+    /// Records a further hand-out of this minute to this client. `false`: it is none, or the minute's row is being
+    /// written; record it by a message.
+    pub(crate) fn count(&self, client: Uuid, integration: Uuid, now: Timestamp, scopes: &ScopeSet) -> bool {
+        self.tallies
+            .count(&TallyKey { client, integration }, minute_of(now), scopes)
+    }
+
+    /// Where further hand-outs of a minute are counted.
+    pub(crate) fn tallies(&self) -> Tallies {
+        self.tallies.clone()
     }
 
     /// Records it. `false`: the sink is being restarted; the caller refuses instead.
@@ -100,6 +122,7 @@ pub(crate) struct AuditSink {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) effects: Effects,
     pub(crate) flush_interval: Duration,
+    pub(crate) tallies: Tallies,
 }
 
 pub(crate) struct AuditState {
@@ -120,7 +143,7 @@ impl Actor for AuditSink {
 
     async fn pre_start(&self, myself: ActorRef<AuditMsg>, (): ()) -> Result<AuditState, ActorProcessingErr> {
         let mut state = AuditState {
-            pending: Pending::default(),
+            pending: Pending::new(self.tallies.clone()),
             writing: false,
             timer: Timer::default(),
             drains: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::{
     lifecycle::Refusal,
-    message::{Recipient, TokenAsk},
+    message::{Recipient, TokenAsk, Wish},
     opened::Opened,
 };
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// Whether this account gives what is asked for, to whoever asks. Looks at scopes and policy, not at time.
-pub(super) fn check(
+pub(crate) fn check(
     provider: &Provider,
     stored: &StoredIntegration,
-    ask: &TokenAsk,
+    wish: &Wish<'_>,
 ) -> Result<(), ServiceError> {
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
@@ -30,10 +30,10 @@ pub(super) fn check(
     let insufficient = |missing_scopes| ServiceError::InsufficientScope {
         missing_scopes,
         provider: provider.key.clone(),
-        feature: ask.feature.clone(),
+        feature: wish.feature.cloned(),
         integration_id: stored.id.clone(),
     };
-    if let Some(key) = &ask.feature {
+    if let Some(key) = wish.feature {
         let missing = provider
             .feature(key)
             .map(|feature| feature.missing_scopes(&stored.scopes))
@@ -43,11 +43,11 @@ pub(super) fn check(
             return Err(insufficient(missing));
         }
     }
-    let uncovered = provider.uncovered(&ask.scopes, &stored.scopes);
+    let uncovered = provider.uncovered(wish.scopes, &stored.scopes);
     if !uncovered.is_empty() {
         return Err(insufficient(uncovered));
     }
-    match &ask.recipient {
+    match wish.recipient {
         Recipient::InProcess => Ok(()),
         Recipient::Client(client) => {
             let beyond = client.policy.beyond(provider, &stored.scopes);
@@ -68,7 +68,7 @@ pub(super) fn check(
 /// Hands the token out and records it; refuses if it cannot be recorded.
 pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
     let (stored, reply) = (&opened.stored, ask.reply);
-    let (Some(access_token), Some(grant)) = (&opened.access_token, &stored.grant) else {
+    let Some(access_grant) = access_grant(opened) else {
         let _ = reply.send(Err(ServiceError::NotConnected));
         return;
     };
@@ -83,13 +83,19 @@ pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
         }));
         return;
     }
-    let _ = reply.send(Ok(AccessGrant {
+    let _ = reply.send(Ok(access_grant));
+}
+
+/// What is handed out of an account, if it has a token.
+pub(crate) fn access_grant(opened: &Opened) -> Option<AccessGrant> {
+    let (access_token, grant) = (opened.access_token.as_ref()?, opened.stored.grant.as_ref()?);
+    Some(AccessGrant {
         access_token: access_token.clone(),
         token_type: grant.token_type.clone(),
         expires_at: grant.expires_at,
-        scopes: stored.scopes.clone(),
-        integration_id: stored.id.clone(),
-    }));
+        scopes: opened.stored.scopes.clone(),
+        integration_id: opened.stored.id.clone(),
+    })
 }
 
 /// Refuses and records it.

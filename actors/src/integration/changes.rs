@@ -80,7 +80,7 @@ impl Integration {
                 }
             }
             Ok(None) => {
-                state.opened.access_token = None;
+                Self::forget_token(state);
                 self.feed(myself, state, Input::Gone);
             }
             Err(error) => {

@@ -74,6 +74,25 @@ pub(crate) struct TokenAsk {
     pub(crate) reply: RpcReplyPort<ServiceResult<AccessGrant>>,
 }
 
+impl TokenAsk {
+    /// What is asked for, apart from time.
+    pub(crate) fn wish(&self) -> Wish<'_> {
+        Wish {
+            recipient: &self.recipient,
+            feature: self.feature.as_ref(),
+            scopes: &self.scopes,
+        }
+    }
+}
+
+/// What a token is to give, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) recipient: &'a Recipient,
+    pub(crate) feature: Option<&'a FeatureKey>,
+    pub(crate) scopes: &'a ScopeSet,
+}
+
 /// A wish for a refresh.
 #[derive(Debug)]
 pub(crate) struct RefreshAsk {

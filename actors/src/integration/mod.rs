@@ -15,15 +15,10 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tracing::Instrument as _;
 
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
@@ -42,6 +37,7 @@ use crate::{
     },
     provider::message::ProviderMsg,
     shared::{Shared, until},
+    shelf::{Activity, Place},
     timer::Timer,
 };
 
@@ -52,12 +48,14 @@ pub(crate) struct Integration {
     /// The supervisor, for questions that another account of the user may answer.
     pub(crate) supervisor: ActorRef<ProviderMsg>,
     /// Shown to the supervisor, which puts only idle ones to sleep.
-    pub(crate) busy: Arc<AtomicBool>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// Its state. Derived from the row; wiped with it.
 pub(crate) struct IntegrationState {
-    opened: Opened,
+    opened: Arc<Opened>,
+    /// Where its token lies for whoever comes by.
+    place: Option<Place>,
     lifecycle: State,
     timer: Timer,
     /// Reads the row again if it could not be read.
@@ -103,8 +101,11 @@ impl Actor for Integration {
         opened: Opened,
     ) -> Result<IntegrationState, ActorProcessingErr> {
         let (lifecycle, effects) = lifecycle::awaken(Row::of(&opened.stored), self.shared.now());
+        let shelf = self.shared.shelf(&self.provider.key).cloned();
+        let place = shelf.map(|shelf| Place::new(shelf, opened.stored.id.uuid, Arc::clone(&self.activity)));
         let mut state = IntegrationState {
-            opened,
+            opened: Arc::new(opened),
+            place,
             lifecycle,
             timer: Timer::default(),
             reload_timer: Timer::default(),
@@ -117,6 +118,7 @@ impl Actor for Integration {
             deferred: Vec::new(),
             cause: None,
         };
+        Self::show_token(&mut state);
         self.run(&myself, &mut state, effects);
         Ok(state)
     }
@@ -127,8 +129,12 @@ impl Actor for Integration {
         message: IntegrationMsg,
         state: &mut IntegrationState,
     ) -> Result<(), ActorProcessingErr> {
-        // ractor keeps the sender's span: an own one says whose log lines these are.
-        let span = tracing::info_span!(parent: None, "integration", integration.id = %state.opened.stored.id);
+        // ractor keeps the sender's span: an own one says whose log lines these are. A question needs none: most are
+        // answered with the token at hand, and a refresh that one causes has its own.
+        let span = match &message {
+            IntegrationMsg::Ask(_) => tracing::Span::none(),
+            _ => span_of(&state.opened.stored),
+        };
         let _entered = span.enter();
         match message {
             IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
@@ -165,6 +171,8 @@ impl Integration {
     fn feed(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, input: Input) {
         let from = state.lifecycle.phase.clone();
         let effects = lifecycle::step(&mut state.lifecycle, input, self.shared.now());
+        // Before anybody is answered: whoever hears of a revocation finds nothing there any more.
+        Self::show_token(state);
         if from != state.lifecycle.phase {
             tracing::debug!(lifecycle.from = ?from, lifecycle.to = ?state.lifecycle.phase, "the lifecycle moved");
         }
@@ -194,10 +202,22 @@ impl Integration {
     /// Shows the supervisor whether it may be put to sleep.
     fn show_busy(&self, state: &IntegrationState) {
         let waited_for = !state.waiters.is_empty();
-        self.busy.store(
+        self.activity.set_busy(
             !state.lifecycle.is_idle() || waited_for || state.reloads > 0 || state.changes_under_way > 0,
-            Ordering::Relaxed,
         );
+    }
+
+    /// Lays the token out for whoever comes by, exactly while a question would be answered with it at once.
+    fn show_token(state: &mut IntegrationState) {
+        let token = state.lifecycle.row.token;
+        let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
+        let Some(place) = &mut state.place else { return };
+        match token {
+            Some(token) if is_served && state.opened.access_token.is_some() => {
+                place.lay_out(&state.opened, token);
+            }
+            Some(_) | None => place.clear(),
+        }
     }
 
     fn enlist(state: &mut IntegrationState, waiting: Waiting) -> WaiterId {
@@ -217,7 +237,7 @@ impl Integration {
     }
 
     fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
-        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
             self.pass_on(state, ask, error);
             return;
         }
@@ -254,7 +274,7 @@ impl Integration {
             }
             Some(Waiting::Token(ask)) => {
                 // Scopes may have narrowed while it waited.
-                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
                     self.pass_on(state, ask, error);
                 } else {
                     answer::hand_out(&self.shared, &state.opened, *ask);
@@ -306,11 +326,14 @@ impl Integration {
         );
         let id = state.opened.stored.id.clone();
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
-        self.shared.effects.spawn(async move {
+        let effect = async move {
             let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
-        });
+        };
+        self.shared
+            .effects
+            .spawn(effect.instrument(span_of(&state.opened.stored)));
     }
 
     fn refreshed(
@@ -335,7 +358,7 @@ impl Integration {
             RefreshOutcome::BreakerOpen { cause, until } => Input::BreakerOpen { cause, until },
             RefreshOutcome::DatabaseAway { until } => Input::DatabaseAway { until },
             RefreshOutcome::Gone => {
-                state.opened.access_token = None;
+                Self::forget_token(state);
                 Input::Gone
             }
         };
@@ -343,9 +366,21 @@ impl Integration {
     }
 
     fn learn(state: &mut IntegrationState, opened: Opened) {
-        state.opened = opened;
+        state.opened = Arc::new(opened);
         state.learnt += 1;
     }
+
+    fn forget_token(state: &mut IntegrationState) {
+        state.opened = Arc::new(Opened {
+            stored: state.opened.stored.clone(),
+            access_token: None,
+        });
+    }
+}
+
+/// Whose log lines these are.
+fn span_of(stored: &StoredIntegration) -> tracing::Span {
+    tracing::info_span!(parent: None, "integration", integration.id = %stored.id)
 }
 
 fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {

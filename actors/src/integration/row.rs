@@ -65,7 +65,7 @@ impl Token {
         self.expires_at.map(|end| until(now, end))
     }
 
-    pub(super) fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
+    pub(crate) fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
         // A token that ends this very instant is no token, even for a caller who asks for no time at all.
         self.remaining(now)
             .is_none_or(|left| left >= min_ttl && left > Duration::ZERO)

@@ -123,6 +123,9 @@ impl ProviderSupervisor {
             .arm(myself, self.sweep_interval(), || ProviderMsg::Sweep);
         let now = Instant::now();
         state.directory.sweep(now);
+        if let Some(shelf) = self.shared.shelf(&self.provider.key) {
+            shelf.sweep(now);
+        }
         let Some(deadline) = self
             .shared
             .settings
@@ -131,12 +134,13 @@ impl ProviderSupervisor {
         else {
             return;
         };
-        let sleepy = state
-            .slots
-            .values_mut()
-            .filter(|slot| slot.may_sleep(deadline))
-            .take(SLEEPS_PER_SWEEP_MAX);
-        for slot in sleepy {
+        let mut sleepy = 0;
+        for slot in state.slots.values_mut() {
+            // Every one is looked at, whether or not its turn comes: the look also notes who was asked.
+            if !slot.may_sleep(deadline, now) || sleepy >= SLEEPS_PER_SWEEP_MAX {
+                continue;
+            }
+            sleepy += 1;
             if let Occupancy::Awake { actor, .. } = &slot.occupancy
                 && actor.drain().is_ok()
             {

@@ -11,11 +11,7 @@ pub(crate) mod message;
 mod slot;
 mod users;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -34,6 +30,7 @@ use crate::{
     },
     integration::{Integration, load, message::IntegrationMsg, opened::Opened},
     shared::Shared,
+    shelf::Activity,
     timer::Timer,
 };
 
@@ -99,7 +96,7 @@ impl Actor for ProviderSupervisor {
             }
             ProviderMsg::Due(integrations) => self.due(&myself, state, integrations),
             ProviderMsg::Changed { integration, subject } => {
-                Self::changed(state, integration, subject.as_ref());
+                self.changed(state, integration, subject.as_ref());
             }
             ProviderMsg::Hydrated(integration, result) => {
                 self.hydrated(&myself, state, integration, result).await;
@@ -205,18 +202,18 @@ impl ProviderSupervisor {
             Ok(_) => return Self::vacate(state, integration, &ServiceError::not_found("integration")),
             Err(error) => return Self::vacate(state, integration, &error),
         };
-        let busy = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let actor = Integration {
             shared: Arc::clone(&self.shared),
             provider: Arc::clone(&self.provider),
             supervisor: myself.clone(),
-            busy: Arc::clone(&busy),
+            activity: Arc::clone(&activity),
         };
         // Its pre_start does no I/O: waiting for it costs a task switch.
         match Actor::spawn_linked(None, actor, *opened, myself.get_cell()).await {
             Ok((actor, _)) => {
                 state.by_actor.insert(actor.get_id(), integration);
-                slot.occupancy = Occupancy::Awake { actor, busy };
+                slot.occupancy = Occupancy::Awake { actor, activity };
                 let now = Instant::now();
                 for message in slot.take_backlog() {
                     slot.deliver(message, now);
@@ -257,9 +254,12 @@ impl ProviderSupervisor {
         }
     }
 
-    fn changed(state: &mut ProviderState, integration: Uuid, subject: Option<&Subject>) {
+    fn changed(&self, state: &mut ProviderState, integration: Uuid, subject: Option<&Subject>) {
         if let Some(subject) = subject {
             state.directory.forget(subject);
+            if let Some(shelf) = self.shared.shelf(&self.provider.key) {
+                shelf.forget_first(subject);
+            }
         }
         // One that sleeps reads its row when it wakes.
         if let Some(slot) = state.slots.get_mut(&integration) {

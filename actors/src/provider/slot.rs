@@ -1,9 +1,6 @@
 //! A slot: what a supervisor knows of one account, and the messages that wait while it has no actor.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::time::Instant;
@@ -11,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     domain::error::ServiceError,
     integration::{message::IntegrationMsg, schedule::RETRY_AFTER_MIN},
+    shelf::Activity,
     supervision::{RestartBudget, RestartPolicy},
 };
 
@@ -34,7 +32,7 @@ pub(super) enum Occupancy {
     /// It is there.
     Awake {
         actor: ActorRef<IntegrationMsg>,
-        busy: Arc<AtomicBool>,
+        activity: Arc<Activity>,
     },
     /// It handles what it has and ends; what comes now waits for its successor.
     FallingAsleep,
@@ -113,9 +111,14 @@ impl Slot {
     }
 
     /// Whether it has been idle since before `deadline` and nothing is under way.
-    pub(super) fn may_sleep(&self, deadline: Instant) -> bool {
+    pub(super) fn may_sleep(&mut self, deadline: Instant, now: Instant) -> bool {
         match &self.occupancy {
-            Occupancy::Awake { busy, .. } => self.last_used <= deadline && !busy.load(Ordering::Relaxed),
+            Occupancy::Awake { activity, .. } => {
+                if activity.was_taken() {
+                    self.last_used = now;
+                }
+                self.last_used <= deadline && !activity.is_busy()
+            }
             Occupancy::Waking
             | Occupancy::FallingAsleep
             | Occupancy::Restarting
