@@ -8,6 +8,7 @@ use crate::{
     audit::AuditHandle,
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
+    integration::answers::Answers,
     provider::egress::Egress,
     settings::{Ports, Settings},
 };
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) effects: Effects,
     pub(crate) audit: AuditHandle,
+    pub(crate) answers: Answers,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
 }
@@ -37,6 +39,7 @@ impl Shared {
             settings,
             effects: Effects::default(),
             audit,
+            answers: Answers::default(),
             providers,
             egress,
         }
