@@ -129,7 +129,12 @@ pub(crate) async fn refresh(
 
     if let Some(plan) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
         // Written down once. Whoever looks again before its time leaves everything as it found it.
-        let is_planned = opened.stored.grant.as_ref().and_then(|grant| grant.next_refresh_at) > Some(shared.now());
+        let is_planned = opened
+            .stored
+            .grant
+            .as_ref()
+            .and_then(|grant| grant.next_refresh_at)
+            > Some(shared.now());
         if is_planned && is_known_to_be_unknown(&opened) {
             conclude::give_back(&attempt, stale).await;
             return conclude::reread(shared, &request.id).await;

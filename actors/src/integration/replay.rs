@@ -118,7 +118,10 @@ pub(crate) async fn run(shared: Arc<Shared>, left: Left, changed: impl Fn(&Integ
     if left.is_empty() {
         return;
     }
-    tracing::info!(answers = left.len(), "answers of an earlier run are waiting for the database");
+    tracing::info!(
+        answers = left.len(),
+        "answers of an earlier run are waiting for the database"
+    );
     let mut away = AWAY_PAUSE_MIN;
     loop {
         let mut waiting = Vec::new();

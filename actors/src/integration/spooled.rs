@@ -101,7 +101,11 @@ pub(super) fn forget(shared: &Shared, ticket: SpoolTicket) {
 }
 
 /// Seals a commit for the spool.
-fn seal(shared: &Shared, row: &StoredIntegration, commit: &RefreshCommit) -> Result<SpooledAnswer, VaultError> {
+fn seal(
+    shared: &Shared,
+    row: &StoredIntegration,
+    commit: &RefreshCommit,
+) -> Result<SpooledAnswer, VaultError> {
     let grant = row.grant.as_ref().ok_or(VaultError::Refused)?;
     let context = row.seal_context(SealedColumn::SpooledAnswer, commit.generation);
     let plain = encode(commit).ok_or(VaultError::Refused)?;
@@ -120,7 +124,10 @@ pub(super) fn open(
 ) -> Result<RefreshCommit, VaultError> {
     let grant = row.grant.as_ref().ok_or(VaultError::Refused)?;
     let context = row.seal_context(SealedColumn::SpooledAnswer, answer.generation);
-    let plain = shared.ports.vault.open(&grant.data_key, &context, &answer.sealed)?;
+    let plain = shared
+        .ports
+        .vault
+        .open(&grant.data_key, &context, &answer.sealed)?;
     decode(&plain)
         .filter(|commit| commit.id == answer.id && commit.generation == answer.generation)
         .ok_or(VaultError::Refused)
@@ -169,7 +176,11 @@ struct AuditRecord {
 #[derive(Serialize, Deserialize)]
 enum ActorRecord {
     User(String),
-    Service { id: Uuid, name: String, created_at: Timestamp },
+    Service {
+        id: Uuid,
+        name: String,
+        created_at: Timestamp,
+    },
     Browser,
     Operator,
     System,
@@ -200,7 +211,13 @@ fn encode(commit: &RefreshCommit) -> Option<Zeroizing<Vec<u8>>> {
     .ok()?;
     let refresh_token = refresh_token.map_or(&[][..], |sealed| &sealed.0);
     let length = u32::try_from(record.len()).ok()?.to_le_bytes();
-    let parts: [&[u8]; 5] = [&[VERSION], &length, &record, &commit.access_token.0, refresh_token];
+    let parts: [&[u8]; 5] = [
+        &[VERSION],
+        &length,
+        &record,
+        &commit.access_token.0,
+        refresh_token,
+    ];
     Some(Zeroizing::new(parts.concat()))
 }
 
@@ -219,9 +236,7 @@ fn decode(plain: &[u8]) -> Option<RefreshCommit> {
         generation: record.generation,
         attempt: AttemptId(record.attempt),
         access_token: Sealed(access_token.to_vec()),
-        refresh_token: record
-            .has_refresh_token
-            .then(|| Sealed(refresh_token.to_vec())),
+        refresh_token: record.has_refresh_token.then(|| Sealed(refresh_token.to_vec())),
         token_type: record.token_type,
         issued_at: record.issued_at,
         expires_at: record.expires_at,

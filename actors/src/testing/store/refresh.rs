@@ -74,7 +74,10 @@ impl Tables {
         let Some(grant) = grant else {
             return Replayed::Fenced;
         };
-        let others = grant.claim.as_ref().filter(|claim| claim.attempt != commit.attempt);
+        let others = grant
+            .claim
+            .as_ref()
+            .filter(|claim| claim.attempt != commit.attempt);
         if others.is_some_and(|claim| claim.until > now) {
             return Replayed::Held;
         }
@@ -86,7 +89,12 @@ impl Tables {
             .integrations
             .get_mut(&claim.id.uuid)
             .and_then(|row| row.stored.grant.as_mut())
-            .filter(|grant| grant.claim.as_ref().is_some_and(|own| own.attempt == claim.attempt));
+            .filter(|grant| {
+                grant
+                    .claim
+                    .as_ref()
+                    .is_some_and(|own| own.attempt == claim.attempt)
+            });
         let Some(grant) = grant else {
             return Commit::Fenced;
         };
