@@ -10,6 +10,7 @@ use crate::{
         clock::Clock,
         oauth::OAuth,
         rng::Rng,
+        spool::Spool,
         store::{AuthorizationStore, ClientStore, IntegrationStore, RecordStore, SessionStore},
         vault::Vault,
     },
@@ -30,6 +31,8 @@ pub struct Ports {
     pub sessions: Arc<dyn SessionStore>,
     /// The provider engine.
     pub oauth: Arc<dyn OAuth>,
+    /// Where answers wait for the database.
+    pub spool: Arc<dyn Spool>,
     /// Sealing.
     pub vault: Arc<dyn Vault>,
     /// Wall clock.

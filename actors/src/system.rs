@@ -9,6 +9,7 @@ use crate::{
     address::Address,
     audit::AuditHandle,
     handle::{OAuthManager, drain_audit},
+    integration::replay,
     root::{Root, RootMsg},
     settings::{Ports, Settings},
     shared::Shared,
@@ -42,6 +43,7 @@ pub struct Stopped {
 /// A permanent actor that does not start: a defect.
 pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Shutdown), SpawnErr> {
     let shared = Arc::new(Shared::new(ports, settings, AuditHandle::new()));
+    let left = replay::take(&shared);
     let registry = Address::new();
     let failed = CancellationToken::new();
     let root = Root {
@@ -51,6 +53,9 @@ pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Sh
     };
     let (root, _) = Actor::spawn(None, root, ()).await?;
     let manager = OAuthManager::new(Arc::clone(&shared), registry);
+    let hears = manager.clone();
+    let offered = replay::run(Arc::clone(&shared), left, move |id| hears.changed(id));
+    shared.effects.spawn(offered);
     Ok((manager, Shutdown { root, failed, shared }))
 }
 

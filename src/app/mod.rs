@@ -17,7 +17,7 @@ use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, settings::
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use assembly::{Assembly, vault};
+pub use assembly::{Assembly, spool, vault};
 pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
@@ -78,7 +78,7 @@ impl Running {
         let assembly = Assembly::new(config)?;
         let mut settings = mapping::actor_settings(config)?;
         adjust(&mut settings);
-        let (manager, shutdown) = system::start(assembly.ports(), settings)
+        let (manager, shutdown) = system::start(assembly.ports(spool(config)?), settings)
             .await
             .context("the actors do not start")?;
 
@@ -87,7 +87,7 @@ impl Running {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let clock: Arc<dyn Clock> = Arc::clone(&assembly.clock);
+        let clock = assembly.clock.clone();
         let service = http::HttpService::new(
             manager.clone(),
             mapping::http_settings(config)?,
@@ -118,6 +118,12 @@ impl Running {
                 },
             }
         });
+        tasks.spawn(
+            assembly
+                .clock
+                .clone()
+                .keep(assembly.storage.clone(), stop_http.clone()),
+        );
         tasks.spawn(neighbours::hear(
             assembly.storage.clone(),
             manager.clone(),

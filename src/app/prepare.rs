@@ -93,6 +93,8 @@ async fn attempt(assembly: &Assembly) -> Result<(), Obstacle> {
         );
     }
     check_keys(assembly).await?;
+    // Before anybody is served: our own clock may be minutes off.
+    assembly.clock.sample(storage).await;
     storage.admit();
     storage
         .seed_catalogue(assembly.engine.providers())

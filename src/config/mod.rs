@@ -19,6 +19,7 @@ mod provider;
 mod residency;
 mod secret;
 mod server;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod timings;
@@ -44,6 +45,7 @@ pub use provider::{BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, Ref
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
+pub use spool::SpoolConfig;
 pub use timings::TimingsConfig;
 
 /// The defaults, commented: the reference of every key.
@@ -69,6 +71,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// How long idle integrations stay in memory.
     pub residency: ResidencyConfig,
+    /// Where answers wait for the database.
+    pub spool: SpoolConfig,
     /// Deadlines that depend on each other.
     pub timings: TimingsConfig,
     /// What is logged.
@@ -136,6 +140,7 @@ impl Config {
             provider.validate(key, environment, &mut problems);
         }
         self.residency.validate(&mut problems);
+        self.spool.validate(environment, &mut problems);
         self.timings.validate(&mut problems);
         self.log.validate(&mut problems);
         problems.into_result()

@@ -15,8 +15,8 @@ use oauth_manager_actors::{
         token::ProviderRevocation,
     },
     ports::store::{
-        ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DirectoryEntry, Due, FailureCommit,
-        IntegrationStore, RefreshCommit, Reservation, StoreResult,
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry, Due,
+        FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
     },
 };
 
@@ -205,12 +205,22 @@ impl IntegrationStore for Storage {
             .await
     }
 
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
         self.within("integrations.commit_refresh", self.store_refresh(commit))
             .await
     }
 
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        self.within("integrations.replay_refresh", self.store_late_refresh(commit))
+            .await
+    }
+
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        self.within("integrations.return_claim", self.give_claim_back(claim))
+            .await
+    }
+
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         self.within("integrations.commit_failure", self.store_failure(commit))
             .await
     }

@@ -47,7 +47,7 @@ use std::{
 use tracing::Instrument;
 
 use oauth_manager_actors::{
-    domain::ids::Subject,
+    domain::{Timestamp, ids::Subject},
     ports::store::{StoreError, StoreResult},
 };
 
@@ -133,6 +133,23 @@ impl Storage {
         self.within("row_security_binds", async {
             let client = self.system().await?;
             Ok(client.query_opt(BYPASSES, &[]).await?.is_none())
+        })
+        .await
+    }
+
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn now(&self) -> StoreResult<Timestamp> {
+        self.within("now", async {
+            let rows = self
+                .setup()
+                .await?
+                .query("SELECT clock_timestamp() AS now", &[])
+                .await?;
+            let now = rows.first().and_then(|row| row.try_get("now").ok());
+            now.ok_or_else(|| StoreError::Unavailable("its clock cannot be read".into()))
         })
         .await
     }

@@ -1,5 +1,5 @@
-//! The refresh protocol's three writes (design, section 5): claim, commit, give up. Each is one statement, so that a
-//! refresh costs two round trips and holds no connection while the provider answers.
+//! The refresh protocol's writes (design, section 5): claim, commit, give up, give the claim back, commit late. Each is
+//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers.
 //!
 //! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
 //! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use oauth_manager_actors::{
     domain::integration::{Status, StoredIntegration},
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult},
+    ports::store::{
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
+        StoreResult,
+    },
 };
 
 use super::{
@@ -44,30 +47,49 @@ const CLAIM: &str = concat!(
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
-const COMMIT_REFRESH: &str = concat!(
-    "WITH t AS (
+/// Stores new tokens under the fences of generation and revocation, and this one of the claim; the row as it is then.
+macro_rules! store_refresh {
+    ($claim:literal, $event:literal) => {
+        concat!(
+            "WITH t AS (
         UPDATE oauth_tokens
         SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
             issued_at = $22, expires_at = $23,
             refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
             next_refresh_at = $25, failures = $26,
             claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
-        WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18
+        WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
             AND revoked_at IS NULL AND data_key IS NOT NULL
-        RETURNING integration_id, generation
+        RETURNING *
     ), i AS (
         UPDATE oauth_integrations AS own
         SET scopes = $27, status = $28, status_reason = $29, who_must_act = $30,
             last_refreshed_at = CASE WHEN $31::boolean THEN now() ELSE last_refreshed_at END, updated_at = now()
         FROM t WHERE own.id = t.integration_id
-        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+        RETURNING own.*
     ), audit AS (",
-    insert_audit!(),
-    " FROM t), event AS (",
-    insert_event!("$15", "'refreshed'"),
-    " FROM i JOIN t ON t.integration_id = i.id)
-    SELECT t.generation FROM t"
+            insert_audit!(),
+            " FROM t), event AS (",
+            insert_event!("$15", $event),
+            " FROM i JOIN t ON t.integration_id = i.id)
+    SELECT ",
+            integration_columns!(),
+            " FROM i JOIN t ON t.integration_id = i.id"
+        )
+    };
+}
+
+const COMMIT_REFRESH: &str = store_refresh!("claim_attempt = $18", "'refreshed'");
+/// The same from an attempt whose claim may be gone. An event of a change: whoever holds the row took the answer for lost.
+const REPLAY_REFRESH: &str = store_refresh!(
+    "claim_attempt = $18 OR claim_until IS NULL OR claim_until <= now()",
+    "'status_changed'"
 );
+
+const RETURN_CLAIM: &str = "\
+UPDATE oauth_tokens
+SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_until = $6
+WHERE integration_id = $1 AND claim_attempt = $2";
 
 const COMMIT_FAILURE: &str = concat!(
     "WITH before AS (
@@ -84,18 +106,21 @@ const COMMIT_FAILURE: &str = concat!(
             claim_since = CASE WHEN $22 THEN claim_since END,
             claim_until = CASE WHEN $22 THEN least(claim_until, now()) END
         WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18 AND revoked_at IS NULL
-        RETURNING integration_id, generation
+        RETURNING *
     ), i AS (
         UPDATE oauth_integrations AS own
         SET status = $23, status_reason = $24, who_must_act = $25, updated_at = now()
         FROM t WHERE own.id = t.integration_id
-        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+        RETURNING own.*
     ), audit AS (",
     insert_audit!(),
     " FROM t), event AS (",
     insert_event!("$15", "'status_changed'"),
     " FROM i JOIN t ON t.integration_id = i.id JOIN before ON before.status <> i.status)
-    SELECT before.status <> $23 AS changed FROM t, before"
+    SELECT ",
+    integration_columns!(),
+    ", before.status <> i.status AS changed
+    FROM i JOIN t ON t.integration_id = i.id CROSS JOIN before"
 );
 
 impl Storage {
@@ -142,12 +167,56 @@ impl Storage {
         .transpose()
     }
 
-    pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+    pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
+        Ok(match self.write_refresh(COMMIT_REFRESH, commit).await? {
+            Some(row) => Concluded::Stored(Box::new(row)),
+            None => Concluded::Fenced,
+        })
+    }
+
+    pub(super) async fn store_late_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        if let Some(row) = self.write_refresh(REPLAY_REFRESH, commit).await? {
+            self.announce(&commit.id).await;
+            return Ok(Replayed::Stored(Box::new(row)));
+        }
+        let present = self.load_integration(&commit.id).await?;
+        let waits = present
+            .filter(|row| row.standing.status != Status::Revoked)
+            .and_then(|row| row.grant)
+            .is_some_and(|grant| grant.generation == commit.generation);
+        // Nothing but a claim was in its way, even if that has ended by now.
+        Ok(if waits { Replayed::Held } else { Replayed::Fenced })
+    }
+
+    pub(super) async fn give_claim_back(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        let stale = claim.stale.as_ref();
+        let client = self.system().await?;
+        let touched = client
+            .execute(
+                RETURN_CLAIM,
+                &[
+                    &claim.id.uuid,
+                    &claim.attempt.0,
+                    &stale.map(|stale| stale.attempt.0),
+                    &stale.map(|stale| stale.node.0),
+                    &stale.map(|stale| stale.since),
+                    &stale.map(|stale| stale.until),
+                ],
+            )
+            .await?;
+        Ok(done_if(touched == 1))
+    }
+
+    async fn write_refresh(
+        &self,
+        statement: &'static str,
+        commit: &RefreshCommit,
+    ) -> StoreResult<Option<StoredIntegration>> {
         let audit = AuditRow::of(&commit.audit);
         let client = self.system().await?;
         let row = client
             .query_opt(
-                COMMIT_REFRESH,
+                statement,
                 &audit.params_and(&[
                     &Uuid::now_v7(),
                     &commit.id.uuid,
@@ -176,10 +245,10 @@ impl Storage {
                 ]),
             )
             .await?;
-        Ok(done_if(row.is_some()))
+        row.as_ref().map(row::integration).transpose()
     }
 
-    pub(super) async fn store_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    pub(super) async fn store_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         let audit = AuditRow::of(&commit.audit);
         let client = self.system().await?;
         let row = client
@@ -208,13 +277,13 @@ impl Storage {
             )
             .await?;
         drop(client);
-        if row
-            .as_ref()
-            .is_some_and(|row| row.try_get("changed").unwrap_or(true))
-        {
+        let Some(row) = row else {
+            return Ok(Concluded::Fenced);
+        };
+        if row.try_get("changed").unwrap_or(true) {
             self.announce(&commit.id).await;
         }
-        Ok(done_if(row.is_some()))
+        Ok(Concluded::Stored(Box::new(row::integration(&row)?)))
     }
 }
 

@@ -5,15 +5,19 @@
 //! is in the row: killed at any moment, it is re-read and goes on.
 
 pub(crate) mod answer;
+pub(crate) mod answers;
 mod changes;
+mod conclude;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+pub(crate) mod replay;
 mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
+mod spooled;
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    conclude,
     opened::{OpenError, Opened},
     outcome::{self, Attempt},
 };
@@ -23,12 +24,13 @@ use crate::{
         secret::RefreshToken,
         token::TokenAnswer,
     },
+    measure,
     ports::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
-        store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreError},
+        store::{ClaimOutcome, ClaimRequest, StoreError},
     },
     provider::{breaker::OpenCause, egress::Held},
-    shared::{Shared, after, until},
+    shared::{Shared, after, before, until},
 };
 
 /// How soon to look again when another node holds the claim, at the least.
@@ -37,10 +39,9 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(150);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(350);
 /// Pause before the database is asked again, at the most.
 const DATABASE_PAUSE: Duration = Duration::from_secs(2);
-/// First pause between tries to commit an answer in hand; doubled up to [`COMMIT_PAUSE_MAX`].
-const COMMIT_PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause between tries to commit.
-const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long an account is left alone that a vanished attempt left behind, before its refresh token is risked: whoever holds
+/// the answer tries at least every two seconds to store it, and only now is there no claim in its way.
+const HANDOVER: Duration = Duration::from_secs(5);
 /// A single-use refresh token of unknown fate is presented once more this long before the access token ends: not
 /// earlier, because if it was spent, presenting it again may end the living access token too.
 pub(super) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
@@ -85,6 +86,10 @@ pub(crate) async fn refresh(
         // The call has not begun: it is left to the next start, or to another node.
         return database_away(shared);
     }
+    if shared.answers.has(id.uuid) {
+        // What its refresh token would bring is here already, on its way into the row.
+        return look_again(shared);
+    }
     let attempt = AttemptId(uuid::Uuid::now_v7());
     let request = ClaimRequest {
         id,
@@ -97,12 +102,10 @@ pub(crate) async fn refresh(
     let (integration, stale) = match shared.ports.integrations.claim(&request).await {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
-            let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
-            return RefreshOutcome::HeldElsewhere {
-                look_at: after(shared.now(), wait),
-            };
+            measure::claim_held_elsewhere(&provider.key);
+            return look_again(shared);
         }
-        Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
+        Ok(ClaimOutcome::Moved(integration)) => return conclude::settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
             tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
@@ -124,18 +127,36 @@ pub(crate) async fn refresh(
         opened: &opened,
     };
 
-    if let Some(wait_until) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
-        return conclude_failure(&attempt, outcome::outcome_unknown(&attempt, wait_until)).await;
+    if let Some(plan) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
+        // Written down once. Whoever looks again before its time leaves everything as it found it.
+        let is_planned = opened
+            .stored
+            .grant
+            .as_ref()
+            .and_then(|grant| grant.next_refresh_at)
+            > Some(shared.now());
+        if is_planned && is_known_to_be_unknown(&opened) {
+            conclude::give_back(&attempt, stale).await;
+            return conclude::reread(shared, &request.id).await;
+        }
+        return conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
     }
     let Some(refresh_token) = refresh_token else {
-        return conclude_failure(&attempt, outcome::not_refreshable(&attempt)).await;
+        return conclude::failure(&attempt, outcome::not_refreshable(&attempt)).await;
     };
+    if shared.effects.stopping() || !is_young(shared, claimed_at) {
+        // Nobody knows how long this process stood still, or it is about to end: whoever comes next begins afresh.
+        return conclude::give_back(&attempt, stale).await;
+    }
+    if stale.is_some() {
+        measure::presented_again(&provider.key, class_label(provider.refresh_class));
+    }
     let result = call(shared, provider, &opened, &refresh_token, claimed_at).await;
     egress.report(&provider.key, &result);
     drop(permit);
     match result {
-        Ok(answer) => conclude_answer(&attempt, &refresh_token, answer).await,
-        Err(failure) => conclude_call_failure(&attempt, stale.is_some(), failure).await,
+        Ok(answer) => conclude::answer(&attempt, &refresh_token, answer).await,
+        Err(failure) => conclude::call_failure(&attempt, &refresh_token, stale.is_some(), failure).await,
     }
 }
 
@@ -148,7 +169,7 @@ fn open(
     Ok((opened, refresh_token))
 }
 
-/// Whether a vanished attempt forbids presenting the refresh token now, and until when.
+/// Whether a vanished attempt forbids presenting the refresh token now, and when it is looked at again.
 fn must_wait(
     provider: &Provider,
     opened: &Opened,
@@ -156,20 +177,37 @@ fn must_wait(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let stale = stale?;
+    let is_known = is_known_to_be_unknown(opened);
     match provider.refresh_class {
-        RefreshClass::Safe => None,
+        RefreshClass::Safe => return None,
         // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
         // not open the window anew.
-        RefreshClass::Grace { window }
-            if until(stale.since, now) < window && !is_known_to_be_unknown(opened) =>
-        {
-            None
-        }
-        RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
-            let end = opened.stored.grant.as_ref()?.expires_at?;
-            let probe_at = crate::shared::before(end, PROBE_BEFORE_END);
-            (probe_at > now).then_some(probe_at)
-        }
+        RefreshClass::Grace { window } if until(stale.since, now) < window && !is_known => return None,
+        RefreshClass::Grace { .. } | RefreshClass::SingleUse => {}
+    }
+    let end = opened.stored.grant.as_ref().and_then(|grant| grant.expires_at);
+    let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
+    // By the database's clock, and a little less than was planned: clocks agree roughly.
+    let handed_over_at = if is_known {
+        after(stale.until, HANDOVER.mul_f64(0.8))
+    } else {
+        after(now, HANDOVER)
+    };
+    (probe_at.max(handed_over_at) > now).then(|| probe_at.max(after(now, HANDOVER)))
+}
+
+/// Whether the claim taken then is young enough for a call to begin: a call takes less than half the lease, so that it is
+/// over before anybody may take the claim for stale. Judged by this process' own monotonic clock, from before the claim
+/// was asked for: a process that stood still, or a database that took its time, finds the claim old.
+fn is_young(shared: &Shared, claimed_at: Instant) -> bool {
+    claimed_at.elapsed() < shared.settings.lease / 2
+}
+
+fn class_label(class: RefreshClass) -> &'static str {
+    match class {
+        RefreshClass::Safe => "safe",
+        RefreshClass::Grace { .. } => "grace",
+        RefreshClass::SingleUse => "single_use",
     }
 }
 
@@ -201,119 +239,16 @@ async fn call(
         return first;
     };
     // Within the window, and early enough to be over before the claim may be taken for stale.
-    let in_time = claimed_at.elapsed() < window.min(shared.settings.lease / 2);
+    let in_time = claimed_at.elapsed() < window && is_young(shared, claimed_at);
     if failure.kind == FailureKind::OutcomeUnknown && in_time {
         return shared.ports.oauth.refresh(&provider.key, request()).await;
     }
     first
 }
 
-/// New tokens: seal, commit, and only then tell.
-async fn conclude_answer(
-    attempt: &Attempt<'_>,
-    presented: &RefreshToken,
-    answer: TokenAnswer,
-) -> RefreshOutcome {
-    match outcome::commit_of(attempt, presented, answer) {
-        Ok(commit) => conclude_commit(attempt, commit).await,
-        Err(error) => {
-            tracing::error!(error = %error, "new tokens cannot be sealed");
-            database_away(attempt.shared)
-        }
-    }
-}
-
-async fn conclude_call_failure(
-    attempt: &Attempt<'_>,
-    after_stale: bool,
-    mut failure: ProviderFailure,
-) -> RefreshOutcome {
-    if let Some(salvaged) = failure.salvaged.take() {
-        return match outcome::commit_of_salvage(attempt, &failure, &salvaged) {
-            Ok(commit) => conclude_commit(attempt, commit).await,
-            Err(error) => {
-                tracing::error!(error = %error, "a salvaged refresh token cannot be sealed");
-                database_away(attempt.shared)
-            }
-        };
-    }
-    if failure.kind == FailureKind::DeadGrant {
-        // Believed only after re-reading: another node may have won, and then the refusal speaks of an old token.
-        if let Some(moved) = moved_since(attempt).await {
-            return moved;
-        }
-    }
-    let commit = outcome::failure_of(attempt, after_stale, &failure);
-    let again = commit.next_refresh_at;
-    let concluded = conclude_failure(attempt, commit).await;
-    match (failure.kind, again, concluded) {
-        // The row stands as it stood, and would look like a refresh that went well: whoever waits is told otherwise.
-        (FailureKind::Operator, Some(until), RefreshOutcome::Settled(now))
-            if now.stored.standing == attempt.opened.stored.standing
-                && generation(&now.stored) == generation(&attempt.opened.stored) =>
-        {
-            RefreshOutcome::BreakerOpen {
-                cause: OpenCause::Operator(failure.reason),
-                until,
-            }
-        }
-        (_, _, concluded) => concluded,
-    }
-}
-
-fn generation(row: &StoredIntegration) -> Option<i64> {
-    row.grant.as_ref().map(|grant| grant.generation)
-}
-
-async fn moved_since(attempt: &Attempt<'_>) -> Option<RefreshOutcome> {
-    let before = &attempt.opened.stored;
-    match attempt.shared.ports.integrations.load(&before.id).await {
-        Ok(Some(now)) => (generation(&now) != generation(before)).then(|| settled(attempt.shared, now)),
-        Ok(None) => Some(RefreshOutcome::Gone),
-        // The commit that follows is conditional on the same generation: it decides.
-        Err(_) => None,
-    }
-}
-
-/// Commits new tokens, for as long as it takes: they exist nowhere else.
-async fn conclude_commit(attempt: &Attempt<'_>, commit: RefreshCommit) -> RefreshOutcome {
-    let store = &attempt.shared.ports.integrations;
-    if let Some(Commit::Fenced) = persist(attempt.shared, || store.commit_refresh(&commit)).await {
-        tracing::warn!(integration.id = %commit.id, "a late answer is refused by its row: somebody else moved on");
-    }
-    reread(attempt.shared, &commit.id).await
-}
-
-async fn conclude_failure(attempt: &Attempt<'_>, commit: FailureCommit) -> RefreshOutcome {
-    let store = &attempt.shared.ports.integrations;
-    persist(attempt.shared, || store.commit_failure(&commit)).await;
-    reread(attempt.shared, &commit.id).await
-}
-
-/// Retries a commit until the database takes or refuses it, or the hard stop. `None`: given up.
-async fn persist<F>(shared: &Shared, commit: impl Fn() -> F) -> Option<Commit>
-where
-    F: Future<Output = Result<Commit, StoreError>>,
-{
-    let mut pause = COMMIT_PAUSE_MIN;
-    loop {
-        match commit().await {
-            Ok(commit) => return Some(commit),
-            Err(error) => tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(COMMIT_PAUSE_MAX),
-            () = shared.effects.hard_stop().cancelled() => {
-                tracing::error!("stopped before an attempt's outcome could be stored; its claim tells");
-                return None;
-            }
-        }
-    }
-}
-
 /// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.
 async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
-    match reread(shared, id).await {
+    match conclude::reread(shared, id).await {
         // It looks as if it could be refreshed: it has changed in between, or the store will not have it. Not at once
         // again, and what it holds is served meanwhile.
         RefreshOutcome::Settled(now)
@@ -329,31 +264,17 @@ async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutco
     }
 }
 
-async fn reread(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
-    match shared.ports.integrations.load(id).await {
-        Ok(Some(stored)) => settled(shared, stored),
-        Ok(None) => RefreshOutcome::Gone,
-        Err(_) => database_away(shared),
-    }
-}
-
-fn settled(shared: &Shared, stored: StoredIntegration) -> RefreshOutcome {
-    if stored.standing.status == Status::Revoked && stored.grant.is_none() {
-        return RefreshOutcome::Gone;
-    }
-    match Opened::open(&*shared.ports.vault, stored) {
-        Ok(opened) => RefreshOutcome::Settled(opened),
-        Err(error) => {
-            tracing::error!(error = %error, "a row does not open: check the configured encryption keys");
-            database_away(shared)
-        }
-    }
-}
-
-fn database_away(shared: &Shared) -> RefreshOutcome {
+pub(super) fn database_away(shared: &Shared) -> RefreshOutcome {
     let pause = DATABASE_PAUSE.mul_f64(0.5 + shared.ports.rng.unit() / 2.0);
     RefreshOutcome::DatabaseAway {
         until: after(shared.now(), pause),
+    }
+}
+
+pub(super) fn look_again(shared: &Shared) -> RefreshOutcome {
+    let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
+    RefreshOutcome::HeldElsewhere {
+        look_at: after(shared.now(), wait),
     }
 }
 

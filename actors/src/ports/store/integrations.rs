@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult};
+use super::{
+    ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
+    StoreResult,
+};
 use crate::domain::{
     Timestamp,
     account::Account,
@@ -118,10 +121,18 @@ pub trait IntegrationStore: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome>;
 
     /// Stores refreshed tokens, conditional on generation and claim; audit and event in the same transaction.
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit>;
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded>;
+
+    /// Stores refreshed tokens that come late (out of the spool, or from an attempt that lost its claim), conditional on
+    /// the generation and on no other attempt's *live* claim; audit in the same transaction, and an event of a change, so
+    /// that whoever holds the row hears of it.
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed>;
+
+    /// Gives a claim back whose call was never begun; the row is as if it had not been claimed.
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit>;
 
     /// Stores a failed attempt, conditional on generation and claim; audit (and event on a change) in the same transaction.
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit>;
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded>;
 
     /// Finds where this account's connection belongs.
     async fn reserve(

@@ -14,7 +14,9 @@ pub use authorizations::{
 pub use clients::ClientStore;
 pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
 pub use records::RecordStore;
-pub use refresh::{ClaimOutcome, ClaimRequest, FailureCommit, RefreshCommit};
+pub use refresh::{
+    ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
+};
 pub use sessions::SessionStore;
 
 /// What the database can fail with. The variants say what the caller does next.

@@ -15,6 +15,8 @@ pub enum Op {
     Due,
     Claim,
     CommitRefresh,
+    ReplayRefresh,
+    ReturnClaim,
     CommitFailure,
     Reserve,
     CommitConnect,

@@ -15,8 +15,8 @@ use crate::{
         token::ProviderRevocation,
     },
     ports::store::{
-        ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DirectoryEntry, Due, FailureCommit,
-        IntegrationStore, RefreshCommit, Reservation, StoreResult,
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry, Due,
+        FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
     },
 };
 
@@ -105,14 +105,26 @@ impl IntegrationStore for MemoryStore {
             .await
     }
 
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
         self.run(Op::CommitRefresh, |tables, now| {
             Ok(tables.commit_refresh(commit, now))
         })
         .await
     }
 
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        self.run(Op::ReplayRefresh, |tables, now| {
+            Ok(tables.replay_refresh(commit, now))
+        })
+        .await
+    }
+
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        self.run(Op::ReturnClaim, |tables, _| Ok(tables.return_claim(claim)))
+            .await
+    }
+
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         self.run(Op::CommitFailure, |tables, now| {
             Ok(tables.commit_failure(commit, now))
         })

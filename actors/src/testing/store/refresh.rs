@@ -5,9 +5,11 @@ use crate::{
     domain::{
         Timestamp,
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status},
+        integration::{Claim, Status, StoredIntegration},
     },
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit},
+    ports::store::{
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
+    },
     shared::after,
 };
 
@@ -55,10 +57,55 @@ impl Tables {
         })
     }
 
-    pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Commit {
-        let Some(row) = self.claimed(&commit.id, commit.generation, commit.attempt) else {
+    pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Concluded {
+        match self.claimed(&commit.id, commit.generation, commit.attempt) {
+            None => Concluded::Fenced,
+            Some(_) => Concluded::Stored(Box::new(self.store_refresh(commit, now))),
+        }
+    }
+
+    pub(super) fn replay_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Replayed {
+        let grant = self
+            .integrations
+            .get(&commit.id.uuid)
+            .filter(|row| row.stored.standing.status != Status::Revoked)
+            .and_then(|row| row.stored.grant.as_ref())
+            .filter(|grant| grant.generation == commit.generation);
+        let Some(grant) = grant else {
+            return Replayed::Fenced;
+        };
+        let others = grant
+            .claim
+            .as_ref()
+            .filter(|claim| claim.attempt != commit.attempt);
+        if others.is_some_and(|claim| claim.until > now) {
+            return Replayed::Held;
+        }
+        Replayed::Stored(Box::new(self.store_refresh(commit, now)))
+    }
+
+    pub(super) fn return_claim(&mut self, claim: &ClaimReturn) -> Commit {
+        let grant = self
+            .integrations
+            .get_mut(&claim.id.uuid)
+            .and_then(|row| row.stored.grant.as_mut())
+            .filter(|grant| {
+                grant
+                    .claim
+                    .as_ref()
+                    .is_some_and(|own| own.attempt == claim.attempt)
+            });
+        let Some(grant) = grant else {
             return Commit::Fenced;
         };
+        grant.claim.clone_from(&claim.stale);
+        Commit::Done
+    }
+
+    /// Writes it, its conditions being met.
+    #[expect(clippy::expect_used, reason = "its caller has looked")]
+    fn store_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> StoredIntegration {
+        let row = self.integrations.get_mut(&commit.id.uuid).expect("a row");
         row.generation = commit.generation + 1;
         let stored = &mut row.stored;
         if let Some(grant) = &mut stored.grant {
@@ -82,13 +129,14 @@ impl Tables {
             stored.last_refreshed_at
         };
         stored.updated_at = now;
+        let view = row.view(now);
         self.record(&commit.audit, now);
-        Commit::Done
+        view
     }
 
-    pub(super) fn commit_failure(&mut self, commit: &FailureCommit, now: Timestamp) -> Commit {
+    pub(super) fn commit_failure(&mut self, commit: &FailureCommit, now: Timestamp) -> Concluded {
         let Some(row) = self.claimed(&commit.id, commit.generation, commit.attempt) else {
-            return Commit::Fenced;
+            return Concluded::Fenced;
         };
         if let Some(grant) = &mut row.stored.grant {
             grant.failures = commit.failures;
@@ -103,7 +151,8 @@ impl Tables {
         if commit.forget_tokens {
             row.forget();
         }
+        let view = Box::new(row.view(now));
         self.record(&commit.audit, now);
-        Commit::Done
+        Concluded::Stored(view)
     }
 }
