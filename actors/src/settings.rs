@@ -10,7 +10,7 @@ use crate::{
         clock::Clock,
         oauth::OAuth,
         rng::Rng,
-        store::{AuthorizationStore, ClientStore, IntegrationStore, RecordStore, SessionStore},
+        store::{AuthorizationStore, ClientStore, EgressStore, IntegrationStore, RecordStore, SessionStore},
         vault::Vault,
     },
 };
@@ -28,6 +28,8 @@ pub struct Ports {
     pub clients: Arc<dyn ClientStore>,
     /// Browser sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// What all nodes know of calls to providers.
+    pub egress: Arc<dyn EgressStore>,
     /// The provider engine.
     pub oauth: Arc<dyn OAuth>,
     /// Sealing.

@@ -25,20 +25,22 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(ports: Ports, settings: Settings, audit: AuditHandle) -> Self {
         let providers = ports.oauth.providers().to_vec();
-        let egress = providers
-            .iter()
-            .map(|provider| {
-                let egress = Egress::new(provider.max_concurrency, settings.breaker_interval);
-                (provider.key.clone(), Arc::new(egress))
-            })
-            .collect();
+        let effects = Effects::default();
+        let egress = Egress::of_providers(
+            &providers,
+            settings.breaker_interval,
+            settings.node,
+            &ports.egress,
+            &ports.rng,
+            &effects,
+        );
         Self {
             ports,
             settings,
-            effects: Effects::default(),
+            effects,
             audit,
             providers,
-            egress,
+            egress: egress.into_iter().collect(),
         }
     }
 

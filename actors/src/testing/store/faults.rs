@@ -36,6 +36,7 @@ pub enum Op {
     SeedCatalogue,
     Ready,
     Clients,
+    Egress,
     Sessions,
 }
 
