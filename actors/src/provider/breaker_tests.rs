@@ -17,8 +17,8 @@ fn outage(retry_after: Option<u64>) -> Verdict {
     }
 }
 
-fn account(n: u128) -> Option<Uuid> {
-    Some(Uuid::from_u128(n))
+fn account(n: u128) -> Uuid {
+    Uuid::from_u128(n)
 }
 
 fn opened(now: Instant) -> Breaker {
@@ -26,7 +26,7 @@ fn opened(now: Instant) -> Breaker {
     breaker.ended(
         now,
         false,
-        account(1),
+        Some(account(1)),
         Verdict::Operator(reason("invalid_client")),
     );
     breaker
@@ -39,10 +39,10 @@ async fn an_operators_fault_opens_it_at_once_and_is_news_once() {
     assert_eq!(breaker.admission(now), Admission::Go);
     let fault = || Verdict::Operator(reason("invalid_client"));
     assert!(matches!(
-        breaker.ended(now, false, account(1), fault()),
+        breaker.ended(now, false, Some(account(1)), fault()),
         Some(News::Opened { .. })
     ));
-    assert_eq!(breaker.ended(now, false, account(2), fault()), None);
+    assert_eq!(breaker.ended(now, false, Some(account(2)), fault()), None);
     let cause = OpenCause::Operator(reason("invalid_client"));
     assert_eq!(breaker.admission(now), Admission::Wait(cause, INTERVAL));
 }
@@ -58,7 +58,7 @@ async fn one_probe_goes_out_and_a_good_answer_closes_it() {
     breaker.probe_sent();
     assert_eq!(breaker.admission(later), Admission::AwaitProbe);
     assert_eq!(
-        breaker.ended(later, true, account(1), Verdict::Answered),
+        breaker.ended(later, true, Some(account(1)), Verdict::Answered),
         Some(News::Closed)
     );
     assert_eq!(breaker.admission(later), Admission::Go);
@@ -68,7 +68,10 @@ async fn one_probe_goes_out_and_a_good_answer_closes_it() {
 async fn a_call_that_began_before_it_opened_does_not_close_it() {
     let now = Instant::now();
     let mut breaker = opened(now);
-    assert_eq!(breaker.ended(now, false, account(2), Verdict::Answered), None);
+    assert_eq!(
+        breaker.ended(now, false, Some(account(2)), Verdict::Answered),
+        None
+    );
     assert!(matches!(breaker.admission(now), Admission::Wait(..)));
 }
 
@@ -93,11 +96,11 @@ async fn a_single_outage_is_weather_and_a_run_of_them_opens_it() {
     let now = Instant::now();
     let mut breaker = Breaker::new(INTERVAL);
     for n in 1..u128::from(OUTAGES_MAX) {
-        assert_eq!(breaker.ended(now, false, account(n), outage(None)), None);
+        assert_eq!(breaker.ended(now, false, Some(account(n)), outage(None)), None);
         assert_eq!(breaker.admission(now), Admission::Go);
     }
     assert!(matches!(
-        breaker.ended(now, false, account(99), outage(None)),
+        breaker.ended(now, false, Some(account(99)), outage(None)),
         Some(News::Opened { cause: OpenCause::Outage(_), hold }) if hold == INTERVAL
     ));
 }
@@ -107,27 +110,31 @@ async fn one_account_that_always_fails_takes_longer_to_stop_the_others() {
     let now = Instant::now();
     let mut breaker = Breaker::new(INTERVAL);
     for _ in 1..OUTAGES_OF_ONE_MAX {
-        assert_eq!(breaker.ended(now, false, account(1), outage(None)), None);
+        assert_eq!(breaker.ended(now, false, Some(account(1)), outage(None)), None);
     }
-    assert!(breaker.ended(now, false, account(1), outage(None)).is_some());
+    assert!(
+        breaker
+            .ended(now, false, Some(account(1)), outage(None))
+            .is_some()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_at_once_to_the_moment_and_never_undercut() {
     let now = Instant::now();
     let mut breaker = Breaker::new(INTERVAL);
-    breaker.ended(now, false, account(1), outage(Some(120)));
+    breaker.ended(now, false, Some(account(1)), outage(Some(120)));
     assert!(matches!(
         breaker.admission(now + Duration::from_secs(119)),
         Admission::Wait(..)
     ));
     // A later word may only add to it.
-    breaker.ended(now, false, account(2), outage(Some(60)));
+    breaker.ended(now, false, Some(account(2)), outage(Some(60)));
     assert!(matches!(
         breaker.admission(now + Duration::from_secs(119)),
         Admission::Wait(..)
     ));
-    breaker.ended(now, false, account(3), outage(Some(180)));
+    breaker.ended(now, false, Some(account(3)), outage(Some(180)));
     assert!(matches!(
         breaker.admission(now + Duration::from_secs(179)),
         Admission::Wait(..)
@@ -144,7 +151,7 @@ async fn an_outage_does_not_mend_the_operators_fault() {
     let mut breaker = opened(now);
     breaker.probe_won(now + INTERVAL);
     breaker.probe_sent();
-    breaker.ended(now + INTERVAL, true, account(1), outage(None));
+    breaker.ended(now + INTERVAL, true, Some(account(1)), outage(None));
     assert!(breaker.is_operators());
 }
 
@@ -248,7 +255,7 @@ proptest! {
                         }
                         None => {}
                         Some(verdict) => {
-                            if let Some(news) = breaker.ended(now, was_probe, account(n as u128), verdict) {
+                            if let Some(news) = breaker.ended(now, was_probe, Some(account(n as u128)), verdict) {
                                 if news == News::Closed {
                                     last_probe = None;
                                 }
