@@ -34,6 +34,11 @@ impl Effects {
         self.soft.cancelled().await;
     }
 
+    /// The same, as a signal to hold on to.
+    pub fn soft_stop_signal(&self) -> &CancellationToken {
+        &self.soft
+    }
+
     /// Ends when even unfinished work must give up.
     pub fn hard_stop(&self) -> &CancellationToken {
         &self.hard

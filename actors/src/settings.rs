@@ -11,7 +11,7 @@ use crate::{
         oauth::OAuth,
         rng::Rng,
         spool::Spool,
-        store::{AuthorizationStore, ClientStore, IntegrationStore, RecordStore, SessionStore},
+        store::{AuthorizationStore, ClientStore, EgressStore, IntegrationStore, RecordStore, SessionStore},
         vault::Vault,
     },
 };
@@ -29,6 +29,8 @@ pub struct Ports {
     pub clients: Arc<dyn ClientStore>,
     /// Browser sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// What all nodes know of calls to providers.
+    pub egress: Arc<dyn EgressStore>,
     /// The provider engine.
     pub oauth: Arc<dyn OAuth>,
     /// Where answers wait for the database.

@@ -29,13 +29,15 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(ports: Ports, settings: Settings, audit: AuditHandle) -> Self {
         let providers = ports.oauth.providers().to_vec();
-        let egress = providers
-            .iter()
-            .map(|provider| {
-                let egress = Egress::new(provider.max_concurrency, settings.breaker_interval);
-                (provider.key.clone(), Arc::new(egress))
-            })
-            .collect();
+        let effects = Effects::default();
+        let egress = Egress::of_providers(
+            &providers,
+            settings.breaker_interval,
+            settings.node,
+            &ports.egress,
+            &ports.rng,
+            &effects,
+        );
         let shelves = providers
             .iter()
             .map(|provider| (provider.key.clone(), Shelf::default()))
@@ -43,11 +45,11 @@ impl Shared {
         Self {
             ports,
             settings,
-            effects: Effects::default(),
+            effects,
             audit,
             answers: Answers::default(),
             providers,
-            egress,
+            egress: egress.into_iter().collect(),
             shelves,
         }
     }

@@ -54,6 +54,7 @@ impl Assembly {
             authorizations: storage.clone(),
             records: storage.clone(),
             clients: storage.clone(),
+            egress: storage.clone(),
             sessions: storage,
             oauth: self.engine.clone(),
             spool,

@@ -112,18 +112,29 @@ impl Config {
 
     fn from_layers(file: Dict, vars: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let defaults = parse_toml(DEFAULT_TOML, Path::new("default.toml"))?;
-        let mut figment = Figment::new();
-        for (name, mut layer) in [
-            ("defaults", defaults),
-            ("file", file),
-            ("well-known variables", environment::well_known(vars)?),
-            ("variables", environment::prefixed(vars)?),
+        let (mut figment, mut origins) = (Figment::new(), files::Origins::new());
+        let none = files::Origins::new;
+        for (name, mut layer, read) in [
+            ("defaults", defaults, none()),
+            ("file", file, none()),
+            (
+                "well-known variables",
+                environment::well_known(vars)?,
+                environment::well_known_files(vars),
+            ),
+            ("variables", environment::prefixed(vars)?, none()),
         ] {
-            files::resolve(&mut layer)?;
+            files::resolve(&mut layer, &mut origins)?;
+            origins.extend(read);
             figment = figment.merge(Layer { name, layer });
         }
         // Lossy: a number or a boolean may be written as text, as variables must.
         let mut config: Self = figment.extract_lossy()?;
+        for ((provider, key), file) in origins {
+            if let Some(provider) = config.providers.get_mut(&provider) {
+                provider.note_origin(key, &file);
+            }
+        }
         config.validate()?;
         config.redacted = redacted(&figment)?;
         Ok(config)

@@ -2,6 +2,7 @@
 //! operator's own.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -29,6 +30,10 @@ const RESERVED_PARAMS: [&str; 8] = [
 
 /// Long enough for any name, short enough for ids that carry it.
 const KEY_BYTES_MAX: usize = 32;
+
+/// One call in 100 s, and more than any provider allows.
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 100_000.0;
 
 /// What a provider of the operator's own speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -106,6 +111,8 @@ pub struct ProviderConfig {
     pub client_id: Option<String>,
     /// What proves the client.
     pub client_secret: Option<SecretString>,
+    /// What proves the client next: while one secret is exchanged for the other, whichever the provider takes is used.
+    pub client_secret_next: Option<SecretString>,
     /// How it is sent.
     pub client_auth: Option<ClientAuth>,
     /// Who signs ID tokens.
@@ -138,8 +145,10 @@ pub struct ProviderConfig {
     /// Refresh at least this long before expiry.
     #[serde(deserialize_with = "duration::optional")]
     pub refresh_margin: Option<Duration>,
-    /// Calls to the provider at once.
+    /// Calls of one node to the provider at once.
     pub max_concurrency: Option<usize>,
+    /// Calls per second of all nodes together.
+    pub rate: Option<f64>,
     /// Endpoints on this machine; development only.
     pub allow_loopback: bool,
     /// Further parameters of the authorization request.
@@ -155,6 +164,17 @@ impl ProviderConfig {
     /// Whether users can connect here.
     pub fn is_configured(&self) -> bool {
         self.client_id.as_ref().is_some_and(|id| !id.is_empty())
+    }
+
+    /// Notes which file a secret was read from.
+    pub(super) fn note_origin(&mut self, key: &str, file: &Path) {
+        let secret = match key {
+            "client_secret" => &mut self.client_secret,
+            _ => &mut self.client_secret_next,
+        };
+        if let Some(secret) = secret {
+            secret.read_from(file);
+        }
     }
 
     /// Every address given, with its key.
@@ -220,6 +240,23 @@ impl ProviderConfig {
         }
         if self.max_concurrency == Some(0) {
             add("max_concurrency", "must be at least 1");
+        }
+        if self
+            .rate
+            .is_some_and(|rate| !rate.is_finite() || !(RATE_MIN..=RATE_MAX).contains(&rate))
+        {
+            add("rate", "expected calls per second, between 0.01 and 100000");
+        }
+        if self
+            .client_secret_next
+            .as_ref()
+            .is_some_and(|secret| !secret.is_empty())
+            && !has_secret
+        {
+            add(
+                "client_secret_next",
+                "is the second of two: client_secret is missing",
+            );
         }
         if self.scope_separator.as_ref().is_some_and(String::is_empty) {
             add("scope_separator", "must not be empty");

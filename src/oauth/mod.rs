@@ -17,6 +17,7 @@ mod address;
 mod authorize;
 mod catalogue;
 mod classify;
+mod client_secrets;
 mod declaration;
 mod discovery;
 mod document;

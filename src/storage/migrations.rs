@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "catalogue_clients_and_keys",
         sql: include_str!("../../migrations/0004_catalogue_clients_and_keys.sql"),
     },
+    Migration {
+        version: 5,
+        name: "egress",
+        sql: include_str!("../../migrations/0005_egress.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

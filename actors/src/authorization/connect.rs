@@ -26,7 +26,7 @@ use crate::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
     },
-    provider::{breaker::OpenCause, message::ProviderMsg},
+    provider::{backlog::Wish, breaker::OpenCause, message::ProviderMsg},
     records::store_error,
     registry::RegistryMsg,
     shared::Shared,
@@ -121,7 +121,9 @@ async fn exchange(
     verifier: PkceVerifier,
 ) -> ServiceResult<Exchanged> {
     let egress = shared.egress(&provider.key).ok_or(ServiceError::Internal)?;
-    let _permit = egress.admit().await.map_err(|held| match held.cause {
+    // A person waits, with a code that lives for minutes: before whatever nobody waits for.
+    let wish = Wish::waited_for(None, Instant::now() + shared.settings.call_deadline);
+    let permit = egress.admit(wish).await.map_err(|held| match held.cause {
         OpenCause::Operator(reason) => ServiceError::ProviderPaused {
             reason,
             retry_after: held.retry_after,
@@ -140,8 +142,9 @@ async fn exchange(
     };
     // Never repeated: a code that was sent may be spent, and a provider may end the grant of one sent twice.
     let result = shared.ports.oauth.exchange(&provider.key, request).await;
-    egress.report(&provider.key, &result);
-    result.map_err(|failure| provider_error(&failure))
+    permit
+        .report(None, result)
+        .map_err(|failure| provider_error(&failure))
 }
 
 /// A reconnect must come back as the same account: it is never swapped silently.

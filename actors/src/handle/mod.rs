@@ -32,7 +32,10 @@ use crate::{
 };
 
 pub use crate::domain::error::ServiceResult;
-pub use crate::provider::message::Observation;
+pub use crate::provider::{
+    egress_view::{BreakerState, EgressView},
+    message::Observation,
+};
 
 /// When to come again while the tree is being restarted.
 const RESTARTING: ServiceError = ServiceError::Overloaded {

@@ -18,6 +18,7 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
+mod urgency;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -250,6 +251,7 @@ impl Integration {
         let want = Wanted::Token { min_ttl };
         let waiter = Self::enlist(state, Waiting::Token(ask));
         self.feed(myself, state, Input::Asked(waiter, want));
+        self.hurry(state);
     }
 
     fn refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<RefreshAsk>) {
@@ -265,6 +267,7 @@ impl Integration {
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+        self.hurry(state);
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
     }
@@ -330,8 +333,9 @@ impl Integration {
         );
         let id = state.opened.stored.id.clone();
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
+        let wish = self.wish(state);
         let effect = async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
+            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause, wish).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         };

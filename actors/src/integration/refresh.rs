@@ -29,7 +29,11 @@ use crate::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
         store::{ClaimOutcome, ClaimRequest, StoreError},
     },
-    provider::{breaker::OpenCause, egress::Held},
+    provider::{
+        backlog::Wish,
+        breaker::OpenCause,
+        egress::{Held, Permit},
+    },
     shared::{Shared, after, before, until},
 };
 
@@ -68,20 +72,32 @@ pub(crate) async fn refresh(
     id: IntegrationId,
     generation: i64,
     cause: RequestContext,
+    wish: Wish,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
     };
-    let permit = match egress.admit().await {
-        Ok(permit) => permit,
-        Err(Held { cause, retry_after }) => {
-            let until = after(
+    match egress.admit(wish).await {
+        // On the heap, so that one of many thousands who wait for leave is small.
+        Ok(permit) => Box::pin(attempt(shared, provider, id, generation, cause, permit)).await,
+        Err(Held { cause, retry_after }) => RefreshOutcome::BreakerOpen {
+            cause,
+            until: after(
                 shared.now(),
                 retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()),
-            );
-            return RefreshOutcome::BreakerOpen { cause, until };
-        }
-    };
+            ),
+        },
+    }
+}
+
+async fn attempt(
+    shared: &Shared,
+    provider: &Provider,
+    id: IntegrationId,
+    generation: i64,
+    cause: RequestContext,
+    permit: Permit,
+) -> RefreshOutcome {
     if shared.effects.stopping() {
         // The call has not begun: it is left to the next start, or to another node.
         return database_away(shared);
@@ -151,9 +167,8 @@ pub(crate) async fn refresh(
     if stale.is_some() {
         measure::presented_again(&provider.key, class_label(provider.refresh_class));
     }
-    let result = call(shared, provider, &opened, &refresh_token, claimed_at).await;
-    egress.report(&provider.key, &result);
-    drop(permit);
+    let result = call(&attempt, &refresh_token, claimed_at, &permit).await;
+    let result = permit.report(Some(opened.stored.id.uuid), result);
     match result {
         Ok(answer) => conclude::answer(&attempt, &refresh_token, answer).await,
         Err(failure) => conclude::call_failure(&attempt, &refresh_token, stale.is_some(), failure).await,
@@ -222,12 +237,17 @@ fn is_known_to_be_unknown(opened: &Opened) -> bool {
 
 /// Calls the provider. A provider that gives a grace window is asked once more within it when the answer was lost.
 async fn call(
-    shared: &Shared,
-    provider: &Provider,
-    opened: &Opened,
+    attempt: &Attempt<'_>,
     refresh_token: &RefreshToken,
     claimed_at: Instant,
+    permit: &Permit,
 ) -> Result<TokenAnswer, ProviderFailure> {
+    let Attempt {
+        shared,
+        provider,
+        opened,
+        ..
+    } = attempt;
     let request = || RefreshRequest {
         refresh_token: refresh_token.clone(),
         scopes: opened.stored.scopes.clone(),
@@ -240,7 +260,7 @@ async fn call(
     };
     // Within the window, and early enough to be over before the claim may be taken for stale.
     let in_time = claimed_at.elapsed() < window && is_young(shared, claimed_at);
-    if failure.kind == FailureKind::OutcomeUnknown && in_time {
+    if failure.kind == FailureKind::OutcomeUnknown && in_time && permit.may_repeat() {
         return shared.ports.oauth.refresh(&provider.key, request()).await;
     }
     first

@@ -157,6 +157,7 @@ impl ProviderSupervisor {
                 .filter(|slot| wanted(&slot.occupancy))
                 .count()
         };
+        let egress = self.shared.egress(&self.provider.key);
         Observation {
             awake: count(|occupancy| matches!(occupancy, Occupancy::Awake { .. })),
             quarantined: count(|occupancy| matches!(occupancy, Occupancy::Quarantined { .. })),
@@ -167,10 +168,9 @@ impl ProviderSupervisor {
                 )
             }),
             restarts: state.restarts,
-            breaker: self
-                .shared
-                .egress(&self.provider.key)
-                .and_then(|egress| egress.open_reason()),
+            breaker: egress.and_then(|egress| egress.open_reason()),
+            egress: egress.map(|egress| egress.view(self.shared.now())),
+            client_secret: self.shared.ports.oauth.client_secret_in_use(&self.provider.key),
         }
     }
 }

@@ -3,6 +3,7 @@
 use ractor::RpcReplyPort;
 use uuid::Uuid;
 
+use super::egress_view::EgressView;
 use crate::{
     domain::error::ServiceResult,
     domain::{error::ServiceError, ids::Subject},
@@ -50,7 +51,7 @@ pub(crate) enum ProviderMsg {
 }
 
 /// What a supervisor can tell of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Observation {
     /// Accounts that are awake.
     pub awake: usize,
@@ -62,6 +63,10 @@ pub struct Observation {
     pub restarts: u64,
     /// Why the breaker is open, if it is.
     pub breaker: Option<String>,
+    /// The way out: breaker, budget, queue.
+    pub egress: Option<EgressView>,
+    /// Which of two configured client secrets the provider takes: `first` or `next`.
+    pub client_secret: Option<&'static str>,
 }
 
 impl ProviderMsg {

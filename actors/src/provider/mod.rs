@@ -3,12 +3,18 @@
 //! It routes; it never waits. Rows are read by effects that report back, actors are spawned from rows already read, and
 //! whoever asks in the meantime waits in the slot. It alone decides who sleeps, by `drain`, so that no message is lost.
 
+pub(crate) mod backlog;
 pub mod breaker;
 mod children;
 mod directory;
 pub(crate) mod egress;
+pub mod egress_view;
+mod limits;
 pub(crate) mod message;
+mod pump;
+mod sharing;
 mod slot;
+mod suspicion;
 mod users;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

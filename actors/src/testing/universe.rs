@@ -267,6 +267,7 @@ async fn system(
         authorizations: store.clone(),
         records: store.clone(),
         clients: store.clone(),
+        egress: store.clone(),
         sessions: store,
         oauth: Arc::new(provider.clone()),
         spool: Arc::new(spool.clone()),

@@ -2,6 +2,7 @@
 
 mod authorizations;
 mod connections;
+mod egress;
 mod isolation;
 mod postgres;
 mod records;

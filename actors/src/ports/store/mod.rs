@@ -3,6 +3,7 @@
 
 mod authorizations;
 mod clients;
+mod egress;
 mod integrations;
 mod records;
 mod refresh;
@@ -12,6 +13,7 @@ pub use authorizations::{
     AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
 };
 pub use clients::ClientStore;
+pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
 pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
 pub use records::RecordStore;
 pub use refresh::{

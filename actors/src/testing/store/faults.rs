@@ -38,6 +38,7 @@ pub enum Op {
     SeedCatalogue,
     Ready,
     Clients,
+    Egress,
     Sessions,
 }
 

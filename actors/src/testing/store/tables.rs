@@ -13,10 +13,12 @@ use crate::domain::{
     ids::{AuthorizationId, Subject, UserId},
     integration::StoredIntegration,
     page::{Page, PageRequest},
+    provider::BudgetKey,
+    reason::ReasonCode,
     sealed::Digest,
     session::Session,
 };
-use crate::ports::store::{StoreError, StoreResult};
+use crate::ports::store::{FaultKind, StoreError, StoreResult};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -29,12 +31,28 @@ pub(super) struct Tables {
     pub(super) clients: Vec<(ServiceClient, Digest)>,
     pub(super) links: HashMap<Digest, (Session, Timestamp)>,
     pub(super) sessions: HashMap<Digest, Session>,
+    pub(super) budgets: HashMap<BudgetKey, Budget>,
 }
 
 impl Tables {
     pub(super) fn record(&mut self, entry: &AuditEntry, now: Timestamp) {
         self.audit.push((Uuid::now_v7(), now, entry.clone()));
     }
+}
+
+/// What all nodes know of a budget.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    pub(super) open: Option<OpenBudget>,
+    pub(super) next_turn_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct OpenBudget {
+    pub(super) fault: FaultKind,
+    pub(super) reason: ReasonCode,
+    pub(super) opened_at: Timestamp,
+    pub(super) probe_due_at: Timestamp,
 }
 
 /// An integration. Its generation outlives its tokens.
