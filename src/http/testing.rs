@@ -57,6 +57,8 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         reports_scopes: true,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 8,
         revocation: RevocationSupport::Supported,
     })

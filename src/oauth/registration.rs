@@ -93,6 +93,8 @@ impl Registration {
             reports_scopes: facts.reports_scopes,
             refresh_class: settings.refresh_class.unwrap_or(facts.refresh_class),
             refresh_margin: settings.refresh_margin,
+            keep_alive: settings.keep_alive.or(facts.keep_alive),
+            refresh_token_lifetime: settings.refresh_token_lifetime,
             max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
             revocation: revocation_support(&settings, facts),
         };

@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "catalogue_clients_and_keys",
         sql: include_str!("../../migrations/0004_catalogue_clients_and_keys.sql"),
     },
+    Migration {
+        version: 6,
+        name: "keep_alive",
+        sql: include_str!("../../migrations/0006_keep_alive.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

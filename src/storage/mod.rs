@@ -34,6 +34,7 @@ mod sessions;
 #[cfg(feature = "dev")]
 mod tests;
 mod tls;
+mod usage;
 
 use std::{
     fmt,

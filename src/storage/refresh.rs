@@ -4,10 +4,14 @@
 //! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
 //! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
 
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use oauth_manager_actors::{
-    domain::integration::{Status, StoredIntegration},
+    domain::{
+        integration::{Status, StoredIntegration},
+        reason::{REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
+    },
     ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult},
 };
 
@@ -21,6 +25,8 @@ use super::{
 /// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
 const CLAIM_TRIES_MAX: u32 = 3;
 
+/// What is claimed is due: should the attempt vanish, somebody finds out as soon as its claim has run out, whatever was
+/// planned before.
 const CLAIM: &str = concat!(
     "WITH old AS (
         SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until
@@ -33,7 +39,8 @@ const CLAIM: &str = concat!(
     ), t AS (
         UPDATE oauth_tokens AS new
         SET claim_attempt = $4, claim_node = $5, claim_since = now(),
-            claim_until = now() + $6::double precision * interval '1 second'
+            claim_until = now() + $6::double precision * interval '1 second',
+            next_refresh_at = least(new.next_refresh_at, now())
         FROM old WHERE new.integration_id = old.integration_id
         RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
             old.claim_since AS stale_since, old.claim_until AS stale_until
@@ -44,13 +51,21 @@ const CLAIM: &str = concat!(
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
-const COMMIT_REFRESH: &str = concat!(
-    "WITH t AS (
+/// New tokens. `$warned`: whether the user was told that the refresh token ends; `$told`: what tells it.
+macro_rules! commit_refresh {
+    ($warned:literal, $told:expr) => {
+        concat!(
+            "WITH t AS (
         UPDATE oauth_tokens
         SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
             issued_at = $22, expires_at = $23,
+            refresh_token_since = CASE WHEN $24::timestamptz > refresh_token_expires_at + interval '1 minute'
+                OR refresh_token_expires_at IS NULL AND $24 IS NOT NULL THEN $22 ELSE refresh_token_since END,
             refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
-            next_refresh_at = $25, failures = $26,
+            refresh_token_warned_at = ",
+            $warned,
+            ",
+            next_refresh_at = $25, failures = $26, dispatched_to = NULL, dispatched_until = NULL,
             claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
         WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18
             AND revoked_at IS NULL AND data_key IS NOT NULL
@@ -62,11 +77,32 @@ const COMMIT_REFRESH: &str = concat!(
         FROM t WHERE own.id = t.integration_id
         RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
     ), audit AS (",
-    insert_audit!(),
-    " FROM t), event AS (",
-    insert_event!("$15", "'refreshed'"),
-    " FROM i JOIN t ON t.integration_id = i.id)
-    SELECT t.generation FROM t"
+            insert_audit!(),
+            " FROM t), event AS (",
+            insert_event!("$15", "'refreshed'"),
+            " FROM i JOIN t ON t.integration_id = i.id)",
+            $told,
+            " SELECT t.generation FROM t"
+        )
+    };
+}
+
+const COMMIT_REFRESH: &str = commit_refresh!("CASE WHEN $31 THEN NULL ELSE refresh_token_warned_at END", "");
+
+/// The same where the refresh token is about to end. The user is told once, in the audit and in the outbox, until a
+/// refresh token comes that lives longer.
+const COMMIT_ENDING: &str = commit_refresh!(
+    "coalesce(refresh_token_warned_at, now())",
+    concat!(
+        ", first AS (
+        SELECT 1 FROM oauth_tokens WHERE integration_id = $16 AND refresh_token_warned_at IS NULL
+    ), warning AS (
+        INSERT INTO oauth_audit_log (id, actor, subject, action, outcome, provider, integration_id, scopes, error, count)
+        SELECT $32::uuid, $2, $3, 'warn', 'success', $6, $7, $9, $29, 1 FROM t, first
+    ), told AS (",
+        insert_event!("$33", "'refresh_token_ending'"),
+        " FROM i JOIN t ON t.integration_id = i.id, first)"
+    )
 );
 
 const COMMIT_FAILURE: &str = concat!(
@@ -82,7 +118,8 @@ const COMMIT_FAILURE: &str = concat!(
             claim_attempt = CASE WHEN $22::boolean THEN claim_attempt END,
             claim_node = CASE WHEN $22 THEN claim_node END,
             claim_since = CASE WHEN $22 THEN claim_since END,
-            claim_until = CASE WHEN $22 THEN least(claim_until, now()) END
+            claim_until = CASE WHEN $22 THEN least(claim_until, now()) END,
+            dispatched_to = NULL, dispatched_until = NULL
         WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18 AND revoked_at IS NULL
         RETURNING integration_id, generation
     ), i AS (
@@ -145,37 +182,37 @@ impl Storage {
     pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
         let audit = AuditRow::of(&commit.audit);
         let client = self.system().await?;
-        let row = client
-            .query_opt(
-                COMMIT_REFRESH,
-                &audit.params_and(&[
-                    &Uuid::now_v7(),
-                    &commit.id.uuid,
-                    &commit.generation,
-                    &commit.attempt.0,
-                    &commit.access_token.0,
-                    &commit.refresh_token.as_ref().map(|sealed| &sealed.0),
-                    &commit.token_type,
-                    &commit.issued_at,
-                    &commit.expires_at,
-                    &commit.refresh_token_expires_at,
-                    &commit.next_refresh_at,
-                    &count(commit.failures),
-                    &commit.scopes.to_strings(),
-                    &commit.standing.status.as_str(),
-                    &commit
-                        .standing
-                        .reason
-                        .as_ref()
-                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
-                    &commit
-                        .standing
-                        .who_must_act
-                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
-                    &commit.refreshed,
-                ]),
-            )
-            .await?;
+        let reason = commit.standing.reason.as_ref().map(ReasonCode::as_str);
+        let who_must_act = commit.standing.who_must_act.map(WhoMustAct::as_str);
+        let refresh_token = commit.refresh_token.as_ref().map(|sealed| &sealed.0);
+        let (scopes, failures) = (commit.scopes.to_strings(), count(commit.failures));
+        let (event, warning, told) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+        let status = commit.standing.status.as_str();
+        let mut params = audit.params_and(&[
+            &event,
+            &commit.id.uuid,
+            &commit.generation,
+            &commit.attempt.0,
+            &commit.access_token.0,
+            &refresh_token,
+            &commit.token_type,
+            &commit.issued_at,
+            &commit.expires_at,
+            &commit.refresh_token_expires_at,
+            &commit.next_refresh_at,
+            &failures,
+            &scopes,
+            &status,
+            &reason,
+            &who_must_act,
+            &commit.refreshed,
+        ]);
+        let mut sql = COMMIT_REFRESH;
+        if reason == Some(REFRESH_TOKEN_ENDING) {
+            sql = COMMIT_ENDING;
+            params.extend([&warning as &(dyn ToSql + Sync), &told]);
+        }
+        let row = client.query_opt(sql, &params).await?;
         Ok(done_if(row.is_some()))
     }
 
@@ -195,15 +232,8 @@ impl Storage {
                     &commit.forget_tokens,
                     &commit.keep_claim,
                     &commit.standing.status.as_str(),
-                    &commit
-                        .standing
-                        .reason
-                        .as_ref()
-                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
-                    &commit
-                        .standing
-                        .who_must_act
-                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
+                    &commit.standing.reason.as_ref().map(ReasonCode::as_str),
+                    &commit.standing.who_must_act.map(WhoMustAct::as_str),
                 ]),
             )
             .await?;

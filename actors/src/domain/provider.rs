@@ -52,6 +52,13 @@ pub struct Provider {
     /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.
     #[serde(skip)]
     pub refresh_margin: Option<Duration>,
+    /// How often an account that nobody asks for is refreshed, so that its refresh token does not end unused; `None`: its
+    /// rules are not known, and what has an end is refreshed as if it were in use.
+    #[serde(skip)]
+    pub keep_alive: Option<Duration>,
+    /// How long a refresh token lives from the consent, however often it is used, where the provider does not say.
+    #[serde(skip)]
+    pub refresh_token_lifetime: Option<Duration>,
     /// How many calls may be under way at once.
     #[serde(skip)]
     pub max_concurrency: usize,

@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     domain::{
+        Timestamp,
         caller::RequestContext,
         error::ServiceError,
         ids::Subject,
@@ -77,6 +78,8 @@ pub(crate) struct IntegrationState {
     deferred: Vec<IntegrationMsg>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
+    /// When somebody last asked for the token here.
+    asked_at: Option<Timestamp>,
 }
 
 impl IntegrationState {
@@ -116,6 +119,7 @@ impl Actor for Integration {
             is_asking: false,
             deferred: Vec::new(),
             cause: None,
+            asked_at: None,
         };
         self.run(&myself, &mut state, effects);
         Ok(state)
@@ -211,6 +215,7 @@ impl Integration {
         if ask.reply.is_closed() {
             return; // Nobody waits any more; a hand-out would be recorded that nobody received.
         }
+        state.asked_at = Some(self.shared.now());
         state.is_asking = true;
         self.look_at(myself, state, ask);
         state.is_asking = false;
@@ -238,6 +243,7 @@ impl Integration {
             state.deferred.push(IntegrationMsg::Refresh(ask));
             return;
         }
+        state.asked_at = Some(self.shared.now());
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
@@ -306,8 +312,9 @@ impl Integration {
         );
         let id = state.opened.stored.id.clone();
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
+        let asked_at = state.asked_at;
         self.shared.effects.spawn(async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
+            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause, asked_at).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         });

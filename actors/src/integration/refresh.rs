@@ -67,6 +67,7 @@ pub(crate) async fn refresh(
     id: IntegrationId,
     generation: i64,
     cause: RequestContext,
+    asked_at: Option<Timestamp>,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
@@ -121,6 +122,7 @@ pub(crate) async fn refresh(
         provider,
         attempt,
         cause,
+        asked_at,
         opened: &opened,
     };
 

@@ -37,6 +37,8 @@ pub fn provider(key: &str) -> Provider {
         reports_scopes: true,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 32,
         revocation: RevocationSupport::Supported,
     }

@@ -204,6 +204,8 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
             reports_scopes: true,
             refresh_class: RefreshClass::Safe,
             refresh_margin: None,
+            keep_alive: None,
+            refresh_token_lifetime: None,
             max_concurrency: 1,
             revocation: RevocationSupport::Supported,
         })
