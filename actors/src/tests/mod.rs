@@ -5,6 +5,7 @@ mod audit;
 mod connect;
 mod crashes;
 mod failures;
+mod keep_alive;
 mod nodes;
 mod refresh;
 mod residency;
