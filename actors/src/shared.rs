@@ -8,7 +8,8 @@ use crate::{
     audit::AuditHandle,
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
-    provider::egress::Egress,
+    provider::{egress::Egress, load::Load},
+    scheduler::given::Given,
     settings::{Ports, Settings},
 };
 
@@ -20,6 +21,9 @@ pub(crate) struct Shared {
     pub(crate) audit: AuditHandle,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
+    loads: HashMap<ProviderKey, Load>,
+    /// Due work this node was given lately.
+    pub(crate) given: Given,
 }
 
 impl Shared {
@@ -32,6 +36,10 @@ impl Shared {
                 (provider.key.clone(), Arc::new(egress))
             })
             .collect();
+        let loads = providers
+            .iter()
+            .map(|provider| (provider.key.clone(), Load::default()))
+            .collect();
         Self {
             ports,
             settings,
@@ -39,6 +47,8 @@ impl Shared {
             audit,
             providers,
             egress,
+            loads,
+            given: Given::default(),
         }
     }
 
@@ -52,6 +62,10 @@ impl Shared {
 
     pub(crate) fn egress(&self, key: &ProviderKey) -> Option<&Arc<Egress>> {
         self.egress.get(key)
+    }
+
+    pub(crate) fn load(&self, key: &ProviderKey) -> Option<&Load> {
+        self.loads.get(key)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     audit::AuditHandle,
     handle::{OAuthManager, drain_audit},
     root::{Root, RootMsg},
+    scheduler::hand_back,
     settings::{Ports, Settings},
     shared::Shared,
 };
@@ -65,7 +66,8 @@ impl Shutdown {
     /// Ends the system: begins nothing new, waits for what is in flight, writes what was recorded, ends the actors.
     pub async fn graceful(self) -> Stopped {
         let grace = self.shared.settings.shutdown_grace;
-        let drained = self.shared.effects.drain(grace).await;
+        self.shared.effects.soft_stop();
+        let (drained, ()) = tokio::join!(self.shared.effects.drain(grace), hand_back(&self.shared));
         if !drained {
             tracing::warn!(
                 in_flight = self.shared.effects.in_flight(),

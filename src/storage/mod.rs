@@ -14,6 +14,7 @@ mod authorizations;
 mod clients;
 mod connect;
 mod cursor;
+mod dispatch;
 mod errors;
 mod events;
 mod flow;

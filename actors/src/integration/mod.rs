@@ -139,6 +139,7 @@ impl Actor for Integration {
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
+            IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),
             IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),

@@ -23,11 +23,12 @@ use crate::{
         secret::RefreshToken,
         token::TokenAnswer,
     },
+    measure,
     ports::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
         store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreError},
     },
-    provider::{breaker::OpenCause, egress::Held},
+    provider::{breaker::OpenCause, egress::Held, load::Load},
     shared::{Shared, after, until},
 };
 
@@ -72,6 +73,7 @@ pub(crate) async fn refresh(
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
     };
+    let _under_way = shared.load(&provider.key).map(Load::begin);
     let permit = match egress.admit().await {
         Ok(permit) => permit,
         Err(Held { cause, retry_after }) => {
@@ -117,6 +119,14 @@ pub(crate) async fn refresh(
             return database_away(shared);
         }
     };
+    if let Some(due) = opened
+        .stored
+        .grant
+        .as_ref()
+        .and_then(|grant| grant.next_refresh_at)
+    {
+        measure::late(&provider.key, until(due, shared.now()));
+    }
     let attempt = Attempt {
         shared,
         provider,

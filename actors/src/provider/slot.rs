@@ -23,7 +23,8 @@ pub(super) struct Slot {
     pub(super) occupancy: Occupancy,
     backlog: Vec<IntegrationMsg>,
     pub(super) budget: RestartBudget,
-    pub(super) last_used: Instant,
+    /// When somebody asked for it; `None`: it was woken for its own work alone.
+    pub(super) last_used: Option<Instant>,
 }
 
 /// Whether there is an actor.
@@ -56,12 +57,12 @@ pub(super) enum Delivery {
 // === impl Slot ===
 
 impl Slot {
-    pub(super) fn waking(now: Instant) -> Self {
+    pub(super) fn waking(last_used: Option<Instant>) -> Self {
         Self {
             occupancy: Occupancy::Waking,
             backlog: Vec::new(),
             budget: RestartBudget::new(RestartPolicy::INTEGRATION),
-            last_used: now,
+            last_used,
         }
     }
 
@@ -115,7 +116,9 @@ impl Slot {
     /// Whether it has been idle since before `deadline` and nothing is under way.
     pub(super) fn may_sleep(&self, deadline: Instant) -> bool {
         match &self.occupancy {
-            Occupancy::Awake { busy, .. } => self.last_used <= deadline && !busy.load(Ordering::Relaxed),
+            Occupancy::Awake { busy, .. } => {
+                self.last_used.is_none_or(|at| at <= deadline) && !busy.load(Ordering::Relaxed)
+            }
             Occupancy::Waking
             | Occupancy::FallingAsleep
             | Occupancy::Restarting

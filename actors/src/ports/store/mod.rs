@@ -12,7 +12,7 @@ pub use authorizations::{
     AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
 };
 pub use clients::ClientStore;
-pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
+pub use integrations::{ConnectCommit, DirectoryEntry, DispatchRequest, IntegrationStore, Reservation};
 pub use records::RecordStore;
 pub use refresh::{ClaimOutcome, ClaimRequest, FailureCommit, RefreshCommit};
 pub use sessions::SessionStore;

@@ -8,15 +8,39 @@ use crate::{
         Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status},
+        integration::{Claim, Status, StoredIntegration},
         reason::REFRESH_TOKEN_ENDING,
     },
     integration::schedule::{Life, refresh_token_life},
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit},
-    shared::{after, until},
+    ports::store::{ClaimOutcome, ClaimRequest, Commit, DispatchRequest, FailureCommit, RefreshCommit},
+    shared::{after, before, until},
 };
 
 impl Tables {
+    pub(super) fn dispatch(&mut self, request: &DispatchRequest, now: Timestamp) -> Vec<StoredIntegration> {
+        let latest = before(now, request.overdue);
+        let mut due: Vec<_> = self
+            .integrations
+            .values_mut()
+            .filter(|row| row.stored.id.provider == request.provider)
+            .filter(|row| row.dispatched.is_none_or(|(_, until)| until <= now))
+            .filter_map(|row| {
+                let grant = row.stored.grant.as_ref()?;
+                let at = grant.next_refresh_at.filter(|at| *at <= latest)?;
+                let held = grant.claim.as_ref().is_some_and(|claim| claim.until > now);
+                (!held).then_some((at, row))
+            })
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.truncate(request.room as usize);
+        due.into_iter()
+            .map(|(_, row)| {
+                row.dispatched = Some((request.node, after(now, request.hold)));
+                row.view(now)
+            })
+            .collect()
+    }
+
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> ClaimOutcome {
         let Some(row) = self.integrations.get_mut(&request.id.uuid) else {
             return ClaimOutcome::Gone;
