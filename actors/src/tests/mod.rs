@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod connect;
 mod crashes;
+mod dispatch;
 mod failures;
 mod keep_alive;
 mod nodes;
