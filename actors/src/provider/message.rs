@@ -28,7 +28,7 @@ pub(crate) enum ProviderMsg {
         ask: Box<TokenAsk>,
     },
     /// From the Scheduler: work is due for these accounts, and these are their rows.
-    Due(Vec<Box<Opened>>),
+    Due(Vec<Opened>),
     /// From a connect flow or another node: this account's row has changed.
     Changed {
         integration: Uuid,

@@ -243,7 +243,7 @@ impl ProviderSupervisor {
         &self,
         myself: &ActorRef<ProviderMsg>,
         state: &mut ProviderState,
-        integrations: Vec<Box<Opened>>,
+        integrations: Vec<Opened>,
     ) {
         let now = Instant::now();
         for opened in integrations {
@@ -251,7 +251,7 @@ impl ProviderSupervisor {
             match state.slots.get_mut(&integration) {
                 // Whoever is awake has a timer of its own, unless somebody else brought its work forward.
                 Some(slot) if matches!(slot.occupancy, Occupancy::Awake { .. }) => {
-                    slot.deliver(IntegrationMsg::Found(opened), now);
+                    slot.deliver(IntegrationMsg::Found(Box::new(opened)), now);
                 }
                 Some(slot) => {
                     // A quarantined one waits for its probe; whoever wakes reads its row.
@@ -262,7 +262,8 @@ impl ProviderSupervisor {
                 }
                 None => {
                     state.slots.insert(integration, Slot::waking(None));
-                    self.hydrated(myself, state, integration, Ok(Some(opened))).await;
+                    self.hydrated(myself, state, integration, Ok(Some(Box::new(opened))))
+                        .await;
                 }
             }
         }

@@ -20,7 +20,7 @@ use crate::{
     domain::{ids::ProviderKey, integration::StoredIntegration},
     integration::opened::Opened,
     ports::store::{DispatchRequest, StoreError},
-    provider::message::ProviderMsg,
+    provider::{load::Load, message::ProviderMsg},
     registry::RegistryMsg,
     shared::Shared,
     timer::Timer,
@@ -142,7 +142,7 @@ impl Scheduler {
             .appetites
             .iter_mut()
             .map(|(provider, appetite)| {
-                let under_way = self.shared.load(provider).map_or(0, |load| load.under_way());
+                let under_way = self.shared.load(provider).map_or(0, Load::under_way);
                 let egress = self.shared.egress(provider);
                 let held_off = egress.is_some_and(|egress| egress.open_reason().is_some());
                 (provider.clone(), appetite.bite(under_way, held_off))
@@ -254,7 +254,6 @@ fn wake(
     let mut opened = rows.into_iter().filter_map(|row| {
         let id = row.id.clone();
         Opened::open(&*shared.ports.vault, row)
-            .map(Box::new)
             .map_err(|error| tracing::error!(integration.id = %id, error = %error, "a row does not open: check the configured encryption keys"))
             .ok()
     });
@@ -279,7 +278,7 @@ pub(crate) async fn hand_back(shared: &Shared) {
     match tokio::time::timeout(HAND_BACK_PATIENCE, handed).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(error = %error, "due work is not handed back; others take it in a moment")
+            tracing::warn!(error = %error, "due work is not handed back; others take it in a moment");
         }
         Err(tokio::time::error::Elapsed { .. }) => {
             tracing::warn!("due work is not handed back in time; others take it in a moment");
