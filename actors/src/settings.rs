@@ -87,7 +87,7 @@ impl Settings {
             public_url,
             lease: Duration::from_secs(30),
             idle_after: Some(Duration::from_secs(600)),
-            poll_interval: Duration::from_secs(2),
+            poll_interval: Duration::from_secs(1),
             call_deadline: Duration::from_secs(25),
             authorization_lifetime: Duration::from_secs(600),
             session_link_lifetime: Duration::from_secs(600),

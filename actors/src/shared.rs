@@ -9,7 +9,8 @@ use crate::{
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
     integration::answers::Answers,
-    provider::egress::Egress,
+    provider::{egress::Egress, load::Load},
+    scheduler::given::Given,
     settings::{Ports, Settings},
     shelf::Shelf,
 };
@@ -24,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     shelves: HashMap<ProviderKey, Shelf>,
+    loads: HashMap<ProviderKey, Load>,
+    /// Due work this node was given lately.
+    pub(crate) given: Given,
 }
 
 impl Shared {
@@ -42,6 +46,10 @@ impl Shared {
             .iter()
             .map(|provider| (provider.key.clone(), Shelf::default()))
             .collect();
+        let loads = providers
+            .iter()
+            .map(|provider| (provider.key.clone(), Load::default()))
+            .collect();
         Self {
             ports,
             settings,
@@ -51,6 +59,8 @@ impl Shared {
             providers,
             egress: egress.into_iter().collect(),
             shelves,
+            loads,
+            given: Given::default(),
         }
     }
 
@@ -69,6 +79,10 @@ impl Shared {
 
     pub(crate) fn egress(&self, key: &ProviderKey) -> Option<&Arc<Egress>> {
         self.egress.get(key)
+    }
+
+    pub(crate) fn load(&self, key: &ProviderKey) -> Option<&Load> {
+        self.loads.get(key)
     }
 }
 

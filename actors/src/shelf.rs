@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    domain::ids::Subject,
+    domain::{Timestamp, ids::Subject},
     integration::{opened::Opened, row::Token},
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Activity {
     busy: AtomicBool,
     /// Its token was taken from the shelf since somebody looked.
     taken: AtomicBool,
+    /// When somebody last asked for its token, in seconds since the epoch; 0: nobody has.
+    asked_at: AtomicI64,
 }
 
 /// A token laid out, and whose it is.
@@ -72,9 +74,23 @@ impl Activity {
         self.busy.load(Ordering::Relaxed)
     }
 
+    /// Somebody asked for the token.
+    pub(crate) fn ask(&self, now: Timestamp) {
+        // Mostly it is known already, and then nothing is written that other processors would have to fetch.
+        if self.asked_at.load(Ordering::Relaxed) != now.as_second() {
+            self.asked_at.store(now.as_second(), Ordering::Relaxed);
+        }
+    }
+
+    /// When somebody last asked for the token, to the second.
+    pub(crate) fn asked_at(&self) -> Option<Timestamp> {
+        let second = self.asked_at.load(Ordering::Relaxed);
+        Timestamp::from_second(second).ok().filter(|_| second != 0)
+    }
+
     /// Somebody took the token.
-    pub(crate) fn take(&self) {
-        // Mostly it is set already, and then nothing is written that other processors would have to fetch.
+    pub(crate) fn take(&self, now: Timestamp) {
+        self.ask(now);
         if !self.taken.load(Ordering::Relaxed) {
             self.taken.store(true, Ordering::Relaxed);
         }

@@ -11,6 +11,7 @@ use crate::{
     handle::{OAuthManager, drain_audit},
     integration::replay,
     root::{Root, RootMsg},
+    scheduler::hand_back,
     settings::{Ports, Settings},
     shared::Shared,
 };
@@ -70,7 +71,8 @@ impl Shutdown {
     /// Ends the system: begins nothing new, waits for what is in flight, writes what was recorded, ends the actors.
     pub async fn graceful(self) -> Stopped {
         let grace = self.shared.settings.shutdown_grace;
-        let drained = self.shared.effects.drain(grace).await;
+        self.shared.effects.soft_stop();
+        let (drained, ()) = tokio::join!(self.shared.effects.drain(grace), hand_back(&self.shared));
         if !drained {
             tracing::warn!(
                 in_flight = self.shared.effects.in_flight(),

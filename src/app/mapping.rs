@@ -180,6 +180,8 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         config::RefreshClass::SingleUse => RefreshClass::SingleUse,
     });
     settings.refresh_margin = config.refresh_margin;
+    settings.keep_alive = config.keep_alive;
+    settings.refresh_token_lifetime = config.refresh_token_lifetime();
     settings.max_concurrency = config.max_concurrency;
     settings.rate = config.rate;
     settings.allow_loopback = config.allow_loopback;

@@ -41,7 +41,9 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
-pub use provider::{BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, RefreshClass, is_provider_key};
+pub use provider::{
+    BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
+};
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};

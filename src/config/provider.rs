@@ -28,6 +28,9 @@ const RESERVED_PARAMS: [&str; 8] = [
     "state",
 ];
 
+/// Keep-alives and lives of refresh tokens are counted in days; less is a slip of the pen, and would be a storm.
+const LIFE_MIN: Duration = Duration::from_hours(1);
+
 /// Long enough for any name, short enough for ids that carry it.
 const KEY_BYTES_MAX: usize = 32;
 
@@ -98,6 +101,19 @@ impl<'de> Deserialize<'de> for RefreshClass {
     }
 }
 
+/// How a registration at Google is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublishingStatus {
+    /// For everybody.
+    Production,
+    /// For testers: their grants end after [`TESTING_GRANT_LIFE`].
+    Testing,
+}
+
+/// How long a grant lives of a registration that Google takes for a test.
+const TESTING_GRANT_LIFE: Duration = Duration::from_hours(7 * 24);
+
 /// One provider. What is absent is taken from the built-in facts, or from discovery.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +161,14 @@ pub struct ProviderConfig {
     /// Refresh at least this long before expiry.
     #[serde(deserialize_with = "duration::optional")]
     pub refresh_margin: Option<Duration>,
+    /// Refresh an account that nobody asks for this often.
+    #[serde(deserialize_with = "duration::optional")]
+    pub keep_alive: Option<Duration>,
+    /// How long refresh tokens live from the consent, where the provider does not say.
+    #[serde(deserialize_with = "duration::optional")]
+    pub refresh_token_lifetime: Option<Duration>,
+    /// Google and YouTube only: how the registration is published there.
+    pub publishing_status: Option<PublishingStatus>,
     /// Calls of one node to the provider at once.
     pub max_concurrency: Option<usize>,
     /// Calls per second of all nodes together.
@@ -175,6 +199,13 @@ impl ProviderConfig {
         if let Some(secret) = secret {
             secret.read_from(file);
         }
+    }
+
+    /// How long refresh tokens live from the consent, as far as the operator knows.
+    pub fn refresh_token_lifetime(&self) -> Option<Duration> {
+        let testing = self.publishing_status == Some(PublishingStatus::Testing);
+        self.refresh_token_lifetime
+            .or(testing.then_some(TESTING_GRANT_LIFE))
     }
 
     /// Every address given, with its key.
@@ -237,6 +268,20 @@ impl ProviderConfig {
                 "tenant",
                 "expected a tenant's id or domain, common, organizations or consumers",
             );
+        }
+        if self.publishing_status.is_some() && !["google", "youtube"].contains(&provider) {
+            add(
+                "publishing_status",
+                "only providers.google and providers.youtube have it",
+            );
+        }
+        for (key, life) in [
+            ("keep_alive", self.keep_alive),
+            ("refresh_token_lifetime", self.refresh_token_lifetime),
+        ] {
+            if life.is_some_and(|life| life < LIFE_MIN) {
+                add(key, "must be at least 1h");
+            }
         }
         if self.max_concurrency == Some(0) {
             add("max_concurrency", "must be at least 1");

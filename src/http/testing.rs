@@ -58,6 +58,8 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new("test"),
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 8,
         rate: None,
         revocation: RevocationSupport::Supported,

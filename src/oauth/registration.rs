@@ -100,6 +100,8 @@ impl Registration {
             refresh_margin: settings.refresh_margin,
             budget: budget(&settings, facts),
             rate: settings.rate,
+            keep_alive: settings.keep_alive.or(facts.keep_alive),
+            refresh_token_lifetime: settings.refresh_token_lifetime,
             max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
             revocation: revocation_support(&settings, facts),
         };

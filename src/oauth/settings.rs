@@ -207,6 +207,10 @@ pub struct ProviderSettings {
     pub refresh_class: Option<RefreshClass>,
     /// How long before its end a token is refreshed at the latest.
     pub refresh_margin: Option<Duration>,
+    /// How often an account nobody asks for is refreshed.
+    pub keep_alive: Option<Duration>,
+    /// How long a refresh token lives from the consent, where the provider does not say.
+    pub refresh_token_lifetime: Option<Duration>,
     /// How many calls of one node may be under way at once.
     pub max_concurrency: Option<usize>,
     /// How many calls per second all nodes together may make.
@@ -244,6 +248,8 @@ impl ProviderSettings {
             pkce: Pkce::default(),
             refresh_class: None,
             refresh_margin: None,
+            keep_alive: None,
+            refresh_token_lifetime: None,
             max_concurrency: None,
             rate: None,
             allow_loopback: false,

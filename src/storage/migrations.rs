@@ -41,6 +41,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "egress",
         sql: include_str!("../../migrations/0005_egress.sql"),
     },
+    Migration {
+        version: 6,
+        name: "keep_alive",
+        sql: include_str!("../../migrations/0006_keep_alive.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

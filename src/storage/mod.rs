@@ -14,6 +14,7 @@ mod authorizations;
 mod clients;
 mod connect;
 mod cursor;
+mod dispatch;
 mod egress;
 mod errors;
 mod events;
@@ -35,6 +36,7 @@ mod sessions;
 #[cfg(feature = "dev")]
 mod tests;
 mod tls;
+mod usage;
 
 use std::{
     fmt,

@@ -21,6 +21,7 @@ mod foreign_provider;
 mod fuzz;
 mod harness;
 mod isolation;
+mod keeping_alive;
 mod pages;
 mod policy;
 mod provider_faults;

@@ -29,6 +29,8 @@ pub enum AuditAction {
     Upgrade,
     /// Tokens were refreshed, or it was tried.
     Refresh,
+    /// An account still works and will not for long: its user was asked to connect again in time.
+    Warn,
     /// The user or a service took an account back.
     Revoke,
     /// The tokens of a revoked account are gone, and the provider's part is settled.
@@ -51,6 +53,7 @@ impl AuditAction {
             Self::Reconnect => "reconnect",
             Self::Upgrade => "upgrade",
             Self::Refresh => "refresh",
+            Self::Warn => "warn",
             Self::Revoke => "revoke",
             Self::Disconnect => "disconnect",
             Self::TokenIssued => "token_issued",

@@ -83,6 +83,13 @@ pub struct Provider {
     /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.
     #[serde(skip)]
     pub refresh_margin: Option<Duration>,
+    /// How often an account that nobody asks for is refreshed, so that its refresh token does not end unused; `None`: its
+    /// rules are not known, and what has an end is refreshed as if it were in use.
+    #[serde(skip)]
+    pub keep_alive: Option<Duration>,
+    /// How long a refresh token lives from the consent, however often it is used, where the provider does not say.
+    #[serde(skip)]
+    pub refresh_token_lifetime: Option<Duration>,
     /// What calls to it are counted against.
     #[serde(skip)]
     pub budget: BudgetKey,

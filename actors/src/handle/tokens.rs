@@ -167,7 +167,7 @@ impl OAuthManager {
         {
             return None;
         }
-        ready.activity.take();
+        ready.activity.take(now);
         answer::access_grant(&ready.opened)
     }
 

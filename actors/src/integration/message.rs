@@ -33,6 +33,8 @@ pub(crate) enum IntegrationMsg {
     Revoke(Box<RevokeAsk>),
     /// From its own timer, or from the Scheduler by way of the supervisor: work may be due.
     Due,
+    /// From the supervisor: the Scheduler found work of this awake account due, and this is its row.
+    Found(Box<Opened>),
     /// From a connect flow or another node, by way of the supervisor: the row has changed, read it again.
     Reload,
     /// From its own effect: the row as it is now, `None`: it is gone; and which change of it was known when it was read.
@@ -123,6 +125,7 @@ impl IntegrationMsg {
                 drop(ask.reply.send(Err(error)));
             }
             Self::Due
+            | Self::Found(_)
             | Self::Reload
             | Self::Reloaded(..)
             | Self::Refreshed(_)

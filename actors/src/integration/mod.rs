@@ -146,6 +146,7 @@ impl Actor for Integration {
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
+            IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),
             IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
@@ -236,6 +237,7 @@ impl Integration {
         if ask.reply.is_closed() {
             return; // Nobody waits any more; a hand-out would be recorded that nobody received.
         }
+        self.activity.ask(self.shared.now());
         state.is_asking = true;
         self.look_at(myself, state, ask);
         state.is_asking = false;
@@ -264,6 +266,7 @@ impl Integration {
             state.deferred.push(IntegrationMsg::Refresh(ask));
             return;
         }
+        self.activity.ask(self.shared.now());
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
@@ -334,8 +337,10 @@ impl Integration {
         let id = state.opened.stored.id.clone();
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
         let wish = self.wish(state);
+        let asked_at = self.activity.asked_at();
         let effect = async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause, wish).await;
+            let outcome =
+                refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         };

@@ -33,6 +33,7 @@ use crate::{
         backlog::Wish,
         breaker::OpenCause,
         egress::{Held, Permit},
+        load::Load,
     },
     shared::{Shared, after, before, until},
 };
@@ -73,13 +74,15 @@ pub(crate) async fn refresh(
     generation: i64,
     cause: RequestContext,
     wish: Wish,
+    asked_at: Option<Timestamp>,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
     };
+    let _under_way = shared.load(&provider.key).map(Load::begin);
     match egress.admit(wish).await {
         // On the heap, so that one of many thousands who wait for leave is small.
-        Ok(permit) => Box::pin(attempt(shared, provider, id, generation, cause, permit)).await,
+        Ok(permit) => Box::pin(attempt(shared, provider, id, generation, cause, asked_at, permit)).await,
         Err(Held { cause, retry_after }) => RefreshOutcome::BreakerOpen {
             cause,
             until: after(
@@ -96,6 +99,7 @@ async fn attempt(
     id: IntegrationId,
     generation: i64,
     cause: RequestContext,
+    asked_at: Option<Timestamp>,
     permit: Permit,
 ) -> RefreshOutcome {
     if shared.effects.stopping() {
@@ -135,11 +139,20 @@ async fn attempt(
             return database_away(shared);
         }
     };
+    if let Some(due) = opened
+        .stored
+        .grant
+        .as_ref()
+        .and_then(|grant| grant.next_refresh_at)
+    {
+        measure::late(&provider.key, until(due, shared.now()));
+    }
     let attempt = Attempt {
         shared,
         provider,
         attempt,
         cause,
+        asked_at,
         opened: &opened,
     };
 

@@ -28,8 +28,8 @@ pub(crate) enum ProviderMsg {
         account: Option<String>,
         ask: Box<TokenAsk>,
     },
-    /// From the Scheduler: work is due for these accounts.
-    Due(Vec<Uuid>),
+    /// From the Scheduler: work is due for these accounts, and these are their rows.
+    Due(Vec<Opened>),
     /// From a connect flow or another node: this account's row has changed.
     Changed {
         integration: Uuid,

@@ -10,6 +10,7 @@ mod directory;
 pub(crate) mod egress;
 pub mod egress_view;
 mod limits;
+pub(crate) mod load;
 pub(crate) mod message;
 mod pump;
 mod sharing;
@@ -100,7 +101,7 @@ impl Actor for ProviderSupervisor {
             } => {
                 self.to_user(&myself, state, &subject, account, ask);
             }
-            ProviderMsg::Due(integrations) => self.due(&myself, state, integrations),
+            ProviderMsg::Due(integrations) => self.due(&myself, state, integrations).await,
             ProviderMsg::Changed { integration, subject } => {
                 self.changed(state, integration, subject.as_ref());
             }
@@ -171,14 +172,14 @@ impl ProviderSupervisor {
     ) {
         let now = Instant::now();
         if let Some(slot) = state.slots.get_mut(&integration) {
-            slot.last_used = now;
+            slot.last_used = Some(now);
             if let Delivery::Waiting = slot.deliver(message, now) {
                 // Its ending is on its way to us; the message goes to its successor.
                 slot.occupancy = Occupancy::FallingAsleep;
             }
             return;
         }
-        let mut slot = Slot::waking(now);
+        let mut slot = Slot::waking(Some(now));
         slot.deliver(message, now);
         state.slots.insert(integration, slot);
         self.hydrate(myself, integration);
@@ -239,23 +240,34 @@ impl ProviderSupervisor {
         }
     }
 
-    fn due(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, integrations: Vec<Uuid>) {
+    /// Wakes the accounts whose work is due with their rows as they were just read. Nobody asked for them: they may sleep
+    /// again as soon as it is done.
+    async fn due(
+        &self,
+        myself: &ActorRef<ProviderMsg>,
+        state: &mut ProviderState,
+        integrations: Vec<Opened>,
+    ) {
         let now = Instant::now();
-        for integration in integrations {
+        for opened in integrations {
+            let integration = opened.stored.id.uuid;
             match state.slots.get_mut(&integration) {
-                // Whoever is awake has a timer of its own; a quarantined one waits for its probe.
-                Some(Slot {
-                    occupancy: Occupancy::Awake { .. },
-                    ..
-                }) => {}
+                // Whoever is awake has a timer of its own, unless somebody else brought its work forward.
+                Some(slot) if matches!(slot.occupancy, Occupancy::Awake { .. }) => {
+                    slot.deliver(IntegrationMsg::Found(Box::new(opened)), now);
+                }
                 Some(slot) => {
-                    if !matches!(slot.occupancy, Occupancy::Quarantined { until } if until > now)
-                        && !slot.has_backlog()
-                    {
+                    // A quarantined one waits for its probe; whoever wakes reads its row.
+                    let waits = matches!(slot.occupancy, Occupancy::Quarantined { until } if until > now);
+                    if !waits && !slot.has_backlog() {
                         slot.deliver(IntegrationMsg::Due, now);
                     }
                 }
-                None => self.deliver(myself, state, integration, IntegrationMsg::Due),
+                None => {
+                    state.slots.insert(integration, Slot::waking(None));
+                    self.hydrated(myself, state, integration, Ok(Some(Box::new(opened))))
+                        .await;
+                }
             }
         }
     }

@@ -21,7 +21,8 @@ pub(super) struct Slot {
     pub(super) occupancy: Occupancy,
     backlog: Vec<IntegrationMsg>,
     pub(super) budget: RestartBudget,
-    pub(super) last_used: Instant,
+    /// When somebody asked for it; `None`: it was woken for its own work alone.
+    pub(super) last_used: Option<Instant>,
 }
 
 /// Whether there is an actor.
@@ -54,12 +55,12 @@ pub(super) enum Delivery {
 // === impl Slot ===
 
 impl Slot {
-    pub(super) fn waking(now: Instant) -> Self {
+    pub(super) fn waking(last_used: Option<Instant>) -> Self {
         Self {
             occupancy: Occupancy::Waking,
             backlog: Vec::new(),
             budget: RestartBudget::new(RestartPolicy::INTEGRATION),
-            last_used: now,
+            last_used,
         }
     }
 
@@ -115,9 +116,9 @@ impl Slot {
         match &self.occupancy {
             Occupancy::Awake { activity, .. } => {
                 if activity.was_taken() {
-                    self.last_used = now;
+                    self.last_used = Some(now);
                 }
-                self.last_used <= deadline && !activity.is_busy()
+                self.last_used.is_none_or(|at| at <= deadline) && !activity.is_busy()
             }
             Occupancy::Waking
             | Occupancy::FallingAsleep

@@ -38,6 +38,8 @@ pub fn provider(key: &str) -> Provider {
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new(key),
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 32,
         rate: None,
         revocation: RevocationSupport::Supported,

@@ -2,6 +2,7 @@
 
 mod authorizations;
 mod connections;
+mod dispatch;
 mod egress;
 mod isolation;
 mod postgres;
@@ -9,6 +10,7 @@ mod records;
 mod refresh;
 mod scenario;
 mod schema;
+mod usage;
 
 pub(crate) use postgres::{TestDatabase, database, empty_database};
 

@@ -205,6 +205,8 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
             refresh_class: RefreshClass::Safe,
             refresh_margin: None,
             budget: BudgetKey::new("test"),
+            keep_alive: None,
+            refresh_token_lifetime: None,
             max_concurrency: 1,
             rate: None,
             revocation: RevocationSupport::Supported,

@@ -161,8 +161,9 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
         .await
         .unwrap();
     assert_eq!(again, None);
-    let due = storage.due(at(2), 10).await.unwrap();
-    assert_eq!(due.len(), 1);
+    make_due(&storage, &before.id, 60).await;
+    let told = dispatched(&storage, &taking(1, 10)).await;
+    assert_eq!(told, [before.id.clone()], "the provider is still to be told");
 
     let disconnect = entry(AuditAction::Disconnect, &alice).with_integration(&before.id, &alice);
     let postponed = storage
@@ -182,7 +183,7 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
         .unwrap();
     assert_eq!(again, Commit::Fenced);
     assert_eq!(storage.load(&before.id).await.unwrap().unwrap().grant, None);
-    assert_eq!(storage.due(at(10), 10).await.unwrap(), []);
+    assert_eq!(dispatched(&storage, &taking(2, 10)).await, []);
     assert_eq!(events(&storage).await, ["connected", "revoked", "disconnected"]);
 }
 
@@ -268,18 +269,6 @@ async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() 
     assert_eq!(again.id, id);
     assert_eq!(again.standing.status, Status::Active);
     assert_eq!(again.grant.unwrap().generation, 3);
-}
-
-#[tokio::test]
-async fn due_work_leaves_out_what_is_claimed() {
-    let storage = fresh().await;
-    let alice = user("alice");
-    let one = connected(&storage, &alice, "1").await.id;
-    let two = connected(&storage, &alice, "2").await.id;
-    claimed(&storage, &one, 1).await;
-    let due = storage.due(at(3000), 10).await.unwrap();
-    assert_eq!(due.iter().map(|due| &due.id).collect::<Vec<_>>(), [&two]);
-    assert_eq!(storage.due(at(2999), 10).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ pub use authorizations::{
 };
 pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
-pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
+pub use integrations::{ConnectCommit, DirectoryEntry, DispatchRequest, IntegrationStore, Reservation};
 pub use records::RecordStore;
 pub use refresh::{
     ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,

@@ -10,7 +10,7 @@ use crate::domain::{
     authorization::{AuthorizationStatus, StoredAuthorization},
     client::ServiceClient,
     consent::ConsentView,
-    ids::{AuthorizationId, Subject, UserId},
+    ids::{AuthorizationId, NodeId, Subject, UserId},
     integration::StoredIntegration,
     page::{Page, PageRequest},
     provider::BudgetKey,
@@ -60,9 +60,23 @@ pub(super) struct OpenBudget {
 pub(super) struct Row {
     pub(super) stored: StoredIntegration,
     pub(super) generation: i64,
+    /// Whether its user was told that the refresh token ends.
+    pub(super) warned: bool,
+    /// Which node was given its due work, and until when.
+    pub(super) dispatched: Option<(NodeId, Timestamp)>,
 }
 
 impl Row {
+    pub(super) fn new(stored: StoredIntegration) -> Self {
+        let generation = stored.grant.as_ref().map_or(0, |grant| grant.generation);
+        Self {
+            stored,
+            generation,
+            warned: false,
+            dispatched: None,
+        }
+    }
+
     /// As read now: whether a claim has run out is seen by the database's clock.
     pub(super) fn view(&self, now: Timestamp) -> StoredIntegration {
         let mut stored = self.stored.clone();
