@@ -28,6 +28,7 @@ mod google;
 mod id_token;
 mod identity;
 mod jwks;
+mod lifetime;
 mod lookup;
 mod microsoft;
 mod notion;

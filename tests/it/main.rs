@@ -22,6 +22,7 @@ mod fuzz;
 mod harness;
 mod isolation;
 mod keeping_alive;
+mod odd_answers;
 mod pages;
 mod policy;
 mod provider_faults;

@@ -103,7 +103,7 @@ pub struct AuditEntry {
     pub authorization_id: Option<AuthorizationId>,
     /// The scopes concerned.
     pub scopes: ScopeSet,
-    /// Why it did not end well.
+    /// Why it did not end well; or, of a success, what was odd about it.
     pub error: Option<ReasonCode>,
     /// How often (hand-outs are counted per minute); 1 otherwise.
     pub count: u32,
@@ -183,7 +183,7 @@ pub struct AuditView {
     pub authorization_id: Option<AuthorizationId>,
     /// The scopes concerned.
     pub scopes: ScopeSet,
-    /// Why it did not end well.
+    /// Why it did not end well; or, of a success, what was odd about it.
     pub error: Option<ReasonCode>,
     /// How often.
     pub count: u32,

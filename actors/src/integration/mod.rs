@@ -13,6 +13,7 @@ pub(crate) mod message;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+mod remark;
 pub(crate) mod replay;
 mod revocation;
 pub(crate) mod row;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     opened::{OpenError, Opened},
     refresh::{PROBE_BEFORE_END, reason},
-    schedule,
+    remark, schedule,
 };
 use crate::{
     domain::{
@@ -139,6 +139,8 @@ pub(super) fn commit_of(
     // An absent refresh token means: keep the present one (RFC 6749 6). It is sealed anew because its generation changes.
     let keep = answer.refresh_token.as_ref().unwrap_or(presented);
     let lives = attempt.lives(now, &answer);
+    let mut audit = attempt.audit(AuditOutcome::Success);
+    audit.error = remark::of(attempt.provider, stored, &answer, now);
     let scopes = answer.scopes.unwrap_or_else(|| stored.scopes.clone());
     let next = schedule::next_work(
         attempt.provider,
@@ -162,7 +164,7 @@ pub(super) fn commit_of(
         standing: standing_of(&lives, now),
         refreshed: true,
         failures: 0,
-        audit: attempt.audit(AuditOutcome::Success).with_scopes(scopes),
+        audit: audit.with_scopes(scopes),
     })
 }
 

@@ -147,6 +147,11 @@ pub(crate) fn margin(life: Duration, own: Option<Duration>) -> Duration {
         .min(life.mul_f64(MARGIN_SHARE_MAX))
 }
 
+/// Whether a token lives so short that half its life is all the margin there is.
+pub(crate) fn is_shorter_than_margin(life: Duration, own: Option<Duration>) -> bool {
+    margin(life, own) >= life.mul_f64(MARGIN_SHARE_MAX)
+}
+
 /// When to refresh a token: `expiry - max(10 % of life, 60 s, the provider's margin), at most half the life, - jitter`.
 /// `None`: the provider does not say when it ends, so it is refreshed on demand. `jitter` in `[0, 1)`.
 fn refresh_at(

@@ -194,6 +194,7 @@ impl Books {
             refresh_token,
             refresh_token_expires_at,
             scopes: Some(self.grants[grant].scopes.clone()),
+            remark: None,
         }
     }
 
