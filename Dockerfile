@@ -15,6 +15,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin oauth-manager
 COPY --from=build /build/target/release/oauth-manager /usr/local/bin/oauth-manager
+# Answers of providers wait here while the database is away: keep it on a volume.
+RUN install -d -o 10001 -g 10001 -m 700 /var/lib/oauth-manager
+VOLUME /var/lib/oauth-manager
 USER 10001
 ENV OAUTH_MANAGER__SERVER__LISTEN=0.0.0.0:8002
 EXPOSE 8002

@@ -8,6 +8,7 @@ pub mod config;
 pub mod dev;
 pub mod http;
 pub mod oauth;
+pub mod spool;
 pub mod storage;
 pub mod telemetry;
 pub mod vault;

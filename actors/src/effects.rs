@@ -29,6 +29,16 @@ impl Effects {
         self.soft.is_cancelled()
     }
 
+    /// Ends when no new work should begin.
+    pub async fn soft_stopped(&self) {
+        self.soft.cancelled().await;
+    }
+
+    /// The same, as a signal to hold on to.
+    pub fn soft_stop_signal(&self) -> &CancellationToken {
+        &self.soft
+    }
+
     /// Ends when even unfinished work must give up.
     pub fn hard_stop(&self) -> &CancellationToken {
         &self.hard

@@ -41,6 +41,7 @@ mod scheduler;
 mod session;
 pub mod settings;
 mod shared;
+mod shelf;
 mod supervision;
 pub mod system;
 #[cfg(any(test, feature = "testing"))]

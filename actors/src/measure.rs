@@ -10,7 +10,7 @@ use metrics::{Counter, counter, gauge, histogram};
 
 use crate::{
     domain::{Timestamp, ids::ProviderKey, integration::StoredIntegration, metric::Metric},
-    shared::until,
+    shared::{after, until},
 };
 
 /// A token is checked a moment after it was chosen: this much less life is no broken promise.
@@ -112,6 +112,7 @@ impl Measures {
         counter!("oauth_rows_unopenable_total", "provider" => name.clone()).increment(0);
         counter!("oauth_operator_alarms_total", "provider" => name.clone()).increment(0);
         counter!("oauth_actor_restarts_total", "provider" => name.clone()).increment(0);
+        counter!("oauth_spool_failures_total").increment(0);
         breaker(provider, false);
         Self {
             issued: requests(provider, "issued"),
@@ -134,7 +135,8 @@ impl Measures {
         min_ttl: Option<Duration>,
         now: Timestamp,
     ) -> bool {
-        let kept = expires_at.is_none_or(|end| until(now, end) + CHECK_SLACK > min_ttl.unwrap_or_default());
+        let kept =
+            expires_at.is_none_or(|end| after(end, CHECK_SLACK) > after(now, min_ttl.unwrap_or_default()));
         if !kept {
             self.below_min_ttl.increment(1);
         }
@@ -203,19 +205,16 @@ pub(crate) fn row_unopenable(provider: &ProviderKey) {
 // === the spool ===
 
 /// Answers in the spool that the database has not taken yet.
-#[expect(dead_code, reason = "recorded by the spool")]
 pub(crate) fn spool_depth(answers: usize) {
     gauge!("oauth_spool_depth").set(answers as f64);
 }
 
 /// An answer could not be put into the spool: it lives in memory alone.
-#[expect(dead_code, reason = "recorded by the spool")]
 pub(crate) fn spool_failed() {
     counter!("oauth_spool_failures_total").increment(1);
 }
 
 /// An answer of the spool was offered to its row: `stored`, or `fenced` where somebody else had moved on.
-#[expect(dead_code, reason = "recorded by the spool")]
 pub(crate) fn spool_replayed(outcome: &'static str) {
     counter!("oauth_spool_replayed_total", "outcome" => outcome).increment(1);
 }

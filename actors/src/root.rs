@@ -178,6 +178,7 @@ impl Root {
                     effects: self.shared.effects.clone(),
                     flush_interval: self.shared.settings.audit_flush_interval,
                     shown: self.shared.audit.pending(),
+                    tallies: self.shared.audit.tallies(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, sink, (), root).await?;
                 self.shared.audit.address().set(Some(actor.clone()));

@@ -10,8 +10,10 @@ use crate::{
         clock::Clock,
         oauth::OAuth,
         rng::Rng,
+        spool::Spool,
         store::{
-            AuthorizationStore, ClientStore, IntegrationStore, OverviewStore, RecordStore, SessionStore,
+            AuthorizationStore, ClientStore, EgressStore, IntegrationStore, OverviewStore, RecordStore,
+            SessionStore,
         },
         vault::Vault,
     },
@@ -32,8 +34,12 @@ pub struct Ports {
     pub clients: Arc<dyn ClientStore>,
     /// Browser sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// What all nodes know of calls to providers.
+    pub egress: Arc<dyn EgressStore>,
     /// The provider engine.
     pub oauth: Arc<dyn OAuth>,
+    /// Where answers wait for the database.
+    pub spool: Arc<dyn Spool>,
     /// Sealing.
     pub vault: Arc<dyn Vault>,
     /// Wall clock.
@@ -86,7 +92,7 @@ impl Settings {
             public_url,
             lease: Duration::from_secs(30),
             idle_after: Some(Duration::from_secs(600)),
-            poll_interval: Duration::from_secs(2),
+            poll_interval: Duration::from_secs(1),
             call_deadline: Duration::from_secs(25),
             authorization_lifetime: Duration::from_secs(600),
             session_link_lifetime: Duration::from_secs(600),

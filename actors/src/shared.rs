@@ -16,9 +16,12 @@ use crate::{
     audit::AuditHandle,
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
+    integration::answers::Answers,
     measure::Measures,
-    provider::egress::Egress,
+    provider::{egress::Egress, load::Load},
+    scheduler::given::Given,
     settings::{Ports, Settings},
+    shelf::Shelf,
 };
 
 /// Refreshes and revocations wished for at once, from all callers: twice as many as requests are answered at once.
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) effects: Effects,
     pub(crate) audit: AuditHandle,
+    pub(crate) answers: Answers,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     measures: HashMap<ProviderKey, Measures>,
@@ -76,17 +80,31 @@ pub(crate) struct Shared {
     pub(crate) fitness: Fitness,
     /// What the Scheduler last saw, for operators.
     pub(crate) sight: Sight,
+    shelves: HashMap<ProviderKey, Shelf>,
+    loads: HashMap<ProviderKey, Load>,
+    /// Due work this node was given lately.
+    pub(crate) given: Given,
 }
 
 impl Shared {
     pub(crate) fn new(ports: Ports, settings: Settings, audit: AuditHandle) -> Self {
         let providers = ports.oauth.providers().to_vec();
-        let egress = providers
+        let effects = Effects::default();
+        let egress = Egress::of_providers(
+            &providers,
+            settings.breaker_interval,
+            settings.node,
+            &ports.egress,
+            &ports.rng,
+            &effects,
+        );
+        let shelves = providers
             .iter()
-            .map(|provider| {
-                let egress = Egress::new(provider.max_concurrency, settings.breaker_interval);
-                (provider.key.clone(), Arc::new(egress))
-            })
+            .map(|provider| (provider.key.clone(), Shelf::default()))
+            .collect();
+        let loads = providers
+            .iter()
+            .map(|provider| (provider.key.clone(), Load::default()))
             .collect();
         let measures = providers
             .iter()
@@ -95,10 +113,14 @@ impl Shared {
         Self {
             ports,
             settings,
-            effects: Effects::default(),
+            effects,
             audit,
+            answers: Answers::default(),
             providers,
-            egress,
+            egress: egress.into_iter().collect(),
+            shelves,
+            loads,
+            given: Given::default(),
             measures,
             #[cfg(any(test, feature = "testing"))]
             trap: crate::testing::trap::Trap::default(),
@@ -116,8 +138,17 @@ impl Shared {
         self.providers.iter().find(|provider| provider.key == *key)
     }
 
+    /// Where this provider's accounts lay out what can be taken at once.
+    pub(crate) fn shelf(&self, key: &ProviderKey) -> Option<&Shelf> {
+        self.shelves.get(key)
+    }
+
     pub(crate) fn egress(&self, key: &ProviderKey) -> Option<&Arc<Egress>> {
         self.egress.get(key)
+    }
+
+    pub(crate) fn load(&self, key: &ProviderKey) -> Option<&Load> {
+        self.loads.get(key)
     }
 
     pub(crate) fn measures(&self, key: &ProviderKey) -> Option<&Measures> {

@@ -9,7 +9,9 @@ use crate::{
     address::Address,
     audit::AuditHandle,
     handle::{OAuthManager, drain_audit},
+    integration::replay,
     root::{Root, RootMsg},
+    scheduler::hand_back,
     settings::{Ports, Settings},
     shared::Shared,
 };
@@ -43,6 +45,7 @@ pub struct Stopped {
 /// A permanent actor that does not start: a defect.
 pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Shutdown), SpawnErr> {
     let shared = Arc::new(Shared::new(ports, settings, AuditHandle::new()));
+    let left = replay::take(&shared);
     let registry = Address::new();
     let failed = CancellationToken::new();
     let root = Root {
@@ -52,6 +55,9 @@ pub async fn start(ports: Ports, settings: Settings) -> Result<(OAuthManager, Sh
     };
     let (root, _) = Actor::spawn(None, root, ()).await?;
     let manager = OAuthManager::new(Arc::clone(&shared), registry);
+    let hears = manager.clone();
+    let offered = replay::run(Arc::clone(&shared), left, move |id| hears.changed(id));
+    shared.effects.spawn(offered);
     Ok((manager, Shutdown { root, failed, shared }))
 }
 
@@ -72,7 +78,11 @@ impl Shutdown {
     /// The same within what is left of the grace.
     pub async fn graceful_within(self, grace: Duration) -> Stopped {
         let last = (grace / LAST_SHARE).max(LAST_MIN);
-        let drained = self.shared.effects.drain(grace.saturating_sub(last * 2)).await;
+        self.shared.effects.soft_stop();
+        let (drained, ()) = tokio::join!(
+            self.shared.effects.drain(grace.saturating_sub(last * 2)),
+            hand_back(&self.shared)
+        );
         if !drained {
             tracing::warn!(
                 in_flight = self.shared.effects.in_flight(),

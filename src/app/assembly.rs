@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use oauth_manager_actors::{ports::clock::Clock, settings::Ports};
+use oauth_manager_actors::{ports::spool::Spool, settings::Ports};
 
-use super::{clock::SystemClock, mapping, rng::SystemRng};
-use crate::{config::Config, oauth::Engine, storage::Storage, vault::RingVault};
+use super::{clock::SharedClock, mapping, rng::SystemRng};
+use crate::{config::Config, oauth::Engine, spool::FileSpool, storage::Storage, vault::RingVault};
 
 /// The adapters of one process.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ pub struct Assembly {
     /// The provider engine.
     pub engine: Arc<Engine>,
     /// Time.
-    pub clock: Arc<dyn Clock>,
+    pub clock: SharedClock,
 }
 
 impl std::fmt::Debug for Assembly {
@@ -33,9 +33,9 @@ impl Assembly {
     /// # Errors
     /// Something is configured that cannot work.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = SharedClock::of_this_machine();
         let (settings, providers) = mapping::engine_settings(config)?;
-        let engine = Engine::new(settings, providers, Arc::clone(&clock)).context("providers")?;
+        let engine = Engine::new(settings, providers, Arc::new(clock.clone())).context("providers")?;
         let storage = Storage::connect(mapping::storage_options(config)).context("database.url")?;
         storage.hold_back();
         Ok(Self {
@@ -46,8 +46,8 @@ impl Assembly {
         })
     }
 
-    /// The same, as the actors see them.
-    pub fn ports(&self) -> Ports {
+    /// The same, as the actors see them, with this spool.
+    pub fn ports(&self, spool: Arc<dyn Spool>) -> Ports {
         let storage = Arc::new(self.storage.clone());
         Ports {
             integrations: storage.clone(),
@@ -55,13 +55,24 @@ impl Assembly {
             records: storage.clone(),
             overview: storage.clone(),
             clients: storage.clone(),
+            egress: storage.clone(),
             sessions: storage,
             oauth: self.engine.clone(),
+            spool,
             vault: self.vault.clone(),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::new(self.clock.clone()),
             rng: Arc::new(SystemRng::default()),
         }
     }
+}
+
+/// The spool of the configured directory, taken from now on.
+///
+/// # Errors
+/// The directory cannot be used.
+pub fn spool(config: &Config) -> anyhow::Result<Arc<dyn Spool>> {
+    let directory = config.spool.directory(config.server.environment);
+    Ok(Arc::new(FileSpool::open(directory).context("spool.directory")?))
 }
 
 /// The vault of the configured keys.

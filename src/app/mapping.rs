@@ -154,10 +154,8 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
     let mut settings = ProviderSettings::new(key.parse().with_context(|| format!("providers.{key}"))?, kind);
     settings.display_name.clone_from(&config.display_name);
     settings.client_id.clone_from(&config.client_id);
-    settings.client_secret = config
-        .client_secret
-        .as_ref()
-        .map(|secret| ClientSecret::new(secret.expose()));
+    settings.client_secret = config.client_secret.as_ref().map(client_secret);
+    settings.client_secret_next = config.client_secret_next.as_ref().map(client_secret);
     settings.client_auth = config.client_auth.map(|auth| match auth {
         config::ClientAuth::Basic => ClientAuth::Basic,
         config::ClientAuth::Post => ClientAuth::Post,
@@ -188,7 +186,10 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         config::RefreshClass::SingleUse => RefreshClass::SingleUse,
     });
     settings.refresh_margin = config.refresh_margin;
+    settings.keep_alive = config.keep_alive;
+    settings.refresh_token_lifetime = config.refresh_token_lifetime();
     settings.max_concurrency = config.max_concurrency;
+    settings.rate = config.rate;
     settings.allow_loopback = config.allow_loopback;
     settings
         .extra_authorize_params
@@ -204,4 +205,12 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         });
     }
     Ok(settings)
+}
+
+fn client_secret(secret: &config::SecretString) -> ClientSecret {
+    let value = ClientSecret::new(secret.expose());
+    match secret.file() {
+        Some(file) => value.from_file(file),
+        None => value,
+    }
 }

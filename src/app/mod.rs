@@ -19,7 +19,7 @@ use oauth_manager_actors::{handle::OAuthManager, ports::clock::Clock, settings::
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use assembly::{Assembly, vault};
+pub use assembly::{Assembly, spool, vault};
 pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
@@ -88,7 +88,7 @@ impl Running {
         let operators = Operators::bind(config).await?;
         let mut settings = mapping::actor_settings(config)?;
         adjust(&mut settings);
-        let (manager, shutdown) = system::start(assembly.ports(), settings)
+        let (manager, shutdown) = system::start(assembly.ports(spool(config)?), settings)
             .await
             .context("the actors do not start")?;
 
@@ -99,7 +99,7 @@ impl Running {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let clock: Arc<dyn Clock> = Arc::clone(&assembly.clock);
+        let clock = assembly.clock.clone();
         let now: http::Now = Arc::new(move || clock.now());
         let settings = mapping::http_settings(config)?;
         let metrics_address = operators.as_ref().map(|operators| operators.address);
@@ -139,6 +139,12 @@ impl Running {
                 () = prepared => {}
             }
         });
+        tasks.spawn(
+            assembly
+                .clock
+                .clone()
+                .keep(assembly.storage.clone(), stop_http.clone()),
+        );
         tasks.spawn(neighbours::hear(
             assembly.storage.clone(),
             manager.clone(),

@@ -105,6 +105,8 @@ async fn attempt(assembly: &Assembly) -> Result<MissingKeys, Obstacle> {
     let missing = missing_keys(assembly)
         .await
         .map_err(|error| Obstacle::Passing(error.to_string()))?;
+    // Before anybody is served: our own clock may be minutes off.
+    assembly.clock.sample(storage).await;
     storage.admit();
     storage
         .seed_catalogue(assembly.engine.providers())

@@ -39,11 +39,11 @@ const METRICS: &[Metric] = &[
     ),
     Metric::gauge(
         "oauth_egress_in_flight",
-        "Calls to a provider under way from this node.",
+        "Calls to a provider under way from this node; providers of one budget show the same.",
     ),
     Metric::gauge(
         "oauth_egress_queued",
-        "Calls to a provider that wait for one under way to end.",
+        "Calls to a provider that wait for leave on this node; providers of one budget show the same.",
     ),
     Metric::gauge(
         "oauth_integrations",
@@ -213,8 +213,8 @@ async fn take_stock(manager: &OAuthManager, assembly: &Assembly, started_at: Tim
     }
     for provider in manager.provider_overviews() {
         let name = provider.provider.to_string();
-        gauge!("oauth_egress_in_flight", "provider" => name.clone()).set(provider.budget.in_flight as f64);
-        gauge!("oauth_egress_queued", "provider" => name).set(provider.budget.queued as f64);
+        gauge!("oauth_egress_in_flight", "provider" => name.clone()).set(provider.egress.in_flight as f64);
+        gauge!("oauth_egress_queued", "provider" => name).set(provider.egress.queued as f64);
     }
     if let Some(look) = manager.last_look() {
         gauge!("oauth_scheduler_look_age_seconds").set(manager.age_of(look.at).as_secs_f64());

@@ -75,6 +75,21 @@ pub(super) fn well_known(vars: &BTreeMap<String, String>) -> Result<Dict, Config
     Ok(layer)
 }
 
+/// The files that hold the well-known secrets of providers: they are looked at again when a provider no longer takes what
+/// they held.
+pub(super) fn well_known_files(vars: &BTreeMap<String, String>) -> files::Origins {
+    let file_of = |provider: &str| {
+        let name = format!("{}_CLIENT_SECRET_FILE", provider.to_ascii_uppercase());
+        vars.get(&name).filter(|file| !file.is_empty())
+    };
+    let found = BUILT_IN
+        .into_iter()
+        .filter_map(|provider| Some((provider, file_of(provider)?)));
+    found
+        .map(|(provider, file)| ((provider.to_owned(), "client_secret"), file.into()))
+        .collect()
+}
+
 /// `OAUTH_MANAGER__SECTION__KEY` for every key.
 pub(super) fn prefixed(vars: &BTreeMap<String, String>) -> Result<Dict, ConfigError> {
     let mut layer = Dict::new();

@@ -1,6 +1,8 @@
 //! The `*_file` twin of each secret: the name of a file that holds it, as container platforms mount them.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use figment::value::{Dict, Value};
 
@@ -13,23 +15,33 @@ const SECRETS: [(&str, &str); 3] = [
     ("auth", "hs256_secret"),
 ];
 /// Every secret of a provider.
-const PROVIDER_SECRETS: [&str; 1] = ["client_secret"];
+const PROVIDER_SECRETS: [&str; 2] = ["client_secret", "client_secret_next"];
+
+/// Where providers' secrets were read from: by provider and key, as the layers have it so far.
+pub(super) type Origins = BTreeMap<(String, &'static str), PathBuf>;
 
 /// A secret is a line or a few; a larger file was named by mistake.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Replaces each twin in one layer by what its file holds. Within a layer both are an error; a higher layer's twin
 /// simply overrides a lower layer's secret.
-pub(super) fn resolve(layer: &mut Dict) -> Result<(), ConfigError> {
+pub(super) fn resolve(layer: &mut Dict, origins: &mut Origins) -> Result<(), ConfigError> {
     for (section, key) in SECRETS {
         if let Some(Value::Dict(_, table)) = layer.get_mut(section) {
             resolve_key(table, section, key)?;
         }
     }
     for_each_provider(layer, |provider, table| {
-        PROVIDER_SECRETS
-            .iter()
-            .try_for_each(|key| resolve_key(table, &format!("providers.{provider}"), key))
+        PROVIDER_SECRETS.iter().try_for_each(|key| {
+            let origin = (provider.to_owned(), *key);
+            match table.get(&format!("{key}_file")).and_then(Value::as_str) {
+                Some(file) => drop(origins.insert(origin, PathBuf::from(file))),
+                // Given itself, it replaces whatever file a lower layer named.
+                None if table.contains_key(*key) => drop(origins.remove(&origin)),
+                None => {}
+            }
+            resolve_key(table, &format!("providers.{provider}"), key)
+        })
     })
 }
 

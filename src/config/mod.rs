@@ -19,6 +19,7 @@ mod provider;
 mod residency;
 mod secret;
 mod server;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod timings;
@@ -40,10 +41,13 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
-pub use provider::{BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, RefreshClass, is_provider_key};
+pub use provider::{
+    BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
+};
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
+pub use spool::SpoolConfig;
 pub use timings::TimingsConfig;
 
 /// The defaults, commented: the reference of every key.
@@ -69,6 +73,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// How long idle integrations stay in memory.
     pub residency: ResidencyConfig,
+    /// Where answers wait for the database.
+    pub spool: SpoolConfig,
     /// Deadlines that depend on each other.
     pub timings: TimingsConfig,
     /// What is logged.
@@ -108,18 +114,29 @@ impl Config {
 
     fn from_layers(file: Dict, vars: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let defaults = parse_toml(DEFAULT_TOML, Path::new("default.toml"))?;
-        let mut figment = Figment::new();
-        for (name, mut layer) in [
-            ("defaults", defaults),
-            ("file", file),
-            ("well-known variables", environment::well_known(vars)?),
-            ("variables", environment::prefixed(vars)?),
+        let (mut figment, mut origins) = (Figment::new(), files::Origins::new());
+        let none = files::Origins::new;
+        for (name, mut layer, read) in [
+            ("defaults", defaults, none()),
+            ("file", file, none()),
+            (
+                "well-known variables",
+                environment::well_known(vars)?,
+                environment::well_known_files(vars),
+            ),
+            ("variables", environment::prefixed(vars)?, none()),
         ] {
-            files::resolve(&mut layer)?;
+            files::resolve(&mut layer, &mut origins)?;
+            origins.extend(read);
             figment = figment.merge(Layer { name, layer });
         }
         // Lossy: a number or a boolean may be written as text, as variables must.
         let mut config: Self = figment.extract_lossy()?;
+        for ((provider, key), file) in origins {
+            if let Some(provider) = config.providers.get_mut(&provider) {
+                provider.note_origin(key, &file);
+            }
+        }
         config.validate()?;
         config.redacted = redacted(&figment)?;
         Ok(config)
@@ -136,6 +153,7 @@ impl Config {
             provider.validate(key, environment, &mut problems);
         }
         self.residency.validate(&mut problems);
+        self.spool.validate(environment, &mut problems);
         self.timings.validate(&mut problems);
         self.log.validate(&mut problems);
         problems.into_result()

@@ -2,6 +2,7 @@
 //! operator's own.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -27,8 +28,15 @@ const RESERVED_PARAMS: [&str; 8] = [
     "state",
 ];
 
+/// Keep-alives and lives of refresh tokens are counted in days; less is a slip of the pen, and would be a storm.
+const LIFE_MIN: Duration = Duration::from_hours(1);
+
 /// Long enough for any name, short enough for ids that carry it.
 const KEY_BYTES_MAX: usize = 32;
+
+/// One call in 100 s, and more than any provider allows.
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 100_000.0;
 
 /// What a provider of the operator's own speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -93,6 +101,19 @@ impl<'de> Deserialize<'de> for RefreshClass {
     }
 }
 
+/// How a registration at Google is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublishingStatus {
+    /// For everybody.
+    Production,
+    /// For testers: their grants end after [`TESTING_GRANT_LIFE`].
+    Testing,
+}
+
+/// How long a grant lives of a registration that Google takes for a test.
+const TESTING_GRANT_LIFE: Duration = Duration::from_hours(7 * 24);
+
 /// One provider. What is absent is taken from the built-in facts, or from discovery.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -106,6 +127,8 @@ pub struct ProviderConfig {
     pub client_id: Option<String>,
     /// What proves the client.
     pub client_secret: Option<SecretString>,
+    /// What proves the client next: while one secret is exchanged for the other, whichever the provider takes is used.
+    pub client_secret_next: Option<SecretString>,
     /// How it is sent.
     pub client_auth: Option<ClientAuth>,
     /// Who signs ID tokens.
@@ -138,8 +161,18 @@ pub struct ProviderConfig {
     /// Refresh at least this long before expiry.
     #[serde(deserialize_with = "duration::optional")]
     pub refresh_margin: Option<Duration>,
-    /// Calls to the provider at once.
+    /// Refresh an account that nobody asks for this often.
+    #[serde(deserialize_with = "duration::optional")]
+    pub keep_alive: Option<Duration>,
+    /// How long refresh tokens live from the consent, where the provider does not say.
+    #[serde(deserialize_with = "duration::optional")]
+    pub refresh_token_lifetime: Option<Duration>,
+    /// Google and YouTube only: how the registration is published there.
+    pub publishing_status: Option<PublishingStatus>,
+    /// Calls of one node to the provider at once.
     pub max_concurrency: Option<usize>,
+    /// Calls per second of all nodes together.
+    pub rate: Option<f64>,
     /// Endpoints on this machine; development only.
     pub allow_loopback: bool,
     /// Further parameters of the authorization request.
@@ -155,6 +188,24 @@ impl ProviderConfig {
     /// Whether users can connect here.
     pub fn is_configured(&self) -> bool {
         self.client_id.as_ref().is_some_and(|id| !id.is_empty())
+    }
+
+    /// Notes which file a secret was read from.
+    pub(super) fn note_origin(&mut self, key: &str, file: &Path) {
+        let secret = match key {
+            "client_secret" => &mut self.client_secret,
+            _ => &mut self.client_secret_next,
+        };
+        if let Some(secret) = secret {
+            secret.read_from(file);
+        }
+    }
+
+    /// How long refresh tokens live from the consent, as far as the operator knows.
+    pub fn refresh_token_lifetime(&self) -> Option<Duration> {
+        let testing = self.publishing_status == Some(PublishingStatus::Testing);
+        self.refresh_token_lifetime
+            .or(testing.then_some(TESTING_GRANT_LIFE))
     }
 
     /// Every address given, with its key.
@@ -218,8 +269,39 @@ impl ProviderConfig {
                 "expected a tenant's id or domain, common, organizations or consumers",
             );
         }
+        if self.publishing_status.is_some() && !["google", "youtube"].contains(&provider) {
+            add(
+                "publishing_status",
+                "only providers.google and providers.youtube have it",
+            );
+        }
+        for (key, life) in [
+            ("keep_alive", self.keep_alive),
+            ("refresh_token_lifetime", self.refresh_token_lifetime),
+        ] {
+            if life.is_some_and(|life| life < LIFE_MIN) {
+                add(key, "must be at least 1h");
+            }
+        }
         if self.max_concurrency == Some(0) {
             add("max_concurrency", "must be at least 1");
+        }
+        if self
+            .rate
+            .is_some_and(|rate| !rate.is_finite() || !(RATE_MIN..=RATE_MAX).contains(&rate))
+        {
+            add("rate", "expected calls per second, between 0.01 and 100000");
+        }
+        if self
+            .client_secret_next
+            .as_ref()
+            .is_some_and(|secret| !secret.is_empty())
+            && !has_secret
+        {
+            add(
+                "client_secret_next",
+                "is the second of two: client_secret is missing",
+            );
         }
         if self.scope_separator.as_ref().is_some_and(String::is_empty) {
             add("scope_separator", "must not be empty");

@@ -1,28 +1,47 @@
 //! A piece of text that must not be seen: wiped when dropped, absent from `Debug`, neither printable nor serialisable.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 /// Secret text of the configuration.
 #[derive(Clone)]
-pub struct SecretString(Zeroizing<String>);
+pub struct SecretString {
+    text: Zeroizing<String>,
+    file: Option<PathBuf>,
+}
 
 impl SecretString {
     /// Takes the text over.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+        Self {
+            text: Zeroizing::new(text.into()),
+            file: None,
+        }
+    }
+
+    /// Notes where it was read from, for those who look there again.
+    pub(super) fn read_from(&mut self, file: &Path) {
+        self.file = Some(file.to_owned());
+    }
+
+    /// Where it was read from, if it was.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Hands the secret out. Each call is a place to look at in a review.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether there is nothing to hide.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 }
 

@@ -73,7 +73,13 @@ impl DataDir {
 
     /// Forgets what earlier runs left: what is ours in it, and nothing else somebody may have put there.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        for name in ["postgres", "encryption.key", "auth.secret", "credentials.json"] {
+        for name in [
+            "postgres",
+            "spool",
+            "encryption.key",
+            "auth.secret",
+            "credentials.json",
+        ] {
             let path = self.path.join(name);
             let removed = if path.is_dir() {
                 fs::remove_dir_all(&path)

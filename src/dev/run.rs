@@ -1,7 +1,8 @@
 //! One development run: what is started, in which order, and how it ends.
 
 use std::{
-    collections::BTreeMap, fmt::Write as _, future::Future, net::Ipv4Addr, path::PathBuf, time::Duration,
+    collections::BTreeMap, fmt::Write as _, future::Future, net::Ipv4Addr, path::Path, path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -84,6 +85,7 @@ pub async fn run(
         .partition(|(_, variable)| !is_set(&variables, variable));
     let toml = configuration(
         &options,
+        &data_dir.path().join("spool"),
         &simulator,
         &simulated,
         &database_url,
@@ -197,6 +199,7 @@ async fn database(
 /// The configuration of a development run, as TOML: what an operator would write for it. Variables still win over it.
 fn configuration(
     options: &DevOptions,
+    spool: &Path,
     simulator: &Simulator,
     simulated: &[(Provider, &str)],
     database_url: &str,
@@ -207,9 +210,10 @@ fn configuration(
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut toml = format!(
         "[server]\nenvironment = \"development\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         [database]\nurl = {}\n[auth]\nhs256_secret = {}\n",
+         [database]\nurl = {}\n[auth]\nhs256_secret = {}\n[spool]\ndirectory = {}\n",
         quoted(database_url),
         quoted(auth_secret),
+        quoted(&spool.to_string_lossy()),
         port = options.port,
     );
     if !["OAUTH_ENCRYPTION_KEY", "OAUTH_ENCRYPTION_KEYS"]

@@ -12,7 +12,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use oauth_manager_actors::domain::error::ServiceError;
 use tokio::sync::Semaphore;
-use tracing::{Instrument, field};
+use tracing::Instrument;
 use warp::filters::BoxedFilter;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     problem::Problem,
     reply::Response,
     request_context::{RequestHead, X_REQUEST_ID},
-    security_headers,
+    routes, security_headers,
     settings::HttpSettings,
 };
 
@@ -74,12 +74,7 @@ impl Edge {
             (self.now)(),
         ));
         parts.extensions.insert(Arc::clone(&head));
-        let span = tracing::info_span!(
-            "http.request",
-            http.method = %head.method,
-            http.request_id = %head.request_id,
-            http.route = field::Empty,
-        );
+        let span = tracing::debug_span!("http.request", http.request_id = %head.request_id);
         let routed = self.route(&head, Request::from_parts(parts, body));
         let mut response = AssertUnwindSafe(routed)
             .catch_unwind()
@@ -94,7 +89,7 @@ impl Edge {
         if let Some(measures) = &self.measures {
             measures.answered(route_of(&head), response.status().as_u16(), took);
         }
-        span.in_scope(|| log(&head, &response, took));
+        log(&head, &response, took);
         response
     }
 
@@ -148,15 +143,29 @@ fn route_of(head: &RequestHead) -> &'static str {
     head.route.get().copied().unwrap_or("-")
 }
 
+/// One line per request; for what is asked all day long, only when it did not go well: metrics count it and the audit
+/// says who received what.
 fn log(head: &RequestHead, response: &Response, took: Duration) {
     let route = route_of(head);
-    tracing::Span::current().record("http.route", route);
-    tracing::info!(
-        http.status = response.status().as_u16(),
-        http.route = route,
-        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "answered"
-    );
+    let status = response.status();
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    macro_rules! answered {
+        ($level:ident) => {
+            tracing::$level!(
+                http.status = status.as_u16(),
+                http.method = %head.method,
+                http.route = route,
+                http.request_id = %head.request_id,
+                duration_us,
+                "answered"
+            )
+        };
+    }
+    if status.is_success() && routes::ASKED_ALL_DAY.contains(&route) {
+        answered!(debug);
+    } else {
+        answered!(info);
+    }
 }
 
 #[cfg(test)]

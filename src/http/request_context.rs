@@ -2,7 +2,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
@@ -10,7 +13,7 @@ use oauth_manager_actors::domain::{
     Timestamp,
     caller::{Actor, RequestContext, USER_AGENT_MAX_CHARS},
 };
-use uuid::{NoContext, Uuid};
+use uuid::Uuid;
 
 use super::{problem::Problem, query::Parameters};
 
@@ -130,10 +133,19 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(safe)).then(|| id.to_owned())
 }
 
+/// A UUIDv7 whose random part is this process's own number and a count: unique, in order, and without asking the
+/// operating system for randomness at every request. Nothing rests on its being unguessable.
 fn new_id(now: Timestamp) -> String {
-    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanoseconds)).to_string()
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| Uuid::new_v4().as_u64_pair().0);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut random = [0; 10];
+    let (process, count) = random.split_at_mut(5);
+    count.copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes()[3..]);
+    process.copy_from_slice(&PROCESS.to_be_bytes()[3..]);
+    let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or_default();
+    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    id.hyphenated().encode_lower(&mut text).to_owned()
 }
 
 /// The last address that a trusted proxy did not write itself. What stands left of it is hearsay.

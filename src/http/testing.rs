@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oauth_manager_actors::domain::{
     feature::{FeatureSpec, ScopeSpec},
-    provider::{Provider, RefreshClass, RevocationSupport},
+    provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
     scope::{Scope, ScopeSet},
 };
 
@@ -58,7 +58,11 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         reports_scopes: true,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
+        budget: BudgetKey::new("test"),
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 8,
+        rate: None,
         revocation: RevocationSupport::Supported,
     })
 }

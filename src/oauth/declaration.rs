@@ -21,6 +21,9 @@ use super::{classify::ErrorAnswer, id_token::Claims, settings::ClientAuth};
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
 
+/// What keep-alives are counted in.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The facts of a provider. Addresses may hold `{tenant}`; an empty one has to be configured or discovered.
 pub(super) struct Facts {
     /// Accepted values of `iss`, the first being the one to name; `{tenantid}` stands for the token's own `tid`.
@@ -40,6 +43,8 @@ pub(super) struct Facts {
     pub(super) identity: Identity,
     pub(super) revoke: RevokeRule,
     pub(super) refresh_class: RefreshClass,
+    /// How often an account nobody asks for must be refreshed, where that is documented.
+    pub(super) keep_alive: Option<Duration>,
     pub(super) max_concurrency: usize,
     /// What ID tokens may be signed with; `none` and HMAC cannot be named here.
     pub(super) algorithms: &'static [Algorithm],

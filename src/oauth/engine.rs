@@ -174,6 +174,12 @@ impl OAuth for Engine {
         self.refresh_once(self.registration(provider)?, request).await
     }
 
+    fn client_secret_in_use(&self, provider: &ProviderKey) -> Option<&'static str> {
+        self.registrations
+            .get(provider)
+            .and_then(|registration| registration.secrets.shown())
+    }
+
     async fn revoke(
         &self,
         provider: &ProviderKey,

@@ -14,7 +14,6 @@ use super::{
     salvage,
     settings::Pkce,
     token_answer::{self, Understood, Unusable},
-    token_request,
     transport::{Answer, Cut},
 };
 
@@ -42,9 +41,10 @@ impl Engine {
             parameters.push(("code_verifier", request.verifier.expose()));
         }
         let auth = Some(endpoints.client_auth);
-        let call = token_request::post(registration, endpoints.token.clone(), auth, parameters);
         let sent_at = self.clock.now();
-        let sent = self.transport.send(call, deadline).await;
+        let sent = self
+            .post_authenticated(registration, endpoints.token.clone(), auth, parameters, deadline)
+            .await;
         let answer =
             sent.map_err(|failure| registration.failure(classify::no_answer(Step::Exchange, failure)))?;
         let mut understood = self.read_tokens(registration, Step::Exchange, &answer, sent_at, None)?;

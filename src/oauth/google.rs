@@ -10,7 +10,7 @@ use oauth_manager_actors::{
 
 use super::{
     classify::ErrorAnswer,
-    declaration::{BodyFormat, Dialect, Facts, Identity, Refined, RevokeRule},
+    declaration::{BodyFormat, DAY, Dialect, Facts, Identity, Refined, RevokeRule},
     settings::ClientAuth,
 };
 
@@ -34,6 +34,8 @@ const FACTS: Facts = Facts {
     revoke: RevokeRule::WholeGrant,
     // Refresh tokens do not rotate.
     refresh_class: RefreshClass::Safe,
+    // A refresh token that is not used for six months ends: twice as often.
+    keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 64,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,

@@ -47,6 +47,8 @@ const FACTS: Facts = Facts {
     revoke: RevokeRule::EachToken,
     // The old pair stops with the refresh; whether a repeat is forgiven is documented nowhere.
     refresh_class: RefreshClass::SingleUse,
+    // How long unused refresh tokens live is not documented.
+    keep_alive: None,
     max_concurrency: 16,
     algorithms: &[],
     callback_issuer: false,

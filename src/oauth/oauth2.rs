@@ -27,6 +27,7 @@ const FACTS: Facts = Facts {
     identity: Identity::Userinfo,
     revoke: RevokeRule::Rfc7009,
     refresh_class: RefreshClass::SingleUse,
+    keep_alive: None,
     max_concurrency: 16,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,

@@ -28,6 +28,7 @@ const FACTS: Facts = Facts {
     revoke: RevokeRule::Rfc7009,
     // The careful assumption about a server nobody told us about (RFC 9700 4.14.2 recommends rotation).
     refresh_class: RefreshClass::SingleUse,
+    keep_alive: None,
     max_concurrency: 16,
     algorithms: &[
         Algorithm::RS256,

@@ -12,7 +12,6 @@ use super::{
     id_token,
     registration::Registration,
     token_answer::Understood,
-    token_request,
 };
 
 impl Engine {
@@ -30,11 +29,12 @@ impl Engine {
         ];
         parameters.extend(extra.iter().map(|(name, value)| (*name, value.as_str())));
         let auth = Some(endpoints.client_auth);
-        let call = token_request::post(registration, endpoints.token, auth, parameters);
 
         let step = Step::Refresh(registration.provider.refresh_class);
         let sent_at = self.clock.now();
-        let sent = self.transport.send(call, deadline).await;
+        let sent = self
+            .post_authenticated(registration, endpoints.token, auth, parameters, deadline)
+            .await;
         let answer = sent.map_err(|failure| registration.failure(classify::no_answer(step, failure)))?;
         let presented = Some(&request.refresh_token);
         let mut understood = self.read_tokens(registration, step, &answer, sent_at, presented)?;

@@ -1,11 +1,14 @@
 //! One provider as we are registered there: its facts, the operator's settings on top, and its dialect. Everything that
 //! can be checked before the first request is checked here.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::domain::{
-    provider::{Provider, RevocationSupport},
+    provider::{BudgetKey, Provider, RevocationSupport},
     scope::ScopeSet,
 };
 use url::Url;
@@ -13,6 +16,7 @@ use url::Url;
 use super::{
     address::AddressPolicy,
     catalogue,
+    client_secrets::ClientSecrets,
     declaration::{Dialect, Facts, RevokeRule},
     discovery::{self, Discovered},
     google::Google,
@@ -20,7 +24,7 @@ use super::{
     notion::Notion,
     oauth2::Oauth2,
     oidc::Oidc,
-    settings::{ClientAuth, ClientSecret, InvalidSettings, ProviderKind, ProviderSettings},
+    settings::{ClientAuth, InvalidSettings, ProviderKind, ProviderSettings},
     youtube::Youtube,
 };
 
@@ -44,6 +48,7 @@ pub(super) struct Registration {
     pub(super) provider: Arc<Provider>,
     pub(super) dialect: Box<dyn Dialect>,
     pub(super) settings: ProviderSettings,
+    pub(super) secrets: ClientSecrets,
     pub(super) policy: AddressPolicy,
     /// Accepted values of `iss`.
     pub(super) issuers: Vec<String>,
@@ -93,6 +98,10 @@ impl Registration {
             reports_scopes: facts.reports_scopes,
             refresh_class: settings.refresh_class.unwrap_or(facts.refresh_class),
             refresh_margin: settings.refresh_margin,
+            budget: budget(&settings, facts),
+            rate: settings.rate,
+            keep_alive: settings.keep_alive.or(facts.keep_alive),
+            refresh_token_lifetime: settings.refresh_token_lifetime,
             max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
             revocation: revocation_support(&settings, facts),
         };
@@ -105,6 +114,7 @@ impl Registration {
             },
             discovery: None,
             dialect,
+            secrets: ClientSecrets::new(&settings),
             settings,
         };
         registration.checked()
@@ -230,13 +240,6 @@ impl Registration {
     pub(super) fn client_id(&self) -> &str {
         self.settings.client_id.as_deref().unwrap_or_default()
     }
-
-    pub(super) fn client_secret(&self) -> &str {
-        self.settings
-            .client_secret
-            .as_ref()
-            .map_or("", ClientSecret::expose)
-    }
 }
 
 impl fmt::Debug for Registration {
@@ -253,6 +256,37 @@ fn is_configured(settings: &ProviderSettings) -> bool {
     let may_be_public = settings.client_auth == Some(ClientAuth::None)
         || matches!(settings.kind, ProviderKind::Oidc | ProviderKind::Oauth2);
     has_id && (settings.client_secret.is_some() || may_be_public)
+}
+
+/// What calls are counted against: providers throttle and refuse a client at a token endpoint, so that is the name. Of the
+/// client id only a digest is in it, as names are shown; where the endpoint has to be discovered the issuer stands for it.
+/// Microsoft's tenants are one: the service behind them is.
+fn budget(settings: &ProviderSettings, facts: &Facts) -> BudgetKey {
+    let endpoints = &settings.endpoints;
+    let configured = [&endpoints.token, &endpoints.discovery, &endpoints.issuer];
+    let endpoint = configured
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or(facts.token, String::as_str);
+    let client_id = match settings.client_id.as_deref() {
+        Some(id) if !id.is_empty() => id,
+        // Nothing to share.
+        _ => return BudgetKey::new(settings.key.as_str()),
+    };
+    let digest = ring::digest::digest(
+        &ring::digest::SHA256,
+        format!("{endpoint}\n{client_id}").as_bytes(),
+    );
+    let host = Url::parse(&endpoint.replace("{tenant}", "tenant"))
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned));
+    let mut name = format!("{}#", host.as_deref().unwrap_or(settings.key.as_str()));
+    for byte in &digest.as_ref()[..8] {
+        // Writing into a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    BudgetKey::new(&name)
 }
 
 /// A configured issuer replaces the provider's own, all of its spellings.

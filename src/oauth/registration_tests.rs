@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::*;
+use super::{super::settings::ClientSecret, *};
 
 fn settings(kind: ProviderKind) -> ProviderSettings {
     let mut settings = ProviderSettings::new(kind.as_str().parse().unwrap(), kind);

@@ -10,7 +10,6 @@ use super::{
     engine::Engine,
     registration::Registration,
     settings::ClientAuth,
-    token_request,
 };
 
 /// What a provider says about a token it no longer knows: the aim is reached.
@@ -69,8 +68,9 @@ impl Engine {
         if registration.dialect.facts().revoke == RevokeRule::Rfc7009 {
             parameters.push(("token_type_hint", hint));
         }
-        let call = token_request::post(registration, url, auth, parameters);
-        let sent = self.transport.send(call, deadline).await;
+        let sent = self
+            .post_authenticated(registration, url, auth, parameters, deadline)
+            .await;
         let answer = sent.map_err(|failure| classify::no_answer(Step::Repeatable, failure))?;
         let is_gone = answer.status == 400
             && ErrorAnswer::read(&answer)

@@ -1,7 +1,13 @@
 //! What the engine is told: plain settings, without a word about where they were configured. The application maps its
 //! configuration to these.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use oauth_manager_actors::domain::{
     feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
@@ -72,17 +78,37 @@ impl ProviderKind {
 
 /// A client secret: wiped when the last copy goes, never printed.
 #[derive(Clone)]
-pub struct ClientSecret(Arc<Zeroizing<String>>);
+pub struct ClientSecret {
+    value: Arc<Zeroizing<String>>,
+    file: Option<Arc<Path>>,
+}
 
 impl ClientSecret {
     /// Takes a value in.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(Arc::new(Zeroizing::new(value.into())))
+        Self {
+            value: Arc::new(Zeroizing::new(value.into())),
+            file: None,
+        }
+    }
+
+    /// Where it was read from, to look there again when the provider no longer takes it.
+    #[must_use]
+    pub fn from_file(self, file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: Some(file.into().into()),
+            ..self
+        }
+    }
+
+    /// Where it was read from.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The value in clear: for the wire only.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
     }
 }
 
@@ -160,6 +186,8 @@ pub struct ProviderSettings {
     pub client_id: Option<String>,
     /// Its secret; none for a public client.
     pub client_secret: Option<ClientSecret>,
+    /// The secret that is about to replace it, or has: while one is exchanged for the other, whichever the provider takes.
+    pub client_secret_next: Option<ClientSecret>,
     /// Instead of the provider's usual way.
     pub client_auth: Option<ClientAuth>,
     /// Instead of the provider's own addresses.
@@ -179,8 +207,14 @@ pub struct ProviderSettings {
     pub refresh_class: Option<RefreshClass>,
     /// How long before its end a token is refreshed at the latest.
     pub refresh_margin: Option<Duration>,
-    /// How many calls may be under way at once.
+    /// How often an account nobody asks for is refreshed.
+    pub keep_alive: Option<Duration>,
+    /// How long a refresh token lives from the consent, where the provider does not say.
+    pub refresh_token_lifetime: Option<Duration>,
+    /// How many calls of one node may be under way at once.
     pub max_concurrency: Option<usize>,
+    /// How many calls per second all nodes together may make.
+    pub rate: Option<f64>,
     /// Whether `http` and loopback addresses are accepted for this provider. For development.
     pub allow_loopback: bool,
     /// Added to the authorization request; they win over the dialect's, never over the protocol's.
@@ -204,6 +238,7 @@ impl ProviderSettings {
             display_name: None,
             client_id: None,
             client_secret: None,
+            client_secret_next: None,
             client_auth: None,
             endpoints: EndpointOverrides::default(),
             tenant: None,
@@ -213,7 +248,10 @@ impl ProviderSettings {
             pkce: Pkce::default(),
             refresh_class: None,
             refresh_margin: None,
+            keep_alive: None,
+            refresh_token_lifetime: None,
             max_concurrency: None,
+            rate: None,
             allow_loopback: false,
             extra_authorize_params: BTreeMap::new(),
             account_id_pointer: None,

@@ -6,8 +6,9 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use oauth_manager_actors::domain::{
+    reason::ReasonCode,
     scope::ScopeSet,
     secret::{AccessToken, RefreshToken},
     token::TokenAnswer,
@@ -19,11 +20,8 @@ use zeroize::Zeroizing;
 
 use super::{
     declaration::{Dialect, Object},
-    salvage,
+    lifetime, salvage,
 };
-
-/// A life longer than this is somebody's way to say "for ever"; it is cut here, so that no later sum overflows.
-const LIFE_MAX_SECS: f64 = 10.0 * 365.0 * 86_400.0;
 
 /// An answer understood.
 pub(super) struct Understood {
@@ -83,10 +81,11 @@ pub(super) fn understand(
         answer: TokenAnswer {
             access_token,
             token_type,
-            expires_at: expires_at(&object, sent_at),
+            expires_at: lifetime::expires_at(&object, sent_at),
             refresh_token,
-            refresh_token_expires_at: refresh_life.and_then(|life| after(sent_at, life)),
+            refresh_token_expires_at: refresh_life.and_then(|life| lifetime::after(sent_at, life)),
             scopes: object.get("scope").and_then(|scope| scopes(scope, dialect)),
+            remark: lifetime::remark(&object, sent_at).map(ReasonCode::new),
         },
         id_token,
         rest: object,
@@ -165,50 +164,6 @@ fn is_header_token(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// `expires_in`, else `expires_at` (seconds since 1970, or RFC 3339).
-fn expires_at(object: &Object, sent_at: Timestamp) -> Option<Timestamp> {
-    let relative = object.get("expires_in").and_then(|life| after(sent_at, life));
-    relative.or_else(|| {
-        let value = object.get("expires_at")?;
-        let absolute = match value {
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        let absolute = absolute.or_else(|| {
-            let seconds = number(value)?;
-            Timestamp::from_second(seconds as i64).ok()
-        })?;
-        (absolute > sent_at).then_some(absolute.min(latest(sent_at)?))
-    })
-}
-
-/// The end of a life given as a number, a text or a fraction. Nothing, nonsense, zero and less mean "the provider does
-/// not say": a token just received is not taken for dead, and the first 401 tells. More than ten years are ten years.
-fn after(sent_at: Timestamp, life: &Value) -> Option<Timestamp> {
-    let seconds = number(life)?.min(LIFE_MAX_SECS).floor();
-    if seconds < 1.0 {
-        return None;
-    }
-    sent_at
-        .checked_add(SignedDuration::from_secs(seconds as i64))
-        .ok()
-}
-
-fn latest(sent_at: Timestamp) -> Option<Timestamp> {
-    sent_at
-        .checked_add(SignedDuration::from_secs(LIFE_MAX_SECS as i64))
-        .ok()
-}
-
-fn number(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.filter(|number: &f64| number.is_finite())
-}
-
 /// Scopes in a text (separated by spaces or commas) or in an array; absent and null mean "as before" (RFC 6749 5.1).
 fn scopes(value: &Value, dialect: &dyn Dialect) -> Option<ScopeSet> {
     let canonical = |text: &str| -> ScopeSet {
@@ -244,60 +199,6 @@ mod tests {
 
     fn read(body: &str) -> Result<Understood, Unusable> {
         understand(body.as_bytes(), at(1_000_000), &Google)
-    }
-
-    fn life(value: Value) -> Option<i64> {
-        let body = json!({"access_token": "a", "expires_in": value}).to_string();
-        let answer = read(&body).ok().unwrap().answer;
-        answer.expires_at.map(|end| end.as_second() - 1_000_000)
-    }
-
-    #[test]
-    fn expires_in_matrix() {
-        let ten_years = 10 * 365 * 86_400;
-        for (value, expected) in [
-            (json!(3600), Some(3600)),
-            (json!("3600"), Some(3600)),
-            (json!(" 3600 "), Some(3600)),
-            (json!(3599.9), Some(3599)),
-            (json!("3599.9"), Some(3599)),
-            (json!(0), None),
-            (json!(-5), None),
-            (json!("-5"), None),
-            (json!(0.5), None),
-            (json!(null), None),
-            (json!("soon"), None),
-            (json!("NaN"), None),
-            (json!("inf"), None),
-            (json!([]), None),
-            (json!(u64::MAX), Some(ten_years)),
-            (json!("18446744073709551616"), Some(ten_years)),
-            (json!(1e300), Some(ten_years)),
-        ] {
-            assert_eq!(life(value.clone()), expected, "{value}");
-        }
-        assert!(
-            read(r#"{"access_token":"a"}"#)
-                .ok()
-                .unwrap()
-                .answer
-                .expires_at
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn an_absolute_end_is_understood_where_no_life_is_given() {
-        for end in [json!(1_003_600), json!("1003600"), json!("1970-01-12T14:46:40Z")] {
-            let body = json!({"access_token": "a", "expires_at": end}).to_string();
-            assert_eq!(
-                read(&body).ok().unwrap().answer.expires_at,
-                Some(at(1_003_600)),
-                "{end}"
-            );
-        }
-        let past = r#"{"access_token":"a","expires_at":5}"#;
-        assert!(read(past).ok().unwrap().answer.expires_at.is_none());
     }
 
     #[test]

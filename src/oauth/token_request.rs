@@ -8,13 +8,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use super::{declaration::BodyFormat, registration::Registration, settings::ClientAuth, transport::Call};
+use super::{
+    declaration::BodyFormat,
+    registration::Registration,
+    settings::{ClientAuth, ClientSecret},
+    transport::Call,
+};
 
 /// A POST with these parameters. `auth` is `None` where the endpoint wants no client authentication.
 pub(super) fn post<'a>(
     registration: &'a Registration,
     url: Url,
     auth: Option<ClientAuth>,
+    secret: &'a ClientSecret,
     mut parameters: Vec<(&'a str, &'a str)>,
 ) -> Call {
     let mut headers = HeaderMap::new();
@@ -26,12 +32,12 @@ pub(super) fn post<'a>(
         Some(ClientAuth::Basic) => {
             headers.insert(
                 header::AUTHORIZATION,
-                basic(registration.client_id(), registration.client_secret()),
+                basic(registration.client_id(), secret.expose()),
             );
         }
         Some(ClientAuth::Post) => {
             parameters.push(("client_id", registration.client_id()));
-            parameters.push(("client_secret", registration.client_secret()));
+            parameters.push(("client_secret", secret.expose()));
         }
         Some(ClientAuth::None) => parameters.push(("client_id", registration.client_id())),
         None => {}

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     classify::ErrorAnswer,
-    declaration::{BodyFormat, Dialect, Facts, Identity, Object, Refined, RevokeRule},
+    declaration::{BodyFormat, DAY, Dialect, Facts, Identity, Object, Refined, RevokeRule},
     google,
     id_token::Claims,
     settings::ClientAuth,
@@ -35,6 +35,8 @@ const FACTS: Facts = Facts {
     identity: Identity::Channel,
     revoke: RevokeRule::WholeGrant,
     refresh_class: RefreshClass::Safe,
+    // As at Google.
+    keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 32,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,

@@ -43,15 +43,16 @@ ON CONFLICT DO NOTHING";
 
 const INSERT_TOKENS: &str = "\
 INSERT INTO oauth_tokens (integration_id, subject, generation, data_key, access_token, refresh_token, token_type,
-    issued_at, expires_at, refresh_token_expires_at, next_refresh_at)
-VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10)";
+    issued_at, expires_at, refresh_token_expires_at, next_refresh_at, refresh_token_since)
+VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $7)";
 
 const REPLACE_TOKENS: &str = "\
 UPDATE oauth_tokens
 SET generation = generation + 1, data_key = $3, access_token = $4, refresh_token = $5, token_type = $6,
     issued_at = $7, expires_at = $8, refresh_token_expires_at = $9, next_refresh_at = $10, failures = 0,
     claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL,
-    revoked_at = NULL, updated_at = now()
+    last_used_at = now(), refresh_token_since = $7, refresh_token_warned_at = NULL,
+    dispatched_to = NULL, dispatched_until = NULL, revoked_at = NULL, updated_at = now()
 WHERE integration_id = $1 AND subject = $2 AND generation = $11 AND (revoked_at IS NOT NULL) = $12::boolean";
 
 /// Features of a revoked integration are not brought back: that would switch on what the user took back.

@@ -2,21 +2,22 @@
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use oauth_manager_actors::{
     domain::{
         Timestamp,
         account::Account,
         audit::AuditEntry,
-        ids::{IntegrationId, ProviderKey, Subject, UserId},
+        ids::{IntegrationId, NodeId, ProviderKey, Subject, UserId},
         integration::StoredIntegration,
         page::{Page, PageRequest},
         reason::ReasonCode,
         token::ProviderRevocation,
     },
     ports::store::{
-        ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DirectoryEntry, Due, FailureCommit,
-        IntegrationStore, RefreshCommit, Reservation, StoreResult,
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
+        DispatchRequest, FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
     },
 };
 
@@ -58,13 +59,6 @@ SELECT i.id, i.provider, i.provider_user_id, i.provider_issuer, i.account_name, 
 FROM oauth_integrations i
 WHERE i.subject = $1 AND i.provider = $2 AND i.status <> 'revoked'
 ORDER BY i.created_at, i.id";
-const DUE: &str = "\
-SELECT i.id, i.provider, t.next_refresh_at
-FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
-WHERE t.next_refresh_at IS NOT NULL AND t.next_refresh_at <= $1
-    AND (t.claim_until IS NULL OR t.claim_until <= now())
-ORDER BY t.next_refresh_at LIMIT $2";
-
 impl Storage {
     pub(super) async fn load_integration(
         &self,
@@ -126,12 +120,6 @@ impl Storage {
         transaction.commit().await?;
         rows.iter().map(directory_entry).collect()
     }
-
-    async fn due_work(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>> {
-        let client = self.system().await?;
-        let rows = client.query(DUE, &[&before, &i64::from(limit)]).await?;
-        rows.iter().map(due).collect()
-    }
 }
 
 fn integrations_page(page: &PageRequest, rows: &[Row]) -> StoreResult<Page<StoredIntegration>> {
@@ -156,14 +144,6 @@ fn directory_entry(row: &Row) -> StoreResult<DirectoryEntry> {
             email: record.get("account_email")?,
         },
         created_at: record.get("created_at")?,
-    })
-}
-
-fn due(row: &Row) -> StoreResult<Due> {
-    let record = Record::of("oauth_integrations", row)?;
-    Ok(Due {
-        id: IntegrationId::new(record.parse("provider")?, record.id()),
-        at: record.get("next_refresh_at")?,
     })
 }
 
@@ -195,8 +175,13 @@ impl IntegrationStore for Storage {
             .await
     }
 
-    async fn due(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>> {
-        self.within("integrations.due", self.due_work(before, limit))
+    async fn dispatch(&self, request: &DispatchRequest) -> StoreResult<Vec<StoredIntegration>> {
+        self.within("integrations.dispatch", self.dispatch_due(request))
+            .await
+    }
+
+    async fn hand_back(&self, node: NodeId, integrations: &[Uuid]) -> StoreResult<()> {
+        self.within("integrations.hand_back", self.hand_back_due(node, integrations))
             .await
     }
 
@@ -205,12 +190,22 @@ impl IntegrationStore for Storage {
             .await
     }
 
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
         self.within("integrations.commit_refresh", self.store_refresh(commit))
             .await
     }
 
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        self.within("integrations.replay_refresh", self.store_late_refresh(commit))
+            .await
+    }
+
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        self.within("integrations.return_claim", self.give_claim_back(claim))
+            .await
+    }
+
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         self.within("integrations.commit_failure", self.store_failure(commit))
             .await
     }

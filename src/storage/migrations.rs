@@ -38,8 +38,18 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 5,
+        name: "egress",
+        sql: include_str!("../../migrations/0005_egress.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "keep_alive",
+        sql: include_str!("../../migrations/0006_keep_alive.sql"),
+    },
+    Migration {
+        version: 7,
         name: "status_since",
-        sql: include_str!("../../migrations/0005_status_since.sql"),
+        sql: include_str!("../../migrations/0007_status_since.sql"),
     },
 ];
 

@@ -14,6 +14,8 @@ mod authorizations;
 mod clients;
 mod connect;
 mod cursor;
+mod dispatch;
+mod egress;
 mod errors;
 mod events;
 mod flow;
@@ -36,6 +38,7 @@ mod sessions;
 #[cfg(feature = "dev")]
 mod tests;
 mod tls;
+mod usage;
 
 use std::{
     fmt,
@@ -49,7 +52,7 @@ use std::{
 use tracing::Instrument;
 
 use oauth_manager_actors::{
-    domain::ids::Subject,
+    domain::{Timestamp, ids::Subject},
     ports::store::{StoreError, StoreResult},
 };
 
@@ -149,6 +152,23 @@ impl Storage {
         self.within("row_security_binds", async {
             let client = self.system().await?;
             Ok(client.query_opt(BYPASSES, &[]).await?.is_none())
+        })
+        .await
+    }
+
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn now(&self) -> StoreResult<Timestamp> {
+        self.within("now", async {
+            let rows = self
+                .setup()
+                .await?
+                .query("SELECT clock_timestamp() AS now", &[])
+                .await?;
+            let now = rows.first().and_then(|row| row.try_get("now").ok());
+            now.ok_or_else(|| StoreError::Unavailable("its clock cannot be read".into()))
         })
         .await
     }

@@ -223,7 +223,9 @@ impl RecordStore for Storage {
     }
 
     async fn append(&self, entries: &[AuditEntry]) -> StoreResult<()> {
-        self.within("records.append", self.append_audit(entries)).await
+        self.within("records.append", self.append_audit(entries)).await?;
+        self.mark_used(entries).await;
+        Ok(())
     }
 
     async fn seed_catalogue(&self, providers: &[Arc<Provider>]) -> StoreResult<()> {

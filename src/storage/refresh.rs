@@ -1,14 +1,21 @@
-//! The refresh protocol's three writes (design, section 5): claim, commit, give up. Each is one statement, so that a
-//! refresh costs two round trips and holds no connection while the provider answers.
+//! The refresh protocol's writes (design, section 5): claim, commit, give up, give the claim back, commit late. Each is
+//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers.
 //!
 //! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
 //! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
 
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use oauth_manager_actors::{
-    domain::integration::{Status, StoredIntegration},
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult},
+    domain::{
+        integration::{Status, StoredIntegration},
+        reason::{REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
+    },
+    ports::store::{
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
+        StoreResult,
+    },
 };
 
 use super::{
@@ -21,6 +28,8 @@ use super::{
 /// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
 const CLAIM_TRIES_MAX: u32 = 3;
 
+/// What is claimed is due: should the attempt vanish, somebody finds out as soon as its claim has run out, whatever was
+/// planned before.
 const CLAIM: &str = concat!(
     "WITH old AS (
         SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until
@@ -33,7 +42,8 @@ const CLAIM: &str = concat!(
     ), t AS (
         UPDATE oauth_tokens AS new
         SET claim_attempt = $4, claim_node = $5, claim_since = now(),
-            claim_until = now() + $6::double precision * interval '1 second'
+            claim_until = now() + $6::double precision * interval '1 second',
+            next_refresh_at = least(new.next_refresh_at, now())
         FROM old WHERE new.integration_id = old.integration_id
         RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
             old.claim_since AS stale_since, old.claim_until AS stale_until
@@ -44,30 +54,109 @@ const CLAIM: &str = concat!(
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
-const COMMIT_REFRESH: &str = concat!(
-    "WITH t AS (
+/// Stores new tokens under the fences of generation and revocation, and this one of the claim; the row as it is then.
+/// `$warned`: whether the user was told that the refresh token ends; `$told`: what tells it.
+macro_rules! store_refresh {
+    ($claim:expr, $event:literal, $warned:expr, $told:expr) => {
+        concat!(
+            "WITH t AS (
         UPDATE oauth_tokens
         SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
             issued_at = $22, expires_at = $23,
+            refresh_token_since = CASE WHEN $24::timestamptz > refresh_token_expires_at + interval '1 minute'
+                OR refresh_token_expires_at IS NULL AND $24 IS NOT NULL THEN $22 ELSE refresh_token_since END,
             refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
-            next_refresh_at = $25, failures = $26,
+            refresh_token_warned_at = ",
+            $warned,
+            ",
+            next_refresh_at = $25, failures = $26, dispatched_to = NULL, dispatched_until = NULL,
             claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
-        WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18
+        WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
             AND revoked_at IS NULL AND data_key IS NOT NULL
-        RETURNING integration_id, generation
+        RETURNING *
     ), i AS (
         UPDATE oauth_integrations AS own
         SET scopes = $27, status = $28, status_reason = $29, who_must_act = $30,
             last_refreshed_at = CASE WHEN $31::boolean THEN now() ELSE last_refreshed_at END, updated_at = now()
         FROM t WHERE own.id = t.integration_id
-        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+        RETURNING own.*
     ), audit AS (",
-    insert_audit!(),
-    " FROM t), event AS (",
-    insert_event!("$15", "'refreshed'"),
-    " FROM i JOIN t ON t.integration_id = i.id)
-    SELECT t.generation FROM t"
-);
+            insert_audit!(),
+            " FROM t), event AS (",
+            insert_event!("$15", $event),
+            " FROM i JOIN t ON t.integration_id = i.id)",
+            $told,
+            " SELECT ",
+            integration_columns!(),
+            " FROM i JOIN t ON t.integration_id = i.id"
+        )
+    };
+}
+
+/// The claim is the one that was taken for this attempt.
+macro_rules! own_claim {
+    () => {
+        "claim_attempt = $18"
+    };
+}
+/// Nobody else is at it: the claim is gone, has run out, or is this attempt's.
+macro_rules! no_living_claim {
+    () => {
+        "claim_attempt = $18 OR claim_until IS NULL OR claim_until <= now()"
+    };
+}
+macro_rules! not_warned {
+    () => {
+        "CASE WHEN $31 THEN NULL ELSE refresh_token_warned_at END"
+    };
+}
+macro_rules! warned {
+    () => {
+        "coalesce(refresh_token_warned_at, now())"
+    };
+}
+/// The user is told once, in the audit and in the outbox, until a refresh token comes that lives longer.
+macro_rules! tell {
+    () => {
+        concat!(
+            ", first AS (
+        SELECT 1 FROM oauth_tokens WHERE integration_id = $16 AND refresh_token_warned_at IS NULL
+    ), warning AS (
+        INSERT INTO oauth_audit_log (id, actor, subject, action, outcome, provider, integration_id, scopes, error, count)
+        SELECT $32::uuid, $2, $3, 'warn', 'success', $6, $7, $9, $29, 1 FROM t, first
+    ), told AS (",
+            insert_event!("$33", "'refresh_token_ending'"),
+            " FROM i JOIN t ON t.integration_id = i.id, first)"
+        )
+    };
+}
+
+const COMMIT_REFRESH: &str = store_refresh!(own_claim!(), "'refreshed'", not_warned!(), "");
+/// The same where the refresh token is about to end.
+const COMMIT_ENDING: &str = store_refresh!(own_claim!(), "'refreshed'", warned!(), tell!());
+/// The same from an attempt whose claim may be gone. An event of a change: whoever holds the row took the answer for lost.
+const REPLAY_REFRESH: &str = store_refresh!(no_living_claim!(), "'status_changed'", not_warned!(), "");
+const REPLAY_ENDING: &str = store_refresh!(no_living_claim!(), "'status_changed'", warned!(), tell!());
+
+/// A statement, and the one that tells the user as well that the refresh token is about to end.
+struct Statement {
+    plain: &'static str,
+    ending: &'static str,
+}
+
+const COMMIT: Statement = Statement {
+    plain: COMMIT_REFRESH,
+    ending: COMMIT_ENDING,
+};
+const REPLAY: Statement = Statement {
+    plain: REPLAY_REFRESH,
+    ending: REPLAY_ENDING,
+};
+
+const RETURN_CLAIM: &str = "\
+UPDATE oauth_tokens
+SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_until = $6
+WHERE integration_id = $1 AND claim_attempt = $2";
 
 const COMMIT_FAILURE: &str = concat!(
     "WITH before AS (
@@ -82,20 +171,24 @@ const COMMIT_FAILURE: &str = concat!(
             claim_attempt = CASE WHEN $22::boolean THEN claim_attempt END,
             claim_node = CASE WHEN $22 THEN claim_node END,
             claim_since = CASE WHEN $22 THEN claim_since END,
-            claim_until = CASE WHEN $22 THEN least(claim_until, now()) END
+            claim_until = CASE WHEN $22 THEN least(claim_until, now()) END,
+            dispatched_to = NULL, dispatched_until = NULL
         WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18 AND revoked_at IS NULL
-        RETURNING integration_id, generation
+        RETURNING *
     ), i AS (
         UPDATE oauth_integrations AS own
         SET status = $23, status_reason = $24, who_must_act = $25, updated_at = now()
         FROM t WHERE own.id = t.integration_id
-        RETURNING own.id, own.subject, own.provider, own.status, own.status_reason
+        RETURNING own.*
     ), audit AS (",
     insert_audit!(),
     " FROM t), event AS (",
     insert_event!("$15", "'status_changed'"),
     " FROM i JOIN t ON t.integration_id = i.id JOIN before ON before.status <> i.status)
-    SELECT before.status <> $23 AS changed FROM t, before"
+    SELECT ",
+    integration_columns!(),
+    ", before.status <> i.status AS changed
+    FROM i JOIN t ON t.integration_id = i.id CROSS JOIN before"
 );
 
 impl Storage {
@@ -142,44 +235,88 @@ impl Storage {
         .transpose()
     }
 
-    pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
-        let audit = AuditRow::of(&commit.audit);
-        let client = self.system().await?;
-        let row = client
-            .query_opt(
-                COMMIT_REFRESH,
-                &audit.params_and(&[
-                    &Uuid::now_v7(),
-                    &commit.id.uuid,
-                    &commit.generation,
-                    &commit.attempt.0,
-                    &commit.access_token.0,
-                    &commit.refresh_token.as_ref().map(|sealed| &sealed.0),
-                    &commit.token_type,
-                    &commit.issued_at,
-                    &commit.expires_at,
-                    &commit.refresh_token_expires_at,
-                    &commit.next_refresh_at,
-                    &count(commit.failures),
-                    &commit.scopes.to_strings(),
-                    &commit.standing.status.as_str(),
-                    &commit
-                        .standing
-                        .reason
-                        .as_ref()
-                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
-                    &commit
-                        .standing
-                        .who_must_act
-                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
-                    &commit.refreshed,
-                ]),
-            )
-            .await?;
-        Ok(done_if(row.is_some()))
+    pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
+        Ok(match self.write_refresh(&COMMIT, commit).await? {
+            Some(row) => Concluded::Stored(Box::new(row)),
+            None => Concluded::Fenced,
+        })
     }
 
-    pub(super) async fn store_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    pub(super) async fn store_late_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        if let Some(row) = self.write_refresh(&REPLAY, commit).await? {
+            self.announce(&commit.id).await;
+            return Ok(Replayed::Stored(Box::new(row)));
+        }
+        let present = self.load_integration(&commit.id).await?;
+        let waits = present
+            .filter(|row| row.standing.status != Status::Revoked)
+            .and_then(|row| row.grant)
+            .is_some_and(|grant| grant.generation == commit.generation);
+        // Nothing but a claim was in its way, even if that has ended by now.
+        Ok(if waits { Replayed::Held } else { Replayed::Fenced })
+    }
+
+    pub(super) async fn give_claim_back(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        let stale = claim.stale.as_ref();
+        let client = self.system().await?;
+        let touched = client
+            .execute(
+                RETURN_CLAIM,
+                &[
+                    &claim.id.uuid,
+                    &claim.attempt.0,
+                    &stale.map(|stale| stale.attempt.0),
+                    &stale.map(|stale| stale.node.0),
+                    &stale.map(|stale| stale.since),
+                    &stale.map(|stale| stale.until),
+                ],
+            )
+            .await?;
+        Ok(done_if(touched == 1))
+    }
+
+    async fn write_refresh(
+        &self,
+        statement: &Statement,
+        commit: &RefreshCommit,
+    ) -> StoreResult<Option<StoredIntegration>> {
+        let audit = AuditRow::of(&commit.audit);
+        let client = self.system().await?;
+        let reason = commit.standing.reason.as_ref().map(ReasonCode::as_str);
+        let who_must_act = commit.standing.who_must_act.map(WhoMustAct::as_str);
+        let refresh_token = commit.refresh_token.as_ref().map(|sealed| &sealed.0);
+        let (scopes, failures) = (commit.scopes.to_strings(), count(commit.failures));
+        let (event, warning, told) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+        let status = commit.standing.status.as_str();
+        let mut params = audit.params_and(&[
+            &event,
+            &commit.id.uuid,
+            &commit.generation,
+            &commit.attempt.0,
+            &commit.access_token.0,
+            &refresh_token,
+            &commit.token_type,
+            &commit.issued_at,
+            &commit.expires_at,
+            &commit.refresh_token_expires_at,
+            &commit.next_refresh_at,
+            &failures,
+            &scopes,
+            &status,
+            &reason,
+            &who_must_act,
+            &commit.refreshed,
+        ]);
+        let mut sql = statement.plain;
+        if reason == Some(REFRESH_TOKEN_ENDING) {
+            sql = statement.ending;
+            params.extend([&warning as &(dyn ToSql + Sync), &told]);
+        }
+        let row = client.query_opt(sql, &params).await?;
+        row.as_ref().map(row::integration).transpose()
+    }
+
+    pub(super) async fn store_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         let audit = AuditRow::of(&commit.audit);
         let client = self.system().await?;
         let row = client
@@ -195,26 +332,19 @@ impl Storage {
                     &commit.forget_tokens,
                     &commit.keep_claim,
                     &commit.standing.status.as_str(),
-                    &commit
-                        .standing
-                        .reason
-                        .as_ref()
-                        .map(oauth_manager_actors::domain::reason::ReasonCode::as_str),
-                    &commit
-                        .standing
-                        .who_must_act
-                        .map(oauth_manager_actors::domain::reason::WhoMustAct::as_str),
+                    &commit.standing.reason.as_ref().map(ReasonCode::as_str),
+                    &commit.standing.who_must_act.map(WhoMustAct::as_str),
                 ]),
             )
             .await?;
         drop(client);
-        if row
-            .as_ref()
-            .is_some_and(|row| row.try_get("changed").unwrap_or(true))
-        {
+        let Some(row) = row else {
+            return Ok(Concluded::Fenced);
+        };
+        if row.try_get("changed").unwrap_or(true) {
             self.announce(&commit.id).await;
         }
-        Ok(done_if(row.is_some()))
+        Ok(Concluded::Stored(Box::new(row::integration(&row)?)))
     }
 }
 

@@ -26,8 +26,8 @@ macro_rules! integration_columns {
          i.account_email, i.status, i.status_reason, i.who_must_act, i.scopes, i.features, i.metadata, \
          i.created_at, i.updated_at, i.last_refreshed_at, t.generation, t.data_key, t.access_token, \
          t.refresh_token, t.token_type, t.issued_at, t.expires_at, t.refresh_token_expires_at, \
-         t.next_refresh_at, t.failures, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, \
-         t.claim_until <= now() AS claim_stale"
+         t.refresh_token_since, t.last_used_at, t.next_refresh_at, t.failures, t.claim_attempt, t.claim_node, \
+         t.claim_since, t.claim_until, t.claim_until <= now() AS claim_stale"
     };
 }
 pub(super) use integration_columns;
@@ -186,6 +186,8 @@ fn grant(record: &Record<'_>) -> StoreResult<Option<StoredGrant>> {
         issued_at: record.get("issued_at")?,
         expires_at: record.get("expires_at")?,
         refresh_token_expires_at: record.get("refresh_token_expires_at")?,
+        refresh_token_since: record.get("refresh_token_since")?,
+        last_used_at: record.get("last_used_at")?,
         next_refresh_at: record.get("next_refresh_at")?,
         failures: record.count("failures")?,
         claim: claim(

@@ -42,6 +42,12 @@ pub(super) fn account(view: &IntegrationView, provider: &str) -> Told {
             meaning: format!("{provider} allows only a part of what you chose. The rest is marked below; connect again to allow it."),
             reconnect: true,
         },
+        (Status::Active, Some(WhoMustAct::User)) => Told {
+            class: "warn",
+            state: "Works, but not for long",
+            meaning: format!("{provider} ends this connection soon. Connect again now and nothing will be interrupted."),
+            reconnect: true,
+        },
         (Status::Active, _) => Told {
             class: "good",
             state: "Works",

@@ -79,12 +79,14 @@ async fn a_provider_that_refuses_this_services_registration_is_told_with_cause_a
         .to_owned();
     let before = operator.get("/admin/providers").await.expect_status(200);
     let google = item(&before, "provider", "google");
-    assert_eq!(google["breaker"]["state"], "closed");
+    assert_eq!(google["egress"]["breaker"], "closed");
     assert_eq!(
-        (&google["budget"]["in_flight"], &google["budget"]["queued"]),
+        (&google["egress"]["in_flight"], &google["egress"]["queued"]),
         (&json!(0), &json!(0))
     );
-    assert!(google["budget"]["cap"].as_u64().unwrap() > 0);
+    assert!(google["egress"]["max_concurrency"].as_u64().unwrap() > 0);
+    assert!(google["egress"]["retries_left"].is_u64(), "{google:#}");
+    assert_eq!(google["client_secret"], json!(null), "one is configured");
 
     service
         .simulator
@@ -97,15 +99,16 @@ async fn a_provider_that_refuses_this_services_registration_is_told_with_cause_a
         .expect_problem(503, "provider_paused");
     let after = operator.get("/admin/providers").await.expect_status(200);
     let google = item(&after, "provider", "google");
-    assert_eq!(google["breaker"]["state"], "open", "{google:#}");
-    assert_eq!(google["breaker"]["cause"], "invalid_client");
-    assert_eq!(google["breaker"]["who_must_act"], "operator");
+    assert_eq!(google["egress"]["breaker"], "open", "{google:#}");
+    assert_eq!(google["egress"]["cause"], "operator");
+    assert_eq!(google["egress"]["reason"], "invalid_client");
+    assert_eq!(google["who_must_act"], "operator");
     assert!(
-        google["breaker"]["since"].is_string() && google["breaker"]["next_probe_at"].is_string(),
+        google["egress"]["since"].is_string() && google["egress"]["next_probe_at"].is_string(),
         "{google:#}"
     );
     assert_eq!(
-        item(&after, "provider", "microsoft")["breaker"]["state"],
+        item(&after, "provider", "microsoft")["egress"]["breaker"],
         "closed"
     );
 

@@ -44,6 +44,11 @@ const LAYERS: &[Layer] = &[
         may_use_of_actors: &["ports", "domain"],
     },
     Layer {
+        folder: "src/spool",
+        may_use: &["spool"],
+        may_use_of_actors: &["ports", "domain"],
+    },
+    Layer {
         folder: "src/config",
         may_use: &["config"],
         may_use_of_actors: &[],

@@ -5,6 +5,7 @@
 //! hand-out is refused rather than unrecorded) and written before a graceful stop ends.
 
 mod pending;
+mod tally;
 
 use std::{
     sync::{
@@ -16,11 +17,15 @@ use std::{
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use crate::{
     address::Address,
-    audit::pending::{Pending, Take},
-    domain::{audit::AuditEntry, error::ServiceError},
+    audit::{
+        pending::{Pending, Take, minute_of},
+        tally::{Tallies, TallyKey},
+    },
+    domain::{Timestamp, audit::AuditEntry, error::ServiceError, scope::ScopeSet},
     effects::Effects,
     ports::{clock::Clock, rng::Rng, store::RecordStore},
     timer::Timer,
@@ -35,6 +40,9 @@ const BATCH_ROWS_MAX: usize = 1_000;
 /// Pause before a failed write is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Services in this process, where others are counted by their row's id.
+pub(crate) const IN_PROCESS: Uuid = Uuid::nil();
+
 /// Where hand-outs are recorded. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AuditHandle {
@@ -42,6 +50,7 @@ pub struct AuditHandle {
     permits: Arc<Semaphore>,
     /// Rows the sink holds, as it last said.
     pending: Arc<AtomicUsize>,
+    tallies: Tallies,
 }
 
 /// How much waits to be recorded.
@@ -68,6 +77,7 @@ impl AuditHandle {
             sink: Address::new(),
             permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)),
             pending: Arc::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -105,6 +115,18 @@ impl AuditHandle {
             })
     }
 
+    /// Records a further hand-out of this minute to this client. `false`: it is none, or the minute's row is being
+    /// written; record it by a message.
+    pub(crate) fn count(&self, client: Uuid, integration: Uuid, now: Timestamp, scopes: &ScopeSet) -> bool {
+        self.tallies
+            .count(&TallyKey { client, integration }, minute_of(now), scopes)
+    }
+
+    /// Where further hand-outs of a minute are counted.
+    pub(crate) fn tallies(&self) -> Tallies {
+        self.tallies.clone()
+    }
+
     /// Records it. `false`: the sink is being restarted; the caller refuses instead.
     pub fn record(&self, entry: AuditEntry, permit: RecordPermit) -> bool {
         self.sink.cast(AuditMsg::Record(Box::new(entry), permit)).is_ok()
@@ -139,6 +161,7 @@ pub(crate) struct AuditSink {
     pub(crate) flush_interval: Duration,
     /// Shown to operators: how many rows are held.
     pub(crate) shown: Arc<AtomicUsize>,
+    pub(crate) tallies: Tallies,
 }
 
 pub(crate) struct AuditState {
@@ -159,7 +182,7 @@ impl Actor for AuditSink {
 
     async fn pre_start(&self, myself: ActorRef<AuditMsg>, (): ()) -> Result<AuditState, ActorProcessingErr> {
         let mut state = AuditState {
-            pending: Pending::default(),
+            pending: Pending::new(self.tallies.clone()),
             writing: false,
             timer: Timer::default(),
             drains: Vec::new(),

@@ -3,18 +3,45 @@
 //! The first of a minute is written at once, so that the audit shows it; the rest of that minute is counted and written
 //! when the minute is over, because rows of the audit are never changed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+use uuid::Uuid;
+
+use super::{
+    IN_PROCESS,
+    tally::{Tallies, Tally, TallyKey},
+};
 use crate::domain::{
     Timestamp,
     audit::{AuditAction, AuditEntry, AuditOutcome},
+    caller::Actor,
     ids::{IntegrationId, Subject},
     reason::ReasonCode,
 };
 
+/// Whoever counts as one: by row, because names would have to be written out for every hand-out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    User(Subject),
+    Service(Uuid),
+    Other(&'static str),
+}
+
+impl Who {
+    fn of(actor: &Actor) -> Self {
+        match actor {
+            Actor::User(subject) => Self::User(subject.clone()),
+            Actor::Service(client) => Self::Service(client.id),
+            Actor::Browser => Self::Other("browser"),
+            Actor::Operator => Self::Other("operator"),
+            Actor::System => Self::Other("system"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
-    actor: String,
+    who: Who,
     action: AuditAction,
     outcome: AuditOutcome,
     subject: Option<Subject>,
@@ -25,7 +52,7 @@ struct Key {
 impl Key {
     fn of(entry: &AuditEntry) -> Self {
         Self {
-            actor: entry.context.actor.label(),
+            who: Who::of(&entry.context.actor),
             action: entry.action,
             outcome: entry.outcome,
             subject: entry.subject.clone(),
@@ -43,10 +70,17 @@ struct Count {
     announced: bool,
     /// What is not written.
     entry: Option<AuditEntry>,
+    /// What a further row of this minute says, but for its count.
+    further: AuditEntry,
+    /// Where further ones of this minute are counted without a message.
+    tally: Option<(TallyKey, Arc<Tally>)>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pending(HashMap<Key, Count>);
+pub(super) struct Pending {
+    counts: HashMap<Key, Count>,
+    tallies: Tallies,
+}
 
 /// What to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,38 +91,90 @@ pub(super) enum Take {
     All,
 }
 
-fn minute_of(now: Timestamp) -> i64 {
+/// The minute in which something is counted.
+pub(crate) fn minute_of(now: Timestamp) -> i64 {
     now.as_second().div_euclid(60)
 }
 
-impl Pending {
-    pub(super) fn add(&mut self, entry: AuditEntry, now: Timestamp) {
-        let key = Key::of(&entry);
-        let minute = minute_of(now);
-        let count = self.0.entry(key).or_insert(Count {
+/// What is counted without a message: tokens handed to service clients, and to services in this process.
+fn tally_key(entry: &AuditEntry) -> Option<TallyKey> {
+    let issued = entry.action == AuditAction::TokenIssued && entry.outcome == AuditOutcome::Success;
+    let integration = entry.integration_id.as_ref().filter(|_| issued)?.uuid;
+    let client = match &entry.context.actor {
+        Actor::Service(client) => client.id,
+        Actor::System => IN_PROCESS,
+        Actor::User(_) | Actor::Browser | Actor::Operator => return None,
+    };
+    Some(TallyKey { client, integration })
+}
+
+impl Count {
+    fn new(minute: i64, further: AuditEntry, tallies: &Tallies) -> Self {
+        let tally = tally_key(&further).map(|key| (key, tallies.open(key, minute, further.scopes.clone())));
+        Self {
             minute,
             announced: false,
             entry: None,
-        });
-        match &mut count.entry {
+            further,
+            tally,
+        }
+    }
+
+    fn add(&mut self, entry: AuditEntry) {
+        match &mut self.entry {
             Some(present) => {
                 present.count = present.count.saturating_add(entry.count);
                 present.scopes = present.scopes.union(&entry.scopes);
             }
-            None => {
-                if count.minute != minute {
-                    (count.minute, count.announced) = (minute, false);
-                }
-                count.entry = Some(entry);
+            None => self.entry = Some(entry),
+        }
+    }
+
+    /// Adds what was counted without a message; from here on nothing is.
+    fn close_tally(&mut self, tallies: &Tallies) {
+        let Some((key, tally)) = self.tally.take() else {
+            return;
+        };
+        tallies.forget(&key, &tally);
+        let count = tally.close();
+        if count > 0 {
+            let further = self.further.clone();
+            self.add(AuditEntry { count, ..further });
+        }
+    }
+}
+
+impl Pending {
+    /// Nothing yet; what is counted without a message is counted there.
+    pub(super) fn new(tallies: Tallies) -> Self {
+        tallies.close_all();
+        Self {
+            counts: HashMap::new(),
+            tallies,
+        }
+    }
+
+    pub(super) fn add(&mut self, entry: AuditEntry, now: Timestamp) {
+        let minute = minute_of(now);
+        let tallies = &self.tallies;
+        let count = self
+            .counts
+            .entry(Key::of(&entry))
+            .or_insert_with(|| Count::new(minute, entry.clone(), tallies));
+        if count.minute != minute {
+            count.close_tally(tallies);
+            if count.entry.is_none() {
+                *count = Count::new(minute, entry.clone(), tallies);
             }
         }
+        count.add(entry);
     }
 
     /// Takes back what could not be written: it is due as before.
     pub(super) fn give_back(&mut self, entry: AuditEntry, now: Timestamp) {
         let key = Key::of(&entry);
         self.add(entry, now);
-        if let Some(count) = self.0.get_mut(&key) {
+        if let Some(count) = self.counts.get_mut(&key) {
             count.announced = false;
         }
     }
@@ -97,8 +183,12 @@ impl Pending {
     pub(super) fn take(&mut self, take: Take, now: Timestamp, most: usize) -> Vec<AuditEntry> {
         let this_minute = minute_of(now);
         let mut taken = Vec::new();
-        self.0.retain(|_, count| {
+        let tallies = &self.tallies;
+        self.counts.retain(|_, count| {
             let over = count.minute != this_minute;
+            if over || take == Take::All {
+                count.close_tally(tallies);
+            }
             if taken.len() < most
                 && (take == Take::All || !count.announced || over)
                 && let Some(entry) = count.entry.take()
@@ -113,19 +203,22 @@ impl Pending {
 
     /// Rows held.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.counts.len()
     }
 
     /// Whether nothing waits to be written.
     pub(super) fn is_written(&self) -> bool {
-        self.0.values().all(|count| count.entry.is_none())
+        self.counts.values().all(|count| count.entry.is_none())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::caller::RequestContext;
+    use crate::domain::{
+        caller::RequestContext,
+        client::{Policy, ServiceClient},
+    };
 
     fn issued() -> AuditEntry {
         AuditEntry::new(
@@ -152,6 +245,51 @@ mod tests {
         assert_eq!(rest.iter().map(|entry| entry.count).collect::<Vec<_>>(), [48]);
         assert!(pending.is_written());
         assert_eq!(pending.len(), 0, "a key whose minute is over is forgotten");
+    }
+
+    #[test]
+    fn what_was_counted_without_a_message_is_in_the_rest_of_its_minute() {
+        let tallies = Tallies::default();
+        let mut pending = Pending::new(tallies.clone());
+        let client = ServiceClient {
+            id: Uuid::nil(),
+            name: "sync".into(),
+            policy: Policy::default(),
+            created_at: at(0),
+            revoked_at: None,
+        };
+        let mut entry = issued();
+        let id: IntegrationId = "google_00000000000000000000000000000abc".parse().unwrap();
+        let key = TallyKey {
+            client: client.id,
+            integration: id.uuid,
+        };
+        entry.context.actor = Actor::Service(Arc::new(client));
+        entry.integration_id = Some(id);
+        pending.add(entry.clone(), at(0));
+        assert_eq!(pending.take(Take::Due, at(1), 10).len(), 1);
+        for _ in 0..5 {
+            assert!(tallies.count(&key, 0, &entry.scopes));
+        }
+        // One goes the long way all the same, in the next minute and before the sink has looked.
+        pending.add(entry.clone(), at(61));
+        assert!(!tallies.count(&key, 0, &entry.scopes));
+        let rest = pending.take(Take::Due, at(62), 10);
+        assert_eq!(rest.iter().map(|entry| entry.count).sum::<u32>(), 6);
+        pending.add(entry.clone(), at(63));
+        assert!(tallies.count(&key, 1, &entry.scopes));
+        assert_eq!(
+            pending
+                .take(Take::All, at(64), 10)
+                .iter()
+                .map(|entry| entry.count)
+                .sum::<u32>(),
+            2
+        );
+        assert!(
+            !tallies.count(&key, 1, &entry.scopes),
+            "after the last flush nobody counts"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     authorization::provider_error,
     domain::error::ServiceResult,
     domain::{
+        Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
         caller::RequestContext,
@@ -20,16 +21,20 @@ use crate::{
         scope::ScopeSet,
         sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+        token::TokenAnswer,
     },
-    integration::{opened::Opened, schedule},
+    integration::{
+        opened::Opened,
+        schedule::{self, Lives},
+    },
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
     },
-    provider::{breaker::OpenCause, message::ProviderMsg},
+    provider::{backlog::Wish, breaker::OpenCause, message::ProviderMsg},
     records::store_error,
     registry::RegistryMsg,
-    shared::Shared,
+    shared::{Shared, after},
 };
 
 /// Tries to store a connection when its row changes under it: a refresh or a second flow of the same account.
@@ -121,7 +126,9 @@ async fn exchange(
     verifier: PkceVerifier,
 ) -> ServiceResult<Exchanged> {
     let egress = shared.egress(&provider.key).ok_or(ServiceError::Internal)?;
-    let _permit = egress.admit().await.map_err(|held| match held.cause {
+    // A person waits, with a code that lives for minutes: before whatever nobody waits for.
+    let wish = Wish::waited_for(None, Instant::now() + shared.settings.call_deadline);
+    let permit = egress.admit(wish).await.map_err(|held| match held.cause {
         OpenCause::Operator(reason) => ServiceError::ProviderPaused {
             reason,
             retry_after: held.retry_after,
@@ -140,8 +147,9 @@ async fn exchange(
     };
     // Never repeated: a code that was sent may be spent, and a provider may end the grant of one sent twice.
     let result = shared.ports.oauth.exchange(&provider.key, request).await;
-    egress.report(&provider.key, &result);
-    result.map_err(|failure| provider_error(&failure))
+    permit
+        .report(None, result)
+        .map_err(|failure| provider_error(&failure))
 }
 
 /// A reconnect must come back as the same account: it is never swapped silently.
@@ -235,8 +243,14 @@ fn commit_of(
         }
     }
     // Without a refresh token the account lives as long as its access token: then somebody must be told.
+    let refresh_token_expires_at = refresh_token_end(provider, answer, now);
+    let lives = Lives {
+        issued_at: now,
+        expires_at: answer.expires_at,
+        refresh_token: schedule::refresh_token_life(None, refresh_token_expires_at, now),
+    };
     let next_refresh_at = match refresh_token {
-        Some(_) => schedule::refresh_at(provider, now, answer.expires_at, now, shared.ports.rng.unit()),
+        Some(_) => schedule::next_work(provider, &lives, now, now, shared.ports.rng.unit()),
         None => answer.expires_at,
     };
     Ok(ConnectCommit {
@@ -257,7 +271,7 @@ fn commit_of(
         token_type: answer.token_type.clone(),
         issued_at: now,
         expires_at: answer.expires_at,
-        refresh_token_expires_at: answer.refresh_token_expires_at,
+        refresh_token_expires_at,
         next_refresh_at,
         consent: consent(shared, provider, flow, granted.clone(), context),
         audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
@@ -266,6 +280,12 @@ fn commit_of(
             .with_scopes(granted),
         reservation,
     })
+}
+
+/// When the refresh token of a consent ends: as the provider says, or as its operator knows.
+fn refresh_token_end(provider: &Provider, answer: &TokenAnswer, now: Timestamp) -> Option<Timestamp> {
+    let known = || provider.refresh_token_lifetime.map(|life| after(now, life));
+    answer.refresh_token_expires_at.or_else(known)
 }
 
 struct Sealing<'a> {

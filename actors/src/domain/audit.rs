@@ -29,6 +29,8 @@ pub enum AuditAction {
     Upgrade,
     /// Tokens were refreshed, or it was tried.
     Refresh,
+    /// An account still works and will not for long: its user was asked to connect again in time.
+    Warn,
     /// The user or a service took an account back.
     Revoke,
     /// The tokens of a revoked account are gone, and the provider's part is settled.
@@ -51,6 +53,7 @@ impl AuditAction {
             Self::Reconnect => "reconnect",
             Self::Upgrade => "upgrade",
             Self::Refresh => "refresh",
+            Self::Warn => "warn",
             Self::Revoke => "revoke",
             Self::Disconnect => "disconnect",
             Self::TokenIssued => "token_issued",
@@ -100,7 +103,7 @@ pub struct AuditEntry {
     pub authorization_id: Option<AuthorizationId>,
     /// The scopes concerned.
     pub scopes: ScopeSet,
-    /// Why it did not end well.
+    /// Why it did not end well; or, of a success, what was odd about it.
     pub error: Option<ReasonCode>,
     /// How often (hand-outs are counted per minute); 1 otherwise.
     pub count: u32,
@@ -180,7 +183,7 @@ pub struct AuditView {
     pub authorization_id: Option<AuthorizationId>,
     /// The scopes concerned.
     pub scopes: ScopeSet,
-    /// Why it did not end well.
+    /// Why it did not end well; or, of a success, what was odd about it.
     pub error: Option<ReasonCode>,
     /// How often.
     pub count: u32,

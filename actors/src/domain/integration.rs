@@ -141,6 +141,10 @@ pub struct StoredGrant {
     pub expires_at: Option<Timestamp>,
     /// When the refresh token ends; `None`: unknown.
     pub refresh_token_expires_at: Option<Timestamp>,
+    /// Since when that end is known.
+    pub refresh_token_since: Option<Timestamp>,
+    /// When a token was last asked for, to the hour.
+    pub last_used_at: Timestamp,
     /// When work falls due: a refresh, or (revoked) telling the provider. `None`: never by itself.
     pub next_refresh_at: Option<Timestamp>,
     /// Failures in a row.

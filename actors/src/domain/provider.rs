@@ -1,6 +1,6 @@
 //! What the actors and the API know of a provider: its catalogue and its rules. Its wire dialect is the engine's business.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -41,6 +41,37 @@ fn as_seconds<S: serde::Serializer>(window: &Duration, serializer: S) -> Result<
     serializer.serialize_u64(window.as_secs())
 }
 
+/// What calls to a provider are counted against: its token endpoint and our client id there. Two providers of one
+/// registration (Google and YouTube in one project) share it, because the provider throttles and refuses the client; two
+/// registrations at one provider do not.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct BudgetKey(Arc<str>);
+
+impl BudgetKey {
+    /// Takes a name; the same on every node that is configured alike, and nothing secret.
+    pub fn new(key: &str) -> Self {
+        Self(key.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BudgetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BudgetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A provider as the rest of the system sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Provider {
@@ -63,9 +94,22 @@ pub struct Provider {
     /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.
     #[serde(skip)]
     pub refresh_margin: Option<Duration>,
-    /// How many calls may be under way at once.
+    /// How often an account that nobody asks for is refreshed, so that its refresh token does not end unused; `None`: its
+    /// rules are not known, and what has an end is refreshed as if it were in use.
+    #[serde(skip)]
+    pub keep_alive: Option<Duration>,
+    /// How long a refresh token lives from the consent, however often it is used, where the provider does not say.
+    #[serde(skip)]
+    pub refresh_token_lifetime: Option<Duration>,
+    /// What calls to it are counted against.
+    #[serde(skip)]
+    pub budget: BudgetKey,
+    /// How many calls of one node may be under way at once.
     #[serde(skip)]
     pub max_concurrency: usize,
+    /// How many calls per second all nodes together may make; `None`: as many as there are.
+    #[serde(skip)]
+    pub rate: Option<f64>,
     /// Whether the provider has a way to revoke a grant, and what a user can do where it has none.
     pub revocation: RevocationSupport,
 }

@@ -1,6 +1,10 @@
 //! Scopes and sets of them. A [`ScopeSet`] always holds a provider's canonical spelling: dialects normalise at the edge.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +37,18 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// A set of scopes; compared as a set, never as text.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A set of scopes; compared as a set, never as text. Cheap to clone: every hand-out carries one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ScopeSet(BTreeSet<Scope>);
+pub struct ScopeSet(Arc<BTreeSet<Scope>>);
+
+static NONE: LazyLock<ScopeSet> = LazyLock::new(|| ScopeSet(Arc::default()));
+
+impl Default for ScopeSet {
+    fn default() -> Self {
+        NONE.clone()
+    }
+}
 
 impl ScopeSet {
     /// Whether there is none.
@@ -56,7 +68,7 @@ impl ScopeSet {
 
     /// Adds one.
     pub fn insert(&mut self, scope: Scope) {
-        self.0.insert(scope);
+        Arc::make_mut(&mut self.0).insert(scope);
     }
 
     /// In a stable order.
@@ -66,17 +78,27 @@ impl ScopeSet {
 
     /// Everything in either.
     pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+        if other.is_subset(self) {
+            return self.clone();
+        }
+        Self::of(self.0.union(&other.0).cloned().collect())
     }
 
     /// What is here and not there.
     pub fn difference(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        Self::of(self.0.difference(&other.0).cloned().collect())
     }
 
     /// Whether all of these are there too.
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        Arc::ptr_eq(&self.0, &other.0) || self.0.is_subset(&other.0)
+    }
+
+    fn of(scopes: BTreeSet<Scope>) -> Self {
+        if scopes.is_empty() {
+            return Self::default();
+        }
+        Self(Arc::new(scopes))
     }
 
     /// As plain strings, for storage and answers.
@@ -96,7 +118,7 @@ impl ScopeSet {
 
 impl<S: AsRef<str>> FromIterator<S> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
-        Self(names.into_iter().map(Scope::new).collect())
+        Self::of(names.into_iter().map(Scope::new).collect())
     }
 }
 

@@ -67,6 +67,8 @@ pub enum SealedColumn {
     PkceVerifier,
     /// `oauth_authorizations.code`
     AuthorizationCode,
+    /// No column: an answer in the spool, on its way into its row.
+    SpooledAnswer,
 }
 
 impl SealedColumn {
@@ -77,6 +79,7 @@ impl SealedColumn {
             Self::RefreshToken => "oauth_tokens.refresh_token",
             Self::PkceVerifier => "oauth_authorizations.pkce_verifier",
             Self::AuthorizationCode => "oauth_authorizations.code",
+            Self::SpooledAnswer => "spool.answer",
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Timestamp,
     ids::{IntegrationId, ProviderKey},
+    reason::ReasonCode,
     scope::ScopeSet,
     secret::{AccessToken, RefreshToken},
 };
@@ -24,6 +25,8 @@ pub struct TokenAnswer {
     pub refresh_token_expires_at: Option<Timestamp>,
     /// The granted scopes, normalised; `None`: as requested, or unchanged.
     pub scopes: Option<ScopeSet>,
+    /// What was odd about the answer, although it could be used: recorded, so that nobody has to wonder later.
+    pub remark: Option<ReasonCode>,
 }
 
 /// An access token on its way to a service. Valid for at least what was asked, and for what was asked.

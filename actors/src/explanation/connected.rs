@@ -1,5 +1,7 @@
 //! Accounts that have tokens: what they wait for, and how long what they have lasts.
 
+use std::time::Duration;
+
 use super::{
     Account, Explanation, Next, OUTCOME_UNKNOWN,
     words::{clock, provider_said, span},
@@ -9,10 +11,11 @@ use crate::{
         Timestamp,
         integration::{Claim, Status, StoredGrant},
         provider::RefreshClass,
-        reason::WhoMustAct,
+        reason::{ReasonCode, WhoMustAct},
     },
     integration::PROBE_BEFORE_END,
-    provider::{breaker::OpenCause, egress::OpenBreaker},
+    ports::store::FaultKind,
+    provider::egress_view::EgressView,
     shared::{after, before, until},
 };
 
@@ -32,12 +35,12 @@ impl Account<'_> {
         if status == Status::Paused {
             return self.paused(grant);
         }
-        if let Some(open) = self.around.open
+        if let Some(egress) = self.around.held_off
             && grant
                 .next_refresh_at
-                .is_some_and(|due| due <= after(self.now(), open.probe_in))
+                .is_some_and(|due| due <= egress.next_probe_at.unwrap_or(self.now()).max(self.now()))
         {
-            return self.held_off(grant, open);
+            return self.held_off(grant, egress);
         }
         match status {
             Status::Degraded => self.failing(grant),
@@ -125,24 +128,23 @@ impl Account<'_> {
         self.explanation("paused", because, next, who)
     }
 
-    fn held_off(&self, grant: &StoredGrant, open: &OpenBreaker) -> Explanation {
-        let (who, why) = match &open.cause {
-            OpenCause::Operator(reason) => (
-                WhoMustAct::Operator,
-                format!(
-                    "{} refuses this service's own registration ({reason})",
-                    self.provider_name()
-                ),
+    fn held_off(&self, grant: &StoredGrant, egress: &EgressView) -> Explanation {
+        let reason = egress.reason.as_ref().map_or("no reason", ReasonCode::as_str);
+        let who = egress.who_must_act().unwrap_or(WhoMustAct::Nobody);
+        let why = match egress.cause {
+            Some(FaultKind::Operator) => format!(
+                "{} refuses this service's own registration ({reason})",
+                self.provider_name()
             ),
-            OpenCause::Outage(reason) => (
-                WhoMustAct::Nobody,
-                format!("{} has trouble ({reason})", self.provider_name()),
-            ),
+            Some(FaultKind::Outage) | None => format!("{} has trouble ({reason})", self.provider_name()),
         };
-        let probe_at = after(self.now(), open.probe_in);
+        let probe_at = egress.next_probe_at.unwrap_or(self.now()).max(self.now());
+        let open_for = egress
+            .since
+            .map_or(Duration::ZERO, |since| until(since, self.now()));
         let because = format!(
             "{why}, so this node has held all calls to it off for {}; the account itself is not touched; {}",
-            span(open.open_for),
+            span(open_for),
             self.token_words(grant)
         );
         let next = Next {

@@ -17,7 +17,7 @@ use crate::{
         provider::Provider,
         reason::{ReasonCode, WhoMustAct},
     },
-    provider::egress::OpenBreaker,
+    provider::egress_view::EgressView,
 };
 
 /// Nobody knows whether a refresh token was spent.
@@ -47,8 +47,8 @@ pub struct Explanation {
 pub(crate) struct Circumstances<'a> {
     /// The provider, if this program knows it.
     pub(crate) provider: Option<&'a Provider>,
-    /// Its breaker, if it is open here.
-    pub(crate) open: Option<&'a OpenBreaker>,
+    /// The way out to it, if this node holds calls off.
+    pub(crate) held_off: Option<&'a EgressView>,
     pub(crate) now: Timestamp,
 }
 

@@ -13,7 +13,8 @@ use crate::{
         provider::RefreshClass,
         sealed::{Sealed, WrappedKey},
     },
-    provider::breaker::OpenCause,
+    ports::store::FaultKind,
+    provider::egress_view::BreakerState,
     shared::after,
     testing::provider::provider,
 };
@@ -39,6 +40,8 @@ fn grant() -> StoredGrant {
         issued_at: minutes(-30),
         expires_at: Some(minutes(30)),
         refresh_token_expires_at: None,
+        refresh_token_since: None,
+        last_used_at: minutes(-30),
         next_refresh_at: Some(minutes(11)),
         failures: 0,
         claim: None,
@@ -95,11 +98,11 @@ fn of_class(refresh_class: RefreshClass) -> Provider {
     }
 }
 
-fn explained(row: &StoredIntegration, class: RefreshClass, open: Option<&OpenBreaker>) -> Explanation {
+fn explained(row: &StoredIntegration, class: RefreshClass, held_off: Option<&EgressView>) -> Explanation {
     let provider = of_class(class);
     let circumstances = Circumstances {
         provider: Some(&provider),
-        open,
+        held_off,
         now: now(),
     };
     explain(row, minutes(-17), &circumstances)
@@ -119,11 +122,23 @@ fn claim(stale: bool) -> Claim {
     }
 }
 
-fn open(cause: OpenCause) -> OpenBreaker {
-    OpenBreaker {
-        cause,
-        open_for: Duration::from_secs(600),
-        probe_in: Duration::from_secs(20),
+fn open(cause: FaultKind, reason: &str) -> EgressView {
+    let provider = provider("google");
+    EgressView {
+        budget: provider.budget,
+        providers: vec![provider.key],
+        breaker: BreakerState::Open,
+        cause: Some(cause),
+        reason: Some(ReasonCode::new(reason)),
+        since: Some(minutes(-10)),
+        next_probe_at: Some(after(now(), Duration::from_secs(20))),
+        in_flight: 0,
+        allowed_at_once: 1,
+        max_concurrency: 8,
+        queued: 3,
+        queued_waited_for: 1,
+        rate_per_second: None,
+        retries_left: 0,
     }
 }
 
@@ -206,7 +221,7 @@ fn a_live_claim_is_a_refresh_under_way_and_says_when_others_take_over() {
 #[test]
 fn an_open_breaker_says_whose_fault_it_is_and_when_it_is_probed() {
     let due = active(|grant| grant.next_refresh_at = Some(minutes(-1)));
-    let operators = open(OpenCause::Operator(ReasonCode::new("invalid_client")));
+    let operators = open(FaultKind::Operator, "invalid_client");
     let said = explained(&due, RefreshClass::Safe, Some(&operators));
     assert_eq!(
         (said.state, said.who_must_act),
@@ -218,7 +233,7 @@ fn an_open_breaker_says_whose_fault_it_is_and_when_it_is_probed() {
         said.because
     );
     assert_eq!(said.when, Some(after(now(), Duration::from_secs(20))));
-    let outage = open(OpenCause::Outage(ReasonCode::new("server_error")));
+    let outage = open(FaultKind::Outage, "server_error");
     let said = explained(&due, RefreshClass::Safe, Some(&outage));
     assert_eq!((said.state, said.who_must_act), ("held_off", WhoMustAct::Nobody));
     // What is not due before the next probe does not notice.
@@ -342,7 +357,7 @@ fn a_revoked_account_says_whether_its_provider_knows() {
 fn an_account_of_a_provider_that_is_not_configured_any_more_is_explained_too() {
     let circumstances = Circumstances {
         provider: None,
-        open: None,
+        held_off: None,
         now: now(),
     };
     let said = explain(&active(|_| {}), minutes(-17), &circumstances);

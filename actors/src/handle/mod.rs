@@ -41,12 +41,14 @@ pub use crate::domain::error::ServiceResult;
 pub use crate::{
     audit::AuditQueue,
     explanation::Explanation,
-    provider::message::{Observation, Quarantined},
+    provider::{
+        egress_view::{BreakerState, EgressView},
+        message::{Observation, Quarantined},
+    },
     shared::Look,
 };
 pub use operator::{
-    Account, ActorsOverview, BreakerView, BudgetView, Explained, Filter, KeyOverview, ProviderActors,
-    ProviderOverview, SchedulerView,
+    Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,
 };
 
 /// Longest `/ready` waits for the database: whoever asks does not wait long either.

@@ -13,13 +13,13 @@ use crate::{
         integration::{IntegrationView, Status},
         page::{Page, PageRequest},
         provider::RefreshClass,
-        reason::{ReasonCode, WhoMustAct},
+        reason::WhoMustAct,
     },
     explanation::{Circumstances, Explanation, explain},
     ports::store::{Census, Inspected, Wanting},
-    provider::{breaker::OpenCause, egress::OpenBreaker, message::Observation},
+    provider::{egress_view::EgressView, message::Observation},
     records::store_error,
-    shared::{Look, after, before},
+    shared::Look,
 };
 
 /// Rows of the audit shown with an explanation.
@@ -36,36 +36,12 @@ pub struct ProviderOverview {
     pub configured: bool,
     /// What a lost refresh answer means there.
     pub refresh_class: RefreshClass,
-    /// Whether calls go out.
-    pub breaker: BreakerView,
-    /// How many.
-    pub budget: BudgetView,
-}
-
-/// A circuit breaker.
-#[derive(Debug, Clone, Serialize)]
-pub struct BreakerView {
-    /// `closed` or `open`.
-    pub state: &'static str,
-    /// Why it is open.
-    pub cause: Option<ReasonCode>,
-    /// Whose move it is, while it is open.
+    /// Whose move it is, while no calls go out.
     pub who_must_act: Option<WhoMustAct>,
-    /// Since when it is open.
-    pub since: Option<Timestamp>,
-    /// When the next call may try.
-    pub next_probe_at: Option<Timestamp>,
-}
-
-/// Calls to a provider.
-#[derive(Debug, Clone, Serialize)]
-pub struct BudgetView {
-    /// Under way.
-    pub in_flight: usize,
-    /// Waiting for one of those under way to end.
-    pub queued: usize,
-    /// May be under way at once.
-    pub cap: usize,
+    /// Which of two configured client secrets the provider takes: `first` or `next`.
+    pub client_secret: Option<&'static str>,
+    /// Breaker, budget, queue.
+    pub egress: EgressView,
 }
 
 /// The actors of this node.
@@ -161,18 +137,15 @@ impl OAuthManager {
             .providers
             .iter()
             .filter_map(|provider| {
-                let seen = self.shared.egress(&provider.key)?.observe();
+                let egress = self.shared.egress(&provider.key)?.view(self.shared.now());
                 Some(ProviderOverview {
                     provider: provider.key.clone(),
                     display_name: provider.display_name.clone(),
                     configured: provider.configured,
                     refresh_class: provider.refresh_class,
-                    breaker: breaker_view(seen.open.as_ref(), self.shared.now()),
-                    budget: BudgetView {
-                        in_flight: seen.in_flight,
-                        queued: seen.queued,
-                        cap: seen.cap,
-                    },
+                    who_must_act: egress.who_must_act(),
+                    client_secret: self.shared.ports.oauth.client_secret_in_use(&provider.key),
+                    egress,
                 })
             })
             .collect()
@@ -262,13 +235,13 @@ impl OAuthManager {
 
     fn explained(&self, row: &Inspected) -> Explained {
         let provider = row.integration.id.provider.clone();
-        let open = self
-            .shared
-            .egress(&provider)
-            .and_then(|egress| egress.observe().open);
+        let egress = self.shared.egress(&provider);
+        let held_off = egress
+            .map(|egress| egress.view(self.shared.now()))
+            .filter(EgressView::holds_off);
         let circumstances = Circumstances {
             provider: self.shared.provider(&provider).map(AsRef::as_ref),
-            open: open.as_ref(),
+            held_off: held_off.as_ref(),
             now: self.shared.now(),
         };
         Explained {
@@ -312,28 +285,5 @@ impl OAuthManager {
                 }),
         );
         Ok(keys)
-    }
-}
-
-fn breaker_view(open: Option<&OpenBreaker>, now: Timestamp) -> BreakerView {
-    let Some(open) = open else {
-        return BreakerView {
-            state: "closed",
-            cause: None,
-            who_must_act: None,
-            since: None,
-            next_probe_at: None,
-        };
-    };
-    let (cause, who) = match &open.cause {
-        OpenCause::Operator(reason) => (reason, WhoMustAct::Operator),
-        OpenCause::Outage(reason) => (reason, WhoMustAct::Nobody),
-    };
-    BreakerView {
-        state: "open",
-        cause: Some(cause.clone()),
-        who_must_act: Some(who),
-        since: Some(before(now, open.open_for)),
-        next_probe_at: Some(after(now, open.probe_in)),
     }
 }

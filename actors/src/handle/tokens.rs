@@ -2,18 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{OAuthManager, ServiceResult};
 use crate::{
-    catalogue,
+    audit::IN_PROCESS,
+    catalogue::{self, Wanted},
     domain::{
         audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
         client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
         reason::ReasonCode, secret::ServiceCredential, token::AccessGrant, token::TokenRequest,
         token::TokenTarget, token::Want,
     },
-    integration::message::IntegrationMsg,
-    integration::message::Recipient,
-    integration::message::TokenAsk,
+    integration::{
+        answer,
+        message::{IntegrationMsg, Recipient, TokenAsk, Wish},
+        row::usual_min_ttl,
+    },
     provider::message::ProviderMsg,
     registry::RegistryMsg,
 };
@@ -102,6 +107,9 @@ impl OAuthManager {
             self.record_refusal(&request.target, &wanted.provider.key, &error, context);
             return Err(error);
         }
+        if let Some(grant) = self.take_from_shelf(request, wanted, recipient) {
+            return Ok(grant);
+        }
         let key = wanted.provider.key.clone();
         let question = |reply| -> ServiceResult<RegistryMsg> {
             let ask = Box::new(TokenAsk {
@@ -131,6 +139,51 @@ impl OAuthManager {
             ))
         };
         self.ask_twice(question).await
+    }
+
+    /// The token, if its account has laid one out that is all that is asked for, and it can be recorded at once. Whatever
+    /// else there is to say, the account's actor says it.
+    fn take_from_shelf(
+        &self,
+        request: &TokenRequest,
+        wanted: &Wanted<'_>,
+        recipient: &Recipient,
+    ) -> Option<AccessGrant> {
+        let client = match recipient {
+            Recipient::Client(client) => client.id,
+            Recipient::InProcess => IN_PROCESS,
+        };
+        let shelf = self.shared.shelf(&wanted.provider.key)?;
+        let ready = match &request.target {
+            TokenTarget::Integration(id) => shelf.of_integration(&id.uuid),
+            TokenTarget::User {
+                subject,
+                account: None,
+                ..
+            } => shelf.of_user(subject, Instant::now()),
+            TokenTarget::User { .. } => None,
+        }?;
+        let (stored, now) = (&ready.opened.stored, self.shared.now());
+        let wish = Wish {
+            recipient,
+            feature: wanted.feature.as_ref(),
+            scopes: &wanted.scopes,
+        };
+        let min_ttl = request
+            .min_ttl
+            .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
+        let is_good =
+            ready.token.usable_for(now, min_ttl) && answer::check(wanted.provider, stored, &wish).is_ok();
+        if !is_good
+            || !self
+                .shared
+                .audit
+                .count(client, stored.id.uuid, now, &stored.scopes)
+        {
+            return None;
+        }
+        ready.activity.take(now);
+        answer::access_grant(&self.shared, &ready.opened, request.min_ttl)
     }
 
     pub(super) fn record_refusal(

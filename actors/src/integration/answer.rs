@@ -1,8 +1,10 @@
 //! Answers: who may have this token, and what a refusal is to a caller. Every hand-out and every refusal is recorded.
 
+use std::time::Duration;
+
 use super::{
     lifecycle::Refusal,
-    message::{Recipient, TokenAsk},
+    message::{Recipient, TokenAsk, Wish},
     opened::Opened,
 };
 use crate::{
@@ -19,10 +21,10 @@ use crate::{
 };
 
 /// Whether this account gives what is asked for, to whoever asks. Looks at scopes and policy, not at time.
-pub(super) fn check(
+pub(crate) fn check(
     provider: &Provider,
     stored: &StoredIntegration,
-    ask: &TokenAsk,
+    wish: &Wish<'_>,
 ) -> Result<(), ServiceError> {
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
@@ -30,10 +32,10 @@ pub(super) fn check(
     let insufficient = |missing_scopes| ServiceError::InsufficientScope {
         missing_scopes,
         provider: provider.key.clone(),
-        feature: ask.feature.clone(),
+        feature: wish.feature.cloned(),
         integration_id: stored.id.clone(),
     };
-    if let Some(key) = &ask.feature {
+    if let Some(key) = wish.feature {
         let missing = provider
             .feature(key)
             .map(|feature| feature.missing_scopes(&stored.scopes))
@@ -43,11 +45,11 @@ pub(super) fn check(
             return Err(insufficient(missing));
         }
     }
-    let uncovered = provider.uncovered(&ask.scopes, &stored.scopes);
+    let uncovered = provider.uncovered(wish.scopes, &stored.scopes);
     if !uncovered.is_empty() {
         return Err(insufficient(uncovered));
     }
-    match &ask.recipient {
+    match wish.recipient {
         Recipient::InProcess => Ok(()),
         Recipient::Client(client) => {
             let beyond = client.policy.beyond(provider, &stored.scopes);
@@ -68,7 +70,7 @@ pub(super) fn check(
 /// Hands the token out and records it; refuses if it cannot be recorded.
 pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
     let (stored, reply) = (&opened.stored, ask.reply);
-    let (Some(access_token), Some(grant)) = (&opened.access_token, &stored.grant) else {
+    let Some(access_grant) = access_grant(shared, opened, ask.min_ttl) else {
         let _ = reply.send(Err(ServiceError::NotConnected));
         return;
     };
@@ -83,19 +85,30 @@ pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
         }));
         return;
     }
+    let _ = reply.send(Ok(access_grant));
+}
+
+/// What is handed out of an account, if it has a token. Every token that leaves leaves here, and is checked once more
+/// against what was asked for.
+pub(crate) fn access_grant(
+    shared: &Shared,
+    opened: &Opened,
+    min_ttl: Option<Duration>,
+) -> Option<AccessGrant> {
+    let (access_token, grant) = (opened.access_token.as_ref()?, opened.stored.grant.as_ref()?);
     let kept = shared
-        .measures(&stored.id.provider)
-        .is_none_or(|measures| measures.keeps_its_promise(grant.expires_at, ask.min_ttl, shared.now()));
+        .measures(&opened.stored.id.provider)
+        .is_none_or(|measures| measures.keeps_its_promise(grant.expires_at, min_ttl, shared.now()));
     if !kept {
         tracing::error!("a token leaves with less life than was asked for: this is a defect, report it");
     }
-    let _ = reply.send(Ok(AccessGrant {
+    Some(AccessGrant {
         access_token: access_token.clone(),
         token_type: grant.token_type.clone(),
         expires_at: grant.expires_at,
-        scopes: stored.scopes.clone(),
-        integration_id: stored.id.clone(),
-    }));
+        scopes: opened.stored.scopes.clone(),
+        integration_id: opened.stored.id.clone(),
+    })
 }
 
 /// Refuses and records it.

@@ -20,6 +20,29 @@ use crate::{
 };
 
 impl Integration {
+    /// Its work is due by the row. That is no news, unless somebody else brought it forward (an attempt elsewhere that
+    /// vanished): then its own timer waits for a time that is not the row's any more.
+    pub(super) fn found(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        opened: Opened,
+    ) {
+        let known = &state.opened.stored;
+        let brought_forward = state.lifecycle.phase == lifecycle::Phase::Active
+            && state.reloads == 0
+            && state
+                .lifecycle
+                .row
+                .due_at
+                .is_none_or(|due| due > self.shared.now())
+            && opened.stored.updated_at >= known.updated_at;
+        if brought_forward {
+            Self::learn(state, opened);
+            self.feed(myself, state, Input::Settled(Row::of(&state.opened.stored)));
+        }
+    }
+
     pub(super) fn reload(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState) {
         if state.reloads > 0 {
             // One reading at a time, and one more after it: however many changes are told meanwhile, it sees them all.
@@ -89,7 +112,7 @@ impl Integration {
                 }
             }
             Ok(None) => {
-                state.opened.access_token = None;
+                Self::forget_token(state);
                 self.feed(myself, state, Input::Gone);
             }
             Err(error) => {

@@ -231,7 +231,7 @@ impl State {
         {
             if token.usable_for(now, min_ttl) {
                 effects.push(Effect::Grant(waiter.id));
-                if self.phase == Phase::Active && self.row.due_at.is_some_and(|due| due <= now) {
+                if self.phase == Phase::Active && self.row.wants_refresh(token, now) {
                     self.begin(effects);
                 }
                 return;

@@ -34,6 +34,8 @@ pub(crate) enum IntegrationMsg {
     Revoke(Box<RevokeAsk>),
     /// From its own timer, or from the Scheduler by way of the supervisor: work may be due.
     Due,
+    /// From the supervisor: the Scheduler found work of this awake account due, and this is its row.
+    Found(Box<Opened>),
     /// From a connect flow or another node, by way of the supervisor: the row has changed, read it again.
     Reload,
     /// From its own effect: the row as it is now, `None`: it is gone; and which change of it was known when it was read.
@@ -90,6 +92,25 @@ impl WishPermit {
     }
 }
 
+impl TokenAsk {
+    /// What is asked for, apart from time.
+    pub(crate) fn wish(&self) -> Wish<'_> {
+        Wish {
+            recipient: &self.recipient,
+            feature: self.feature.as_ref(),
+            scopes: &self.scopes,
+        }
+    }
+}
+
+/// What a token is to give, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) recipient: &'a Recipient,
+    pub(crate) feature: Option<&'a FeatureKey>,
+    pub(crate) scopes: &'a ScopeSet,
+}
+
 /// A wish for a refresh.
 #[derive(Debug)]
 pub(crate) struct RefreshAsk {
@@ -124,6 +145,7 @@ impl IntegrationMsg {
             Self::Refresh(_) => "refresh",
             Self::Revoke(_) => "revoke",
             Self::Due => "due",
+            Self::Found(_) => "found",
             Self::Reload => "reload",
             Self::Reloaded(..) => "reloaded",
             Self::Refreshed(_) => "refreshed",
@@ -143,6 +165,7 @@ impl IntegrationMsg {
                 drop(ask.reply.send(Err(error)));
             }
             Self::Due
+            | Self::Found(_)
             | Self::Reload
             | Self::Reloaded(..)
             | Self::Refreshed(_)

@@ -5,27 +5,28 @@
 //! is in the row: killed at any moment, it is re-read and goes on.
 
 pub(crate) mod answer;
+pub(crate) mod answers;
 mod changes;
+mod conclude;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+mod remark;
+pub(crate) mod replay;
 mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
+mod spooled;
+mod urgency;
 
 pub(crate) use refresh::PROBE_BEFORE_END;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tracing::Instrument as _;
 
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
@@ -44,6 +45,7 @@ use crate::{
     },
     provider::message::ProviderMsg,
     shared::{Shared, until},
+    shelf::{Activity, Place},
     timer::Timer,
 };
 
@@ -54,12 +56,14 @@ pub(crate) struct Integration {
     /// The supervisor, for questions that another account of the user may answer.
     pub(crate) supervisor: ActorRef<ProviderMsg>,
     /// Shown to the supervisor, which puts only idle ones to sleep.
-    pub(crate) busy: Arc<AtomicBool>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// Its state. Derived from the row; wiped with it.
 pub(crate) struct IntegrationState {
-    opened: Opened,
+    opened: Arc<Opened>,
+    /// Where its token lies for whoever comes by.
+    place: Option<Place>,
     lifecycle: State,
     timer: Timer,
     /// Reads the row again if it could not be read.
@@ -107,8 +111,11 @@ impl Actor for Integration {
         opened: Opened,
     ) -> Result<IntegrationState, ActorProcessingErr> {
         let (lifecycle, effects) = lifecycle::awaken(Row::of(&opened.stored), self.shared.now());
+        let shelf = self.shared.shelf(&self.provider.key).cloned();
+        let place = shelf.map(|shelf| Place::new(shelf, opened.stored.id.uuid, Arc::clone(&self.activity)));
         let mut state = IntegrationState {
-            opened,
+            opened: Arc::new(opened),
+            place,
             lifecycle,
             timer: Timer::default(),
             reload_timer: Timer::default(),
@@ -122,6 +129,7 @@ impl Actor for Integration {
             deferred: Vec::new(),
             cause: None,
         };
+        Self::show_token(&mut state);
         self.run(&myself, &mut state, effects);
         Ok(state)
     }
@@ -132,8 +140,12 @@ impl Actor for Integration {
         message: IntegrationMsg,
         state: &mut IntegrationState,
     ) -> Result<(), ActorProcessingErr> {
-        // ractor keeps the sender's span: an own one says whose log lines these are.
-        let span = tracing::info_span!(parent: None, "integration", integration.id = %state.opened.stored.id);
+        // ractor keeps the sender's span: an own one says whose log lines these are. A question needs none: most are
+        // answered with the token at hand, and a refresh that one causes has its own.
+        let span = match &message {
+            IntegrationMsg::Ask(_) => tracing::Span::none(),
+            _ => span_of(&state.opened.stored),
+        };
         let _entered = span.enter();
         #[cfg(any(test, feature = "testing"))]
         self.shared.trap.step_on(message.kind());
@@ -142,6 +154,7 @@ impl Actor for Integration {
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
+            IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),
             IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
@@ -172,6 +185,8 @@ impl Integration {
     fn feed(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, input: Input) {
         let from = state.lifecycle.phase.clone();
         let effects = lifecycle::step(&mut state.lifecycle, input, self.shared.now());
+        // Before anybody is answered: whoever hears of a revocation finds nothing there any more.
+        Self::show_token(state);
         if from != state.lifecycle.phase {
             tracing::debug!(lifecycle.from = ?from, lifecycle.to = ?state.lifecycle.phase, "the lifecycle moved");
         }
@@ -201,10 +216,22 @@ impl Integration {
     /// Shows the supervisor whether it may be put to sleep.
     fn show_busy(&self, state: &IntegrationState) {
         let waited_for = !state.waiters.is_empty();
-        self.busy.store(
+        self.activity.set_busy(
             !state.lifecycle.is_idle() || waited_for || state.reloads > 0 || state.changes_under_way > 0,
-            Ordering::Relaxed,
         );
+    }
+
+    /// Lays the token out for whoever comes by, exactly while a question would be answered with it at once.
+    fn show_token(state: &mut IntegrationState) {
+        let token = state.lifecycle.row.token;
+        let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
+        let Some(place) = &mut state.place else { return };
+        match token {
+            Some(token) if is_served && state.opened.access_token.is_some() => {
+                place.lay_out(&state.opened, token);
+            }
+            Some(_) | None => place.clear(),
+        }
     }
 
     fn enlist(state: &mut IntegrationState, waiting: Waiting) -> WaiterId {
@@ -218,13 +245,14 @@ impl Integration {
         if ask.reply.is_closed() {
             return; // Nobody waits any more; a hand-out would be recorded that nobody received.
         }
+        self.activity.ask(self.shared.now());
         state.is_asking = true;
         self.look_at(myself, state, ask);
         state.is_asking = false;
     }
 
     fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
-        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
             self.pass_on(state, ask, error);
             return;
         }
@@ -233,6 +261,7 @@ impl Integration {
         let want = Wanted::Token { min_ttl };
         let waiter = Self::enlist(state, Waiting::Token(ask));
         self.feed(myself, state, Input::Asked(waiter, want));
+        self.hurry(state);
     }
 
     fn refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<RefreshAsk>) {
@@ -245,9 +274,11 @@ impl Integration {
             state.deferred.push(IntegrationMsg::Refresh(ask));
             return;
         }
+        self.activity.ask(self.shared.now());
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
+        self.hurry(state);
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
     }
@@ -261,7 +292,7 @@ impl Integration {
             }
             Some(Waiting::Token(ask)) => {
                 // Scopes may have narrowed while it waited.
-                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask) {
+                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
                     self.pass_on(state, ask, error);
                 } else {
                     answer::hand_out(&self.shared, &state.opened, *ask);
@@ -313,11 +344,17 @@ impl Integration {
         );
         let id = state.opened.stored.id.clone();
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
-        self.shared.effects.spawn(async move {
-            let outcome = refresh::refresh(&shared, &provider, id, token.generation, cause).await;
+        let wish = self.wish(state);
+        let asked_at = self.activity.asked_at();
+        let effect = async move {
+            let outcome =
+                refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
-        });
+        };
+        self.shared
+            .effects
+            .spawn(effect.instrument(span_of(&state.opened.stored)));
     }
 
     fn refreshed(
@@ -342,7 +379,7 @@ impl Integration {
             RefreshOutcome::BreakerOpen { cause, until } => Input::BreakerOpen { cause, until },
             RefreshOutcome::DatabaseAway { until } => Input::DatabaseAway { until },
             RefreshOutcome::Gone => {
-                state.opened.access_token = None;
+                Self::forget_token(state);
                 Input::Gone
             }
         };
@@ -350,9 +387,21 @@ impl Integration {
     }
 
     fn learn(state: &mut IntegrationState, opened: Opened) {
-        state.opened = opened;
+        state.opened = Arc::new(opened);
         state.learnt += 1;
     }
+
+    fn forget_token(state: &mut IntegrationState) {
+        state.opened = Arc::new(Opened {
+            stored: state.opened.stored.clone(),
+            access_token: None,
+        });
+    }
+}
+
+/// Whose log lines these are.
+fn span_of(stored: &StoredIntegration) -> tracing::Span {
+    tracing::info_span!(parent: None, "integration", integration.id = %stored.id)
 }
 
 fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {

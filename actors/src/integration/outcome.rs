@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     opened::{OpenError, Opened},
     refresh::{PROBE_BEFORE_END, reason},
-    schedule,
+    remark, schedule,
 };
 use crate::{
     domain::{
@@ -15,7 +15,7 @@ use crate::{
         ids::AttemptId,
         integration::{Standing, Status, StoredGrant},
         provider::{Provider, RefreshClass},
-        reason::{ReasonCode, WhoMustAct},
+        reason::{REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
         sealed::{Sealed, SealedColumn},
         secret::RefreshToken,
         token::TokenAnswer,
@@ -40,6 +40,8 @@ pub(super) struct Attempt<'a> {
     pub(super) attempt: AttemptId,
     /// Who wished it, or this service by itself.
     pub(super) cause: RequestContext,
+    /// When somebody last asked this node for the token: later than the row knows.
+    pub(super) asked_at: Option<Timestamp>,
     pub(super) opened: &'a Opened,
 }
 
@@ -60,6 +62,27 @@ impl Attempt<'_> {
 
     fn jitter(&self) -> f64 {
         self.shared.ports.rng.unit()
+    }
+
+    /// When somebody last asked for the token, as far as anybody knows.
+    fn last_used_at(&self) -> Timestamp {
+        let stored = self.grant().map(|grant| grant.last_used_at);
+        stored.max(self.asked_at).unwrap_or(Timestamp::MIN)
+    }
+
+    /// The lives of the tokens in this answer, of this moment.
+    fn lives(&self, now: Timestamp, answer: &TokenAnswer) -> schedule::Lives {
+        let present = self.grant().and_then(|grant| {
+            Some(schedule::Life {
+                since: grant.refresh_token_since.unwrap_or(grant.issued_at),
+                until: grant.refresh_token_expires_at?,
+            })
+        });
+        schedule::Lives {
+            issued_at: now,
+            expires_at: answer.expires_at,
+            refresh_token: schedule::refresh_token_life(present, answer.refresh_token_expires_at, now),
+        }
     }
 
     fn audit(&self, outcome: AuditOutcome) -> AuditEntry {
@@ -115,8 +138,17 @@ pub(super) fn commit_of(
     let now = attempt.shared.now();
     // An absent refresh token means: keep the present one (RFC 6749 6). It is sealed anew because its generation changes.
     let keep = answer.refresh_token.as_ref().unwrap_or(presented);
+    let lives = attempt.lives(now, &answer);
+    let mut audit = attempt.audit(AuditOutcome::Success);
+    audit.error = remark::of(attempt.provider, stored, &answer, now);
     let scopes = answer.scopes.unwrap_or_else(|| stored.scopes.clone());
-    let next = schedule::refresh_at(attempt.provider, now, answer.expires_at, now, attempt.jitter());
+    let next = schedule::next_work(
+        attempt.provider,
+        &lives,
+        attempt.last_used_at(),
+        now,
+        attempt.jitter(),
+    );
     Ok(RefreshCommit {
         id: stored.id.clone(),
         generation: attempt.generation(),
@@ -129,11 +161,19 @@ pub(super) fn commit_of(
         refresh_token_expires_at: answer.refresh_token_expires_at,
         next_refresh_at: next,
         scopes: scopes.clone(),
-        standing: Standing::active(),
+        standing: standing_of(&lives, now),
         refreshed: true,
         failures: 0,
-        audit: attempt.audit(AuditOutcome::Success).with_scopes(scopes),
+        audit: audit.with_scopes(scopes),
     })
+}
+
+/// All is well, unless the refresh token is about to end although it was just used.
+fn standing_of(lives: &schedule::Lives, now: Timestamp) -> Standing {
+    if schedule::is_ending(lives.refresh_token, now) {
+        return Standing::because(Status::Active, reason(REFRESH_TOKEN_ENDING), WhoMustAct::User);
+    }
+    Standing::active()
 }
 
 /// The answer could not be used, but it held a rotated refresh token: that one is kept, beside the old access token.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    conclude,
     opened::{OpenError, Opened},
     outcome::{self, Attempt},
 };
@@ -16,7 +17,7 @@ use crate::{
         Timestamp,
         caller::RequestContext,
         error::ServiceError,
-        ids::{AttemptId, IntegrationId, ProviderKey},
+        ids::{AttemptId, IntegrationId},
         integration::{Claim, Status, StoredIntegration},
         provider::{Provider, RefreshClass},
         reason::ReasonCode,
@@ -26,10 +27,15 @@ use crate::{
     measure,
     ports::{
         oauth::{FailureKind, ProviderFailure, RefreshRequest},
-        store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreError},
+        store::{ClaimOutcome, ClaimRequest, StoreError},
     },
-    provider::{breaker::OpenCause, egress::Held},
-    shared::{Shared, after, until},
+    provider::{
+        backlog::Wish,
+        breaker::OpenCause,
+        egress::{Held, Permit},
+        load::Load,
+    },
+    shared::{Shared, after, before, until},
 };
 
 /// How soon to look again when another node holds the claim, at the least.
@@ -38,10 +44,9 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(150);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(350);
 /// Pause before the database is asked again, at the most.
 const DATABASE_PAUSE: Duration = Duration::from_secs(2);
-/// First pause between tries to commit an answer in hand; doubled up to [`COMMIT_PAUSE_MAX`].
-const COMMIT_PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause between tries to commit.
-const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long an account is left alone that a vanished attempt left behind, before its refresh token is risked: whoever holds
+/// the answer tries at least every two seconds to store it, and only now is there no claim in its way.
+const HANDOVER: Duration = Duration::from_secs(5);
 /// A single-use refresh token of unknown fate is presented once more this long before the access token ends: not
 /// earlier, because if it was spent, presenting it again may end the living access token too.
 pub(crate) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
@@ -68,23 +73,42 @@ pub(crate) async fn refresh(
     id: IntegrationId,
     generation: i64,
     cause: RequestContext,
+    wish: Wish,
+    asked_at: Option<Timestamp>,
 ) -> RefreshOutcome {
     let Some(egress) = shared.egress(&provider.key) else {
         return RefreshOutcome::Gone;
     };
-    let permit = match egress.admit().await {
-        Ok(permit) => permit,
-        Err(Held { cause, retry_after }) => {
-            let until = after(
+    let _under_way = shared.load(&provider.key).map(Load::begin);
+    match egress.admit(wish).await {
+        // On the heap, so that one of many thousands who wait for leave is small.
+        Ok(permit) => Box::pin(attempt(shared, provider, id, generation, cause, asked_at, permit)).await,
+        Err(Held { cause, retry_after }) => RefreshOutcome::BreakerOpen {
+            cause,
+            until: after(
                 shared.now(),
                 retry_after + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit()),
-            );
-            return RefreshOutcome::BreakerOpen { cause, until };
-        }
-    };
+            ),
+        },
+    }
+}
+
+async fn attempt(
+    shared: &Shared,
+    provider: &Provider,
+    id: IntegrationId,
+    generation: i64,
+    cause: RequestContext,
+    asked_at: Option<Timestamp>,
+    permit: Permit,
+) -> RefreshOutcome {
     if shared.effects.stopping() {
         // The call has not begun: it is left to the next start, or to another node.
         return database_away(shared);
+    }
+    if shared.answers.has(id.uuid) {
+        // What its refresh token would bring is here already, on its way into the row.
+        return look_again(shared);
     }
     let attempt = AttemptId(uuid::Uuid::now_v7());
     let request = ClaimRequest {
@@ -99,12 +123,9 @@ pub(crate) async fn refresh(
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
             measure::claim_held_elsewhere(&provider.key);
-            let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
-            return RefreshOutcome::HeldElsewhere {
-                look_at: after(shared.now(), wait),
-            };
+            return look_again(shared);
         }
-        Ok(ClaimOutcome::Moved(integration)) => return settled(shared, *integration),
+        Ok(ClaimOutcome::Moved(integration)) => return conclude::settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
             tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
@@ -124,29 +145,42 @@ pub(crate) async fn refresh(
         provider,
         attempt,
         cause,
+        asked_at,
         opened: &opened,
     };
 
-    if let Some(wait_until) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
-        return conclude_failure(&attempt, outcome::outcome_unknown(&attempt, wait_until)).await;
+    if let Some(plan) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
+        // Written down once. Whoever looks again before its time leaves everything as it found it.
+        let is_planned = opened
+            .stored
+            .grant
+            .as_ref()
+            .and_then(|grant| grant.next_refresh_at)
+            > Some(shared.now());
+        if is_planned && is_known_to_be_unknown(&opened) {
+            conclude::give_back(&attempt, stale).await;
+            return conclude::reread(shared, &request.id).await;
+        }
+        return conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
     }
     let Some(refresh_token) = refresh_token else {
-        return conclude_failure(&attempt, outcome::not_refreshable(&attempt)).await;
+        return conclude::failure(&attempt, outcome::not_refreshable(&attempt)).await;
     };
+    if shared.effects.stopping() || !is_young(shared, claimed_at) {
+        // Nobody knows how long this process stood still, or it is about to end: whoever comes next begins afresh.
+        return conclude::give_back(&attempt, stale).await;
+    }
     measure::begins(&opened.stored, shared.now());
     if stale.is_some() {
         measure::presented_again(&provider.key, provider.refresh_class.as_str());
     }
-    let result = call(shared, provider, &opened, &refresh_token, claimed_at).await;
-    let outcome = result
-        .as_ref()
-        .map_or_else(|failure| failure.kind.as_str(), |_| "refreshed");
-    measure::refreshed(&provider.key, outcome, claimed_at.elapsed());
-    egress.report(&provider.key, &result);
-    drop(permit);
+    let (result, took) = call(&attempt, &refresh_token, claimed_at, &permit).await;
+    let result = permit.report(Some(opened.stored.id.uuid), result);
+    // As it is understood: what sounds like one account's fault may be ours.
+    measure::refreshed(&provider.key, outcome_label(&result), took);
     match result {
-        Ok(answer) => conclude_answer(&attempt, &refresh_token, answer).await,
-        Err(failure) => conclude_call_failure(&attempt, stale.is_some(), failure).await,
+        Ok(answer) => conclude::answer(&attempt, &refresh_token, answer).await,
+        Err(failure) => conclude::call_failure(&attempt, &refresh_token, stale.is_some(), failure).await,
     }
 }
 
@@ -159,7 +193,7 @@ fn open(
     Ok((opened, refresh_token))
 }
 
-/// Whether a vanished attempt forbids presenting the refresh token now, and until when.
+/// Whether a vanished attempt forbids presenting the refresh token now, and when it is looked at again.
 fn must_wait(
     provider: &Provider,
     opened: &Opened,
@@ -167,20 +201,36 @@ fn must_wait(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let stale = stale?;
+    let is_known = is_known_to_be_unknown(opened);
     match provider.refresh_class {
-        RefreshClass::Safe => None,
+        RefreshClass::Safe => return None,
         // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
         // not open the window anew.
-        RefreshClass::Grace { window }
-            if until(stale.since, now) < window && !is_known_to_be_unknown(opened) =>
-        {
-            None
-        }
-        RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
-            let end = opened.stored.grant.as_ref()?.expires_at?;
-            let probe_at = crate::shared::before(end, PROBE_BEFORE_END);
-            (probe_at > now).then_some(probe_at)
-        }
+        RefreshClass::Grace { window } if until(stale.since, now) < window && !is_known => return None,
+        RefreshClass::Grace { .. } | RefreshClass::SingleUse => {}
+    }
+    let end = opened.stored.grant.as_ref().and_then(|grant| grant.expires_at);
+    let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
+    // By the database's clock, and a little less than was planned: clocks agree roughly.
+    let handed_over_at = if is_known {
+        after(stale.until, HANDOVER.mul_f64(0.8))
+    } else {
+        after(now, HANDOVER)
+    };
+    (probe_at.max(handed_over_at) > now).then(|| probe_at.max(after(now, HANDOVER)))
+}
+
+/// Whether the claim taken then is young enough for a call to begin: a call takes less than half the lease, so that it is
+/// over before anybody may take the claim for stale. Judged by this process' own monotonic clock, from before the claim
+/// was asked for: a process that stood still, or a database that took its time, finds the claim old.
+fn is_young(shared: &Shared, claimed_at: Instant) -> bool {
+    claimed_at.elapsed() < shared.settings.lease / 2
+}
+
+fn outcome_label(result: &Result<TokenAnswer, ProviderFailure>) -> &'static str {
+    match result {
+        Ok(_) => "refreshed",
+        Err(failure) => failure.kind.as_str(),
     }
 }
 
@@ -193,147 +243,47 @@ fn is_known_to_be_unknown(opened: &Opened) -> bool {
         .is_some_and(|reason| reason.as_str() == outcome::OUTCOME_UNKNOWN)
 }
 
-/// Calls the provider. A provider that gives a grace window is asked once more within it when the answer was lost.
+/// Calls the provider: what it answered, and how long that took. A provider that gives a grace window is asked once more
+/// within it when the answer was lost.
 async fn call(
-    shared: &Shared,
-    provider: &Provider,
-    opened: &Opened,
+    attempt: &Attempt<'_>,
     refresh_token: &RefreshToken,
     claimed_at: Instant,
-) -> Result<TokenAnswer, ProviderFailure> {
+    permit: &Permit,
+) -> (Result<TokenAnswer, ProviderFailure>, Duration) {
+    let Attempt {
+        shared,
+        provider,
+        opened,
+        ..
+    } = attempt;
     let request = || RefreshRequest {
         refresh_token: refresh_token.clone(),
         scopes: opened.stored.scopes.clone(),
         metadata: opened.stored.metadata.clone(),
         account: opened.stored.account.clone(),
     };
+    let began = Instant::now();
     let first = shared.ports.oauth.refresh(&provider.key, request()).await;
+    let took = began.elapsed();
     let (RefreshClass::Grace { window }, Err(failure)) = (provider.refresh_class, &first) else {
-        return first;
+        return (first, took);
     };
     // Within the window, and early enough to be over before the claim may be taken for stale.
-    let in_time = claimed_at.elapsed() < window.min(shared.settings.lease / 2);
-    if failure.kind == FailureKind::OutcomeUnknown && in_time {
+    let in_time = claimed_at.elapsed() < window && is_young(shared, claimed_at);
+    if failure.kind == FailureKind::OutcomeUnknown && in_time && permit.may_repeat() {
+        measure::refreshed(&provider.key, outcome_label(&first), took);
         measure::presented_again(&provider.key, provider.refresh_class.as_str());
-        return shared.ports.oauth.refresh(&provider.key, request()).await;
+        let began = Instant::now();
+        let second = shared.ports.oauth.refresh(&provider.key, request()).await;
+        return (second, began.elapsed());
     }
-    first
-}
-
-/// New tokens: seal, commit, and only then tell.
-async fn conclude_answer(
-    attempt: &Attempt<'_>,
-    presented: &RefreshToken,
-    answer: TokenAnswer,
-) -> RefreshOutcome {
-    match outcome::commit_of(attempt, presented, answer) {
-        Ok(commit) => conclude_commit(attempt, commit).await,
-        Err(error) => {
-            tracing::error!(error = %error, "new tokens cannot be sealed");
-            database_away(attempt.shared)
-        }
-    }
-}
-
-async fn conclude_call_failure(
-    attempt: &Attempt<'_>,
-    after_stale: bool,
-    mut failure: ProviderFailure,
-) -> RefreshOutcome {
-    if let Some(salvaged) = failure.salvaged.take() {
-        return match outcome::commit_of_salvage(attempt, &failure, &salvaged) {
-            Ok(commit) => conclude_commit(attempt, commit).await,
-            Err(error) => {
-                tracing::error!(error = %error, "a salvaged refresh token cannot be sealed");
-                database_away(attempt.shared)
-            }
-        };
-    }
-    if failure.kind == FailureKind::DeadGrant {
-        // Believed only after re-reading: another node may have won, and then the refusal speaks of an old token.
-        if let Some(moved) = moved_since(attempt).await {
-            return moved;
-        }
-    }
-    let commit = outcome::failure_of(attempt, after_stale, &failure);
-    let again = commit.next_refresh_at;
-    let concluded = conclude_failure(attempt, commit).await;
-    match (failure.kind, again, concluded) {
-        // The row stands as it stood, and would look like a refresh that went well: whoever waits is told otherwise.
-        (FailureKind::Operator, Some(until), RefreshOutcome::Settled(now))
-            if now.stored.standing == attempt.opened.stored.standing
-                && generation(&now.stored) == generation(&attempt.opened.stored) =>
-        {
-            RefreshOutcome::BreakerOpen {
-                cause: OpenCause::Operator(failure.reason),
-                until,
-            }
-        }
-        (_, _, concluded) => concluded,
-    }
-}
-
-fn generation(row: &StoredIntegration) -> Option<i64> {
-    row.grant.as_ref().map(|grant| grant.generation)
-}
-
-async fn moved_since(attempt: &Attempt<'_>) -> Option<RefreshOutcome> {
-    let before = &attempt.opened.stored;
-    match attempt.shared.ports.integrations.load(&before.id).await {
-        Ok(Some(now)) => (generation(&now) != generation(before)).then(|| settled(attempt.shared, now)),
-        Ok(None) => Some(RefreshOutcome::Gone),
-        // The commit that follows is conditional on the same generation: it decides.
-        Err(_) => None,
-    }
-}
-
-/// Commits new tokens, for as long as it takes: they exist nowhere else.
-async fn conclude_commit(attempt: &Attempt<'_>, commit: RefreshCommit) -> RefreshOutcome {
-    let store = &attempt.shared.ports.integrations;
-    let provider = &commit.id.provider;
-    if let Some(Commit::Fenced) = persist(attempt.shared, provider, || store.commit_refresh(&commit)).await {
-        measure::commit_fenced(provider);
-        tracing::warn!(integration.id = %commit.id, "a late answer is refused by its row: somebody else moved on");
-    }
-    reread(attempt.shared, &commit.id).await
-}
-
-async fn conclude_failure(attempt: &Attempt<'_>, commit: FailureCommit) -> RefreshOutcome {
-    let store = &attempt.shared.ports.integrations;
-    persist(attempt.shared, &commit.id.provider, || {
-        store.commit_failure(&commit)
-    })
-    .await;
-    reread(attempt.shared, &commit.id).await
-}
-
-/// Retries a commit until the database takes or refuses it, or the hard stop. `None`: given up.
-async fn persist<F>(shared: &Shared, provider: &ProviderKey, commit: impl Fn() -> F) -> Option<Commit>
-where
-    F: Future<Output = Result<Commit, StoreError>>,
-{
-    let mut pause = COMMIT_PAUSE_MIN;
-    loop {
-        match commit().await {
-            Ok(commit) => return Some(commit),
-            Err(error) => {
-                measure::commit_retried(provider);
-                tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying");
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(COMMIT_PAUSE_MAX),
-            () = shared.effects.hard_stop().cancelled() => {
-                tracing::error!("stopped before an attempt's outcome could be stored; its claim tells");
-                return None;
-            }
-        }
-    }
+    (first, took)
 }
 
 /// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.
 async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
-    match reread(shared, id).await {
+    match conclude::reread(shared, id).await {
         // It looks as if it could be refreshed: it has changed in between, or the store will not have it. Not at once
         // again, and what it holds is served meanwhile.
         RefreshOutcome::Settled(now)
@@ -349,31 +299,17 @@ async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutco
     }
 }
 
-async fn reread(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
-    match shared.ports.integrations.load(id).await {
-        Ok(Some(stored)) => settled(shared, stored),
-        Ok(None) => RefreshOutcome::Gone,
-        Err(_) => database_away(shared),
-    }
-}
-
-fn settled(shared: &Shared, stored: StoredIntegration) -> RefreshOutcome {
-    if stored.standing.status == Status::Revoked && stored.grant.is_none() {
-        return RefreshOutcome::Gone;
-    }
-    match Opened::open(&*shared.ports.vault, stored) {
-        Ok(opened) => RefreshOutcome::Settled(opened),
-        Err(error) => {
-            tracing::error!(error = %error, "a row does not open: check the configured encryption keys");
-            database_away(shared)
-        }
-    }
-}
-
-fn database_away(shared: &Shared) -> RefreshOutcome {
+pub(super) fn database_away(shared: &Shared) -> RefreshOutcome {
     let pause = DATABASE_PAUSE.mul_f64(0.5 + shared.ports.rng.unit() / 2.0);
     RefreshOutcome::DatabaseAway {
         until: after(shared.now(), pause),
+    }
+}
+
+pub(super) fn look_again(shared: &Shared) -> RefreshOutcome {
+    let wait = LOOK_AGAIN_MIN + LOOK_AGAIN_SPREAD.mul_f64(shared.ports.rng.unit());
+    RefreshOutcome::HeldElsewhere {
+        look_at: after(shared.now(), wait),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::opened::Opened;
 use crate::{
     domain::error::ServiceResult,
@@ -18,6 +20,7 @@ use crate::{
         oauth::{ProviderFailure, RevocationRequest, Revoked},
         store::{Commit, StoreError},
     },
+    provider::backlog::Wish,
     shared::{Shared, after},
 };
 
@@ -126,8 +129,10 @@ async fn call(
     let egress = shared
         .egress(&provider.key)
         .ok_or_else(|| ReasonCode::new("unknown_provider"))?;
-    let _permit = egress
-        .admit()
+    // Whoever takes an account back waits for the answer, or did.
+    let wish = Wish::waited_for(None, Instant::now() + shared.settings.call_deadline);
+    let permit = egress
+        .admit(wish)
         .await
         .map_err(|_| ReasonCode::new("provider_paused"))?;
     let request = RevocationRequest {
@@ -136,8 +141,9 @@ async fn call(
         metadata: opened.stored.metadata,
     };
     let result = shared.ports.oauth.revoke(&provider.key, request).await;
-    egress.report(&provider.key, &result);
-    result.map_err(|failure: ProviderFailure| failure.reason)
+    permit
+        .report(None, result)
+        .map_err(|failure: ProviderFailure| failure.reason)
 }
 
 /// What the user is told.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::schedule;
 use crate::{
     domain::{
         Timestamp,
@@ -49,6 +50,13 @@ impl Row {
             refreshable: grant.is_some_and(|grant| grant.refresh_token.is_some()),
         }
     }
+
+    /// Whether somebody who asks for the token now is the occasion to refresh it: it is due, or it was to be left alone
+    /// until after its end because nobody asked.
+    pub(super) fn wants_refresh(&self, token: Token, now: Timestamp) -> bool {
+        let left_alone = self.refreshable && token.expires_at.is_some_and(|end| self.due_at > Some(end));
+        self.due_at.is_some_and(|due| due <= now) || (left_alone && token.is_ending(now))
+    }
 }
 
 /// How long a token should be good for when the caller does not say: long enough for the call it is fetched for, and half
@@ -65,10 +73,16 @@ impl Token {
         self.expires_at.map(|end| until(now, end))
     }
 
-    pub(super) fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
+    pub(crate) fn usable_for(&self, now: Timestamp, min_ttl: Duration) -> bool {
         // A token that ends this very instant is no token, even for a caller who asks for no time at all.
         self.remaining(now)
             .is_none_or(|left| left >= min_ttl && left > Duration::ZERO)
+    }
+
+    /// Whether it would be refreshed by now, were it in use.
+    fn is_ending(&self, now: Timestamp) -> bool {
+        self.expires_at
+            .is_some_and(|end| until(now, end) <= schedule::margin(until(self.issued_at, end), None))
     }
 
     /// Whether a refresh could not make it live longer.

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod oauth;
 pub mod rng;
+pub mod spool;
 pub mod store;
 pub mod vault;

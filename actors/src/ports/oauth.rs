@@ -208,6 +208,11 @@ pub trait OAuth: Send + Sync {
         request: RefreshRequest,
     ) -> Result<TokenAnswer, ProviderFailure>;
 
+    /// Which of two configured client secrets the provider took last, `first` or `next`; `None`: there are not two.
+    fn client_secret_in_use(&self, _provider: &ProviderKey) -> Option<&'static str> {
+        None
+    }
+
     /// Ends the grant at the provider.
     async fn revoke(
         &self,

@@ -1,16 +1,25 @@
-//! The circuit breaker of one provider, as a pure state machine.
+//! The circuit breaker of one budget, as a pure state machine.
 //!
-//! It opens at once on the operator's faults (a wrong client secret must not be tried once per user) and after a run of
-//! outages; while open, one probe per interval goes through, and its outcome decides.
+//! It opens at once on the operator's faults (a wrong client secret must not be tried once per user), at once when the
+//! provider names a time to come again, and after a run of outages. While it is open, one probe per interval goes out over
+//! all nodes: this node first wins the right to it in the database, then gives it to exactly one call. Only that call's
+//! outcome closes it; what was under way before says nothing about now.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::domain::reason::ReasonCode;
 
 /// Outages in a row that open it. One lost answer is weather; this many is an outage.
-const OUTAGES_MAX: u32 = 5;
+pub(super) const OUTAGES_MAX: u32 = 5;
+/// The same, if they all are one account's: that may be an account the provider chokes on.
+pub(super) const OUTAGES_OF_ONE_MAX: u32 = 10;
+
+/// How long a right to probe may lie unused. Used late, it would come close to the next one, or to a time the provider
+/// has named meanwhile.
+pub(super) const UNUSED_MAX: Duration = Duration::from_secs(1);
 
 /// Why a breaker is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,164 +30,307 @@ pub enum OpenCause {
     Outage(ReasonCode),
 }
 
+/// How a call went, as far as the breaker cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The provider answered, whatever it said about one account.
+    Answered,
+    /// It has trouble, and perhaps said until when.
+    Outage {
+        reason: ReasonCode,
+        retry_after: Option<Duration>,
+    },
+    /// It refuses our registration.
+    Operator(ReasonCode),
+}
+
+/// What of it all nodes should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It opened, or for a graver cause than before: no call before this is over.
+    Opened { cause: OpenCause, hold: Duration },
+    /// It stays open, at least this long.
+    Held { cause: OpenCause, hold: Duration },
+    /// It closed.
+    Closed,
+}
+
 /// The breaker.
 #[derive(Debug, Clone)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     interval: Duration,
-    outages: u32,
+    run: Run,
     open: Option<Open>,
+}
+
+/// Outages since the last answer.
+#[derive(Debug, Clone, Default)]
+struct Run {
+    outages: u32,
+    first: Option<Uuid>,
+    of_several: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Open {
     cause: OpenCause,
     since: Instant,
+    /// When the next right to probe may be asked for.
     probe_at: Instant,
+    probe: Probe,
+}
+
+/// The right to probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// Not ours.
+    None,
+    /// Ours until then, and no call has it yet.
+    Won(Instant),
+    /// With a call that is under way; if that is not made, ours until then.
+    Out(Instant),
 }
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It may.
     Go,
+    /// One may, as the probe.
+    Probe,
+    /// One may if this node wins the right to it.
+    Claim,
+    /// The probe is out: its outcome decides.
+    AwaitProbe,
     /// It may not; come again after this long.
     Wait(OpenCause, Duration),
 }
 
+/// The breaker as another node left it in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) cause: OpenCause,
+    pub(crate) open_for: Duration,
+    pub(crate) probe_in: Duration,
+}
+
+// === impl Breaker ===
+
 impl Breaker {
     /// Closed.
-    pub fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
             interval,
-            outages: 0,
+            run: Run::default(),
             open: None,
         }
     }
 
-    /// Asks to make a call. Whoever is admitted reports how it went.
-    pub fn admit(&mut self, now: Instant) -> Admission {
-        let Some(open) = &mut self.open else {
+    /// Asks to make a call.
+    pub(crate) fn admission(&self, now: Instant) -> Admission {
+        let Some(open) = &self.open else {
             return Admission::Go;
         };
-        if now >= open.probe_at {
-            // The next one waits a whole interval even if this probe never reports.
-            open.probe_at = now + self.interval;
-            return Admission::Go;
+        match open.probe {
+            Probe::Out(_) => Admission::AwaitProbe,
+            Probe::Won(until) if now < until => Admission::Probe,
+            Probe::Won(_) | Probe::None if now >= open.probe_at => Admission::Claim,
+            Probe::Won(_) | Probe::None => {
+                Admission::Wait(open.cause.clone(), open.probe_at.duration_since(now))
+            }
         }
-        Admission::Wait(open.cause.clone(), open.probe_at.duration_since(now))
     }
 
-    /// The provider answered, whatever it said about one user: it works. `true`: the breaker was open until now.
-    pub fn answered(&mut self) -> bool {
-        self.outages = 0;
-        self.open.take().is_some()
-    }
-
-    /// The provider refuses us. `true`: the breaker was not open for this cause until now, so this is news.
-    pub fn refused_operator(&mut self, now: Instant, reason: ReasonCode) -> bool {
-        self.open_for(now, OpenCause::Operator(reason))
-    }
-
-    /// The provider has trouble. `true`: this opened the breaker.
-    pub fn outage(&mut self, now: Instant, reason: ReasonCode, retry_after: Option<Duration>) -> bool {
-        self.outages = self.outages.saturating_add(1);
-        let held_off = retry_after.is_some();
-        if self.outages < OUTAGES_MAX && !held_off && self.open.is_none() {
-            return false;
+    /// The right to probe is ours, for a moment; the next one may be asked for in an interval.
+    pub(crate) fn probe_won(&mut self, now: Instant) {
+        let interval = self.interval;
+        if let Some(open) = &mut self.open {
+            open.probe = Probe::Won(now + interval.min(UNUSED_MAX));
+            open.probe_at = now + interval;
         }
-        let news = self.open_for(now, OpenCause::Outage(reason));
-        if let (Some(open), Some(wait)) = (&mut self.open, retry_after) {
-            open.probe_at = open.probe_at.max(now + wait);
-        }
-        news
     }
 
-    fn open_for(&mut self, now: Instant, cause: OpenCause) -> bool {
-        let probe_at = now + self.interval;
-        let news = match &self.open {
-            None => true,
-            Some(open) => std::mem::discriminant(&open.cause) != std::mem::discriminant(&cause),
+    /// It is not; ask again then.
+    pub(crate) fn probe_lost(&mut self, again_at: Instant) {
+        if let Some(open) = &mut self.open {
+            open.probe = Probe::None;
+            open.probe_at = again_at;
+        }
+    }
+
+    /// A call takes the probe along.
+    pub(crate) fn probe_sent(&mut self) {
+        if let Some(open) = &mut self.open
+            && let Probe::Won(until) = open.probe
+        {
+            open.probe = Probe::Out(until);
+        }
+    }
+
+    /// The call that had it was not made: another one may.
+    pub(crate) fn probe_returned(&mut self) {
+        if let Some(open) = &mut self.open
+            && let Probe::Out(until) = open.probe
+        {
+            open.probe = Probe::Won(until);
+        }
+    }
+
+    /// A call ended.
+    pub(crate) fn ended(
+        &mut self,
+        now: Instant,
+        was_probe: bool,
+        account: Option<Uuid>,
+        verdict: Verdict,
+    ) -> Option<News> {
+        if was_probe && let Some(open) = &mut self.open {
+            open.probe = Probe::None;
+        }
+        match verdict {
+            Verdict::Answered if self.open.is_none() || was_probe => {
+                self.run = Run::default();
+                self.open.take().map(|_| News::Closed)
+            }
+            // It began before the breaker opened.
+            Verdict::Answered => None,
+            Verdict::Operator(reason) => {
+                let hold = self.interval;
+                match &self.open {
+                    Some(Open {
+                        cause: OpenCause::Operator(_),
+                        ..
+                    }) => None,
+                    Some(_) | None => Some(self.open_for(now, OpenCause::Operator(reason), hold)),
+                }
+            }
+            Verdict::Outage { reason, retry_after } => self.outage(now, account, reason, retry_after),
+        }
+    }
+
+    fn outage(
+        &mut self,
+        now: Instant,
+        account: Option<Uuid>,
+        reason: ReasonCode,
+        retry_after: Option<Duration>,
+    ) -> Option<News> {
+        let retry_after = retry_after.filter(|wait| !wait.is_zero());
+        if let Some(open) = &mut self.open {
+            // Its cause stands until somebody is answered: an outage does not mend the operator's fault.
+            let hold = retry_after?;
+            open.probe_at = open.probe_at.max(now + hold);
+            open.probe = match open.probe {
+                Probe::Won(_) => Probe::None,
+                other => other,
+            };
+            let cause = open.cause.clone();
+            return Some(News::Held { cause, hold });
+        }
+        self.run.add(account);
+        let cause = OpenCause::Outage(reason);
+        match retry_after {
+            Some(hold) => Some(self.open_for(now, cause, hold)),
+            None if self.run.is_an_outage() => Some(self.open_for(now, cause, self.interval)),
+            None => None,
+        }
+    }
+
+    fn open_for(&mut self, now: Instant, cause: OpenCause, hold: Duration) -> News {
+        let (since, probe_at) = match &self.open {
+            Some(open) => (open.since, open.probe_at.max(now + hold)),
+            None => (now, now + hold),
         };
-        let since = self.open.as_ref().map_or(now, |open| open.since);
+        let probe = self.open.as_ref().map_or(Probe::None, |open| open.probe);
         self.open = Some(Open {
-            cause,
+            cause: cause.clone(),
             since,
             probe_at,
+            probe,
         });
-        news
+        News::Opened { cause, hold }
     }
 
-    /// Since when it is open and when the next probe may go out, if it is open.
-    pub fn open_times(&self) -> Option<(Instant, Instant)> {
-        self.open.as_ref().map(|open| (open.since, open.probe_at))
+    /// Takes over what the database says. `true`: it was open until now and somebody else closed it.
+    pub(crate) fn adopt(&mut self, now: Instant, seen: Option<Seen>) -> bool {
+        let Some(seen) = seen else {
+            self.run = Run::default();
+            return self.open.take().is_some();
+        };
+        let since = now.checked_sub(seen.open_for).unwrap_or(now);
+        let probe_at = now + seen.probe_in;
+        let probe = self.open.as_ref().map_or(Probe::None, |open| open.probe);
+        self.open = Some(Open {
+            cause: seen.cause,
+            since,
+            probe_at,
+            probe,
+        });
+        false
+    }
+}
+
+// === impl Run ===
+
+impl Run {
+    fn add(&mut self, account: Option<Uuid>) {
+        if self.outages > 0 && (account.is_none() || account != self.first) {
+            self.of_several = true;
+        }
+        self.first = self.first.or(account);
+        self.outages = self.outages.saturating_add(1);
     }
 
-    /// Why it is open, if it is.
-    pub fn open_cause(&self) -> Option<&OpenCause> {
-        self.open.as_ref().map(|open| &open.cause)
+    fn is_an_outage(&self) -> bool {
+        let most = if self.of_several {
+            OUTAGES_MAX
+        } else {
+            OUTAGES_OF_ONE_MAX
+        };
+        self.outages >= most
+    }
+}
+
+// === for observers ===
+
+impl Breaker {
+    /// Why it is open, since when, and when the next probe may go, if it is.
+    pub(crate) fn opened(&self) -> Option<(&OpenCause, Instant, Instant)> {
+        self.open
+            .as_ref()
+            .map(|open| (&open.cause, open.since, open.probe_at))
+    }
+
+    /// Whether a probe is under way here.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| matches!(open.probe, Probe::Out(_)))
+    }
+
+    /// Whether the operator must act.
+    pub(crate) fn is_operators(&self) -> bool {
+        matches!(
+            self.open,
+            Some(Open {
+                cause: OpenCause::Operator(_),
+                ..
+            })
+        )
+    }
+}
+
+// === impl OpenCause ===
+
+impl OpenCause {
+    /// The provider's code, or ours.
+    pub fn reason(&self) -> &ReasonCode {
+        match self {
+            Self::Operator(reason) | Self::Outage(reason) => reason,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INTERVAL: Duration = Duration::from_secs(30);
-
-    fn reason(code: &str) -> ReasonCode {
-        ReasonCode::new(code)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_operators_fault_opens_it_at_once_and_is_news_once() {
-        let mut breaker = Breaker::new(INTERVAL);
-        assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-        assert!(breaker.refused_operator(Instant::now(), reason("invalid_client")));
-        assert!(!breaker.refused_operator(Instant::now(), reason("invalid_client")));
-        let cause = OpenCause::Operator(reason("invalid_client"));
-        assert_eq!(breaker.admit(Instant::now()), Admission::Wait(cause, INTERVAL));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_probe_per_interval_goes_through_and_a_good_answer_closes_it() {
-        let mut breaker = Breaker::new(INTERVAL);
-        breaker.refused_operator(Instant::now(), reason("invalid_client"));
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-        assert!(
-            matches!(breaker.admit(Instant::now()), Admission::Wait(..)),
-            "the probe is out"
-        );
-        assert!(breaker.answered());
-        assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-        assert!(!breaker.answered(), "closing is news once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_single_outage_is_weather_and_a_run_of_them_opens_it() {
-        let mut breaker = Breaker::new(INTERVAL);
-        for _ in 1..OUTAGES_MAX {
-            assert!(!breaker.outage(Instant::now(), reason("timeout"), None));
-            assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-        }
-        assert!(breaker.outage(Instant::now(), reason("timeout"), None));
-        assert!(matches!(
-            breaker.admit(Instant::now()),
-            Admission::Wait(OpenCause::Outage(_), _)
-        ));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn retry_after_is_obeyed_beyond_the_interval() {
-        let mut breaker = Breaker::new(INTERVAL);
-        breaker.outage(
-            Instant::now(),
-            reason("rate_limited"),
-            Some(Duration::from_secs(120)),
-        );
-        tokio::time::advance(Duration::from_secs(119)).await;
-        assert!(matches!(breaker.admit(Instant::now()), Admission::Wait(..)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(breaker.admit(Instant::now()), Admission::Go);
-    }
-}
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -121,31 +121,44 @@ impl ProviderSupervisor {
     }
 
     pub(super) fn sweep(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState) {
-        state
-            .sweep
-            .arm(myself, self.sweep_interval(), || ProviderMsg::Sweep);
         let now = Instant::now();
         state.directory.sweep(now);
+        if let Some(shelf) = self.shared.shelf(&self.provider.key) {
+            shelf.sweep(now);
+        }
+        let asleep = self.put_to_sleep(state, now);
+        // A full sweep is followed by another at once: as many may be woken in a minute as a minute's due work.
+        let pause = if asleep < SLEEPS_PER_SWEEP_MAX {
+            self.sweep_interval()
+        } else {
+            SWEEP_MIN
+        };
+        state.sweep.arm(myself, pause, || ProviderMsg::Sweep);
+    }
+
+    fn put_to_sleep(&self, state: &mut ProviderState, now: Instant) -> usize {
         let Some(deadline) = self
             .shared
             .settings
             .idle_after
             .and_then(|idle| now.checked_sub(idle))
         else {
-            return;
+            return 0;
         };
-        let sleepy = state
-            .slots
-            .values_mut()
-            .filter(|slot| slot.may_sleep(deadline))
-            .take(SLEEPS_PER_SWEEP_MAX);
-        for slot in sleepy {
+        let mut asleep = 0;
+        for slot in state.slots.values_mut() {
+            // Every one is looked at, whether or not its turn comes: the look also notes who was asked.
+            if !slot.may_sleep(deadline, now) || asleep >= SLEEPS_PER_SWEEP_MAX {
+                continue;
+            }
             if let Occupancy::Awake { actor, .. } = &slot.occupancy
                 && actor.drain().is_ok()
             {
                 slot.occupancy = Occupancy::FallingAsleep;
+                asleep += 1;
             }
         }
+        asleep
     }
 
     pub(super) fn observe(&self, state: &ProviderState) -> Observation {
@@ -156,6 +169,7 @@ impl ProviderSupervisor {
                 .filter(|slot| wanted(&slot.occupancy))
                 .count()
         };
+        let egress = self.shared.egress(&self.provider.key);
         Observation {
             awake: count(|occupancy| matches!(occupancy, Occupancy::Awake { .. })),
             quarantined: count(|occupancy| matches!(occupancy, Occupancy::Quarantined { .. })),
@@ -182,10 +196,9 @@ impl ProviderSupervisor {
                 .collect(),
             users: state.directory.len(),
             restarts: state.restarts,
-            breaker: self
-                .shared
-                .egress(&self.provider.key)
-                .and_then(|egress| egress.open_reason()),
+            breaker: egress.and_then(|egress| egress.open_reason()),
+            egress: egress.map(|egress| egress.view(self.shared.now())),
+            client_secret: self.shared.ports.oauth.client_secret_in_use(&self.provider.key),
         }
     }
 }

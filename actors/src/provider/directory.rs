@@ -13,7 +13,7 @@ use crate::{
 
 /// How long a user's accounts are taken as read. A change made on this node is known at once; this bounds how long one
 /// made elsewhere is not.
-const FRESH_FOR: Duration = Duration::from_secs(5);
+const FRESH_FOR: Duration = crate::shelf::FIRST_FRESH_FOR;
 /// How long entries nobody asked for are kept.
 const KEEP_FOR: Duration = Duration::from_secs(600);
 /// Users whose accounts are known at most: an entry is a few hundred bytes.

@@ -1,226 +1,274 @@
-//! The way out to one provider: how many calls at once, and whether any at all. Shared by every effect that calls it.
+//! The way out to one budget (a token endpoint and our client id there): who may call it now. Refreshes, exchanges,
+//! revocations and probes all pass here.
+//!
+//! This node's part is in memory: calls under way, who waits ([`Backlog`]), the breaker. What all nodes must agree on is in
+//! one row of the database: whether the breaker is open and until when, whose turn the probe is, the turns of a capped
+//! rate. The row is read before a call if it was last read [`FRESH`] ago or longer, so a busy node reads it a few times a
+//! second and an idle one never. If the database is away no refresh begins anyway (its claim cannot be stored), and a
+//! breaker that is open stays so.
+//!
+//! Concurrency is per node, the rate is over all nodes.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, oneshot},
     time::Instant,
 };
+use uuid::Uuid;
 
-use super::breaker::{Admission, Breaker, OpenCause};
+use super::{
+    backlog::{BACKLOG_MAX, Backlog, Wish},
+    breaker::{Admission, Breaker, OpenCause},
+    limits::{Ramp, RetryBudget, Turns},
+    sharing::Change,
+    suspicion::Suspicion,
+};
 use crate::{
-    domain::ids::ProviderKey,
-    ports::oauth::{FailureKind, ProviderFailure},
+    domain::{
+        ids::{NodeId, ProviderKey},
+        provider::{BudgetKey, Provider},
+        reason::ReasonCode,
+    },
+    effects::Effects,
+    ports::{rng::Rng, store::EgressStore},
 };
 
-/// The budget of one provider.
-#[derive(Debug)]
-pub struct Egress {
-    permits: Arc<Semaphore>,
-    max_concurrency: usize,
-    queued: AtomicUsize,
-    breaker: Mutex<Breaker>,
+/// How old a reading of the shared row may be before a call.
+pub(super) const FRESH: Duration = Duration::from_millis(100);
+/// How old it may be before somebody is refused for what it said.
+pub(super) const FRESH_WHILE_OPEN: Duration = Duration::from_secs(1);
+/// How soon to come again who was sent away for want of room or of the retry budget; plus as much again at random.
+const COME_AGAIN: Duration = Duration::from_secs(2);
+
+/// The budget.
+pub(crate) struct Egress {
+    pub(super) budget: BudgetKey,
+    /// Who share it, for logs and metrics.
+    pub(super) providers: Vec<ProviderKey>,
+    pub(super) interval: Duration,
+    pub(super) node: NodeId,
+    pub(super) store: Arc<dyn EgressStore>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) effects: Effects,
+    /// Something changed that the pump may act on.
+    pub(super) moved: Notify,
+    inner: Mutex<Inner>,
 }
 
-/// Leave to make one call; one of the provider's slots until dropped.
-#[derive(Debug)]
-pub struct Permit {
-    _slot: OwnedSemaphorePermit,
+/// What this node knows.
+pub(super) struct Inner {
+    pub(super) breaker: Breaker,
+    pub(super) ramp: Ramp,
+    pub(super) retries: RetryBudget,
+    pub(super) turns: Option<Turns>,
+    pub(super) suspicion: Suspicion,
+    pub(super) backlog: Backlog<Waiter>,
+    pub(super) in_flight: usize,
+    pub(super) max_concurrency: usize,
+    /// Whether somebody works on the backlog.
+    pub(super) pumping: bool,
+    pub(super) looked_at: Option<Instant>,
+    /// What the database has not been told yet.
+    pub(super) changes: Vec<(u64, Change)>,
+    /// Counts what this node found out by itself: a reading begun before the last of it is older than what is known.
+    pub(super) version: u64,
+    pub(super) sharing: bool,
 }
+
+/// Who waits for leave.
+pub(super) type Waiter = oneshot::Sender<Result<Permit, Held>>;
 
 /// No leave: why, and when to come again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// Why.
-    pub cause: OpenCause,
+    pub(crate) cause: OpenCause,
     /// When to come again.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
+}
+
+/// Leave to make one call; one of the budget's places until dropped. It is used up by
+/// [`report`](Permit::report), and given back by dropping it.
+pub(crate) struct Permit {
+    pub(super) egress: Arc<Egress>,
+    pub(super) is_probe: bool,
+    pub(super) began: Instant,
+    pub(super) reported: bool,
 }
 
 impl Egress {
-    /// A closed breaker and this many slots.
-    pub fn new(max_concurrency: usize, breaker_interval: Duration) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(max_concurrency.max(1))),
-            max_concurrency: max_concurrency.max(1),
-            queued: AtomicUsize::new(0),
-            breaker: Mutex::new(Breaker::new(breaker_interval)),
+    /// The budgets of these providers: one for all of the same key. The narrowest of their limits holds.
+    pub(crate) fn of_providers(
+        providers: &[Arc<Provider>],
+        interval: Duration,
+        node: NodeId,
+        store: &Arc<dyn EgressStore>,
+        rng: &Arc<dyn Rng>,
+        effects: &Effects,
+    ) -> Vec<(ProviderKey, Arc<Self>)> {
+        let mut made: Vec<(ProviderKey, Arc<Self>)> = Vec::new();
+        for provider in providers {
+            let known = made.iter().find(|(_, egress)| egress.budget == provider.budget);
+            let egress = if let Some((_, egress)) = known {
+                Arc::clone(egress)
+            } else {
+                let sharing: Vec<_> = providers
+                    .iter()
+                    .filter(|other| other.budget == provider.budget)
+                    .collect();
+                let max_concurrency = sharing.iter().map(|one| one.max_concurrency).min();
+                let rate = sharing.iter().filter_map(|one| one.rate).reduce(f64::min);
+                Arc::new(Self {
+                    budget: provider.budget.clone(),
+                    providers: sharing.iter().map(|one| one.key.clone()).collect(),
+                    interval,
+                    node,
+                    store: Arc::clone(store),
+                    rng: Arc::clone(rng),
+                    effects: effects.clone(),
+                    moved: Notify::new(),
+                    inner: Mutex::new(Inner::new(max_concurrency.unwrap_or(1), rate, interval)),
+                })
+            };
+            made.push((provider.key.clone(), egress));
         }
+        made
     }
 
-    /// Waits for a slot, then asks the breaker: in this order, so that a call that waited through an outage's beginning
-    /// does not go out into it.
-    pub async fn admit(&self) -> Result<Permit, Held> {
-        let queued = Queued::enter(&self.queued);
-        let slot = Arc::clone(&self.permits).acquire_owned().await;
-        drop(queued);
-        let admission = self.breaker().admit(Instant::now());
-        match (admission, slot) {
-            (Admission::Go, Ok(slot)) => Ok(Permit { _slot: slot }),
-            (Admission::Wait(cause, retry_after), _) => Err(Held { cause, retry_after }),
-            // The semaphore is never closed; were it, waiting would be the answer.
-            (Admission::Go, Err(_closed)) => Err(Held {
-                cause: OpenCause::Outage(crate::domain::reason::ReasonCode::new("stopping")),
-                retry_after: Duration::from_secs(1),
-            }),
-        }
-    }
-
-    /// Tells the breaker how a call went, and the operator what is news.
-    pub fn report<T>(&self, provider: &ProviderKey, result: &Result<T, ProviderFailure>) {
-        let now = Instant::now();
-        let Err(failure) = result else {
-            self.answered(provider);
-            return;
+    /// Asks for leave to make one call, and waits for it as long as it takes.
+    pub(crate) async fn admit(self: &Arc<Self>, wish: Wish) -> Result<Permit, Held> {
+        let answer = {
+            let (waiter, answer) = oneshot::channel();
+            let mut inner = self.lock();
+            if inner.may_go_at_once(Instant::now(), &wish) && !self.effects.stopping() {
+                return Ok(self.permit(&mut inner, &wish, false));
+            }
+            let sent_away = inner.backlog.push(wish, waiter);
+            let begin = !std::mem::replace(&mut inner.pumping, true);
+            drop(inner);
+            if let Some(sent_away) = sent_away {
+                let _ = sent_away.send(Err(self.come_again("too_many_wait")));
+            }
+            if begin {
+                self.effects.spawn(Arc::clone(self).pump());
+            }
+            // Otherwise the pump looks when something moves, and one more who waits moves nothing: except when it waits
+            // for a turn of its own making.
+            answer
         };
-        match failure.kind {
-            FailureKind::Operator => {
-                let news = self.breaker().refused_operator(now, failure.reason.clone());
-                crate::measure::breaker(provider, true);
-                if news {
-                    crate::measure::operator_alarm(provider);
-                    tracing::error!(
-                        provider.id = %provider, oauth.error = %failure.reason,
-                        "the provider refuses this service's registration: check its client id and secret; no account is \
-                         touched, and calls resume by themselves"
-                    );
-                }
-            }
-            FailureKind::Passing | FailureKind::OutcomeUnknown => {
-                if self
-                    .breaker()
-                    .outage(now, failure.reason.clone(), failure.retry_after)
-                {
-                    crate::measure::breaker(provider, true);
-                    tracing::warn!(
-                        provider.id = %provider, oauth.error = %failure.reason,
-                        "the provider has trouble: calls to it pause and are probed; valid tokens are still served"
-                    );
-                }
-            }
-            FailureKind::AccountThrottled
-            | FailureKind::DeadGrant
-            | FailureKind::Interaction
-            | FailureKind::Admin
-            | FailureKind::Unreadable
-            | FailureKind::Refused => self.answered(provider),
-        }
+        // The pump answers everybody before it ends; were it to fail, coming again is right.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.come_again("interrupted")))
     }
 
-    fn answered(&self, provider: &ProviderKey) {
-        if self.breaker().answered() {
-            crate::measure::breaker(provider, false);
-            tracing::info!(provider.id = %provider, "the provider answers again");
-        }
+    /// Somebody waits for this account from now on.
+    pub(crate) fn hurry(&self, account: Uuid, until: Instant) {
+        self.lock().backlog.hurry(account, until);
     }
 
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        // A panic while holding it leaves a breaker that is still a breaker.
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === for observers ===
-
-/// The way out to one provider, as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EgressObservation {
-    /// Why no calls go out, if none do.
-    pub open: Option<OpenBreaker>,
-    /// Calls under way.
-    pub in_flight: usize,
-    /// Calls that may be under way at once.
-    pub cap: usize,
-    /// Calls that wait for a slot.
-    pub queued: usize,
-}
-
-/// An open breaker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenBreaker {
-    /// Why it is open.
-    pub cause: OpenCause,
-    /// For how long it has been.
-    pub open_for: Duration,
-    /// How long until the next probe may go out.
-    pub probe_in: Duration,
-}
-
-/// Counts whoever waits, also one that gives up waiting.
-struct Queued<'a>(&'a AtomicUsize);
-
-impl<'a> Queued<'a> {
-    fn enter(queued: &'a AtomicUsize) -> Self {
-        queued.fetch_add(1, Ordering::Relaxed);
-        Self(queued)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Egress {
-    /// As an operator sees it.
-    pub fn observe(&self) -> EgressObservation {
+    pub(super) fn permit(self: &Arc<Self>, inner: &mut Inner, wish: &Wish, is_probe: bool) -> Permit {
         let now = Instant::now();
-        let breaker = self.breaker();
-        let open = breaker.open_cause().cloned().zip(breaker.open_times());
-        EgressObservation {
-            open: open.map(|(cause, (since, probe_at))| OpenBreaker {
-                cause,
-                open_for: now.saturating_duration_since(since),
-                probe_in: probe_at.saturating_duration_since(now),
-            }),
-            in_flight: self
-                .max_concurrency
-                .saturating_sub(self.permits.available_permits()),
-            cap: self.max_concurrency,
-            queued: self.queued.load(Ordering::Relaxed),
+        inner.in_flight += 1;
+        inner.retries.called(now, wish.is_retry);
+        Permit {
+            egress: Arc::clone(self),
+            is_probe,
+            began: now,
+            reported: false,
         }
     }
 
-    /// Why the breaker is open, if it is.
-    pub fn open_reason(&self) -> Option<String> {
-        self.breaker().open_cause().map(|cause| match cause {
-            OpenCause::Operator(reason) | OpenCause::Outage(reason) => reason.to_string(),
-        })
+    /// Sent away, not for the provider's sake.
+    pub(super) fn come_again(&self, reason: &str) -> Held {
+        Held {
+            cause: OpenCause::Outage(ReasonCode::new(reason)),
+            retry_after: COME_AGAIN.mul_f64(1.0 + self.rng.unit()),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding it leaves counts that are still counts.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn new(max_concurrency: usize, rate: Option<f64>, interval: Duration) -> Self {
+        Self {
+            breaker: Breaker::new(interval),
+            ramp: Ramp::new(max_concurrency),
+            retries: RetryBudget::default(),
+            turns: rate.map(Turns::new),
+            suspicion: Suspicion::default(),
+            backlog: Backlog::new(BACKLOG_MAX),
+            in_flight: 0,
+            max_concurrency,
+            pumping: false,
+            looked_at: None,
+            changes: Vec::new(),
+            version: 0,
+            sharing: false,
+        }
+    }
+
+    /// The usual case, without a detour: nobody waits and nothing is wrong.
+    fn may_go_at_once(&mut self, now: Instant, wish: &Wish) -> bool {
+        !self.pumping
+            && self.turns.is_none()
+            && self.in_flight < self.ramp.allowed()
+            && self.breaker.admission(now) == Admission::Go
+            && self.has_looked_within(now, FRESH)
+            && (!wish.is_retry || self.retries.left(now) > 0)
+    }
+
+    pub(super) fn has_looked_within(&self, now: Instant, age: Duration) -> bool {
+        self.looked_at.is_some_and(|at| now < at + age)
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// Whether the same call may be made once more: it counts as a repetition, and is one of the budget's.
+    pub(crate) fn may_repeat(&self) -> bool {
+        let (now, mut inner) = (Instant::now(), self.egress.lock());
+        let may = inner.retries.left(now) > 0;
+        if may {
+            inner.retries.called(now, true);
+        }
+        may
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut inner = self.egress.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if self.is_probe && !self.reported {
+            // No call was made: the next in line probes.
+            inner.breaker.probe_returned();
+        }
+        drop(inner);
+        self.egress.moved.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit")
+            .field("budget", &self.egress.budget)
+            .field("is_probe", &self.is_probe)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::reason::ReasonCode;
-
-    const INTERVAL: Duration = Duration::from_secs(30);
-
-    fn failure(kind: FailureKind) -> Result<(), ProviderFailure> {
-        let provider: ProviderKey = "microsoft".parse().unwrap();
-        Err(ProviderFailure {
-            retry_after: Some(Duration::from_secs(300)),
-            ..ProviderFailure::new(provider, kind, ReasonCode::new("why"))
-        })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_accounts_throttling_holds_nobody_else_off() {
-        let (egress, provider) = (Egress::new(1, INTERVAL), "microsoft".parse().unwrap());
-        egress.report(&provider, &failure(FailureKind::AccountThrottled));
-        assert!(egress.admit().await.is_ok());
-        // The provider's own is obeyed by all.
-        egress.report(&provider, &failure(FailureKind::Passing));
-        assert_eq!(
-            egress.admit().await.unwrap_err().retry_after,
-            Duration::from_secs(300)
-        );
-    }
-}
+#[path = "egress_tests.rs"]
+mod tests;

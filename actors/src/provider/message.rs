@@ -3,6 +3,7 @@
 use ractor::RpcReplyPort;
 use uuid::Uuid;
 
+use super::egress_view::EgressView;
 use crate::{
     domain::error::ServiceResult,
     domain::{
@@ -31,8 +32,8 @@ pub(crate) enum ProviderMsg {
         account: Option<String>,
         ask: Box<TokenAsk>,
     },
-    /// From the Scheduler: work is due for these accounts.
-    Due(Vec<Uuid>),
+    /// From the Scheduler: work is due for these accounts, and these are their rows.
+    Due(Vec<Opened>),
     /// From a connect flow or another node: this account's row has changed.
     Changed {
         integration: Uuid,
@@ -54,7 +55,7 @@ pub(crate) enum ProviderMsg {
 }
 
 /// What a supervisor can tell of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Observation {
     /// Accounts that are awake.
     pub awake: usize,
@@ -70,6 +71,10 @@ pub struct Observation {
     pub restarts: u64,
     /// Why the breaker is open, if it is.
     pub breaker: Option<String>,
+    /// The way out: breaker, budget, queue.
+    pub egress: Option<EgressView>,
+    /// Which of two configured client secrets the provider takes: `first` or `next`.
+    pub client_secret: Option<&'static str>,
 }
 
 /// An account in quarantine.

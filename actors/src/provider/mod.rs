@@ -3,19 +3,22 @@
 //! It routes; it never waits. Rows are read by effects that report back, actors are spawned from rows already read, and
 //! whoever asks in the meantime waits in the slot. It alone decides who sleeps, by `drain`, so that no message is lost.
 
+pub(crate) mod backlog;
 pub mod breaker;
 mod children;
 mod directory;
 pub(crate) mod egress;
+pub mod egress_view;
+mod limits;
+pub(crate) mod load;
 pub(crate) mod message;
+mod pump;
+mod sharing;
 mod slot;
+mod suspicion;
 mod users;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -34,6 +37,7 @@ use crate::{
     },
     integration::{Integration, load, message::IntegrationMsg, opened::Opened},
     shared::Shared,
+    shelf::Activity,
     timer::Timer,
 };
 
@@ -97,9 +101,9 @@ impl Actor for ProviderSupervisor {
             } => {
                 self.to_user(&myself, state, &subject, account, ask);
             }
-            ProviderMsg::Due(integrations) => self.due(&myself, state, integrations),
+            ProviderMsg::Due(integrations) => self.due(&myself, state, integrations).await,
             ProviderMsg::Changed { integration, subject } => {
-                Self::changed(state, integration, subject.as_ref());
+                self.changed(state, integration, subject.as_ref());
             }
             ProviderMsg::Hydrated(integration, result) => {
                 self.hydrated(&myself, state, integration, result).await;
@@ -168,14 +172,14 @@ impl ProviderSupervisor {
     ) {
         let now = Instant::now();
         if let Some(slot) = state.slots.get_mut(&integration) {
-            slot.last_used = now;
+            slot.last_used = Some(now);
             if let Delivery::Waiting = slot.deliver(message, now) {
                 // Its ending is on its way to us; the message goes to its successor.
                 slot.occupancy = Occupancy::FallingAsleep;
             }
             return;
         }
-        let mut slot = Slot::waking(now);
+        let mut slot = Slot::waking(Some(now));
         slot.deliver(message, now);
         state.slots.insert(integration, slot);
         self.hydrate(myself, integration);
@@ -205,18 +209,18 @@ impl ProviderSupervisor {
             Ok(_) => return Self::vacate(state, integration, &ServiceError::not_found("integration")),
             Err(error) => return Self::vacate(state, integration, &error),
         };
-        let busy = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let actor = Integration {
             shared: Arc::clone(&self.shared),
             provider: Arc::clone(&self.provider),
             supervisor: myself.clone(),
-            busy: Arc::clone(&busy),
+            activity: Arc::clone(&activity),
         };
         // Its pre_start does no I/O: waiting for it costs a task switch.
         match Actor::spawn_linked(None, actor, *opened, myself.get_cell()).await {
             Ok((actor, _)) => {
                 state.by_actor.insert(actor.get_id(), integration);
-                slot.occupancy = Occupancy::Awake { actor, busy };
+                slot.occupancy = Occupancy::Awake { actor, activity };
                 let now = Instant::now();
                 for message in slot.take_backlog() {
                     slot.deliver(message, now);
@@ -236,30 +240,44 @@ impl ProviderSupervisor {
         }
     }
 
-    fn due(&self, myself: &ActorRef<ProviderMsg>, state: &mut ProviderState, integrations: Vec<Uuid>) {
+    /// Wakes the accounts whose work is due with their rows as they were just read. Nobody asked for them: they may sleep
+    /// again as soon as it is done.
+    async fn due(
+        &self,
+        myself: &ActorRef<ProviderMsg>,
+        state: &mut ProviderState,
+        integrations: Vec<Opened>,
+    ) {
         let now = Instant::now();
-        for integration in integrations {
+        for opened in integrations {
+            let integration = opened.stored.id.uuid;
             match state.slots.get_mut(&integration) {
-                // Whoever is awake has a timer of its own; a quarantined one waits for its probe.
-                Some(Slot {
-                    occupancy: Occupancy::Awake { .. },
-                    ..
-                }) => {}
+                // Whoever is awake has a timer of its own, unless somebody else brought its work forward.
+                Some(slot) if matches!(slot.occupancy, Occupancy::Awake { .. }) => {
+                    slot.deliver(IntegrationMsg::Found(Box::new(opened)), now);
+                }
                 Some(slot) => {
-                    if !matches!(slot.occupancy, Occupancy::Quarantined { until } if until > now)
-                        && !slot.has_backlog()
-                    {
+                    // A quarantined one waits for its probe; whoever wakes reads its row.
+                    let waits = matches!(slot.occupancy, Occupancy::Quarantined { until } if until > now);
+                    if !waits && !slot.has_backlog() {
                         slot.deliver(IntegrationMsg::Due, now);
                     }
                 }
-                None => self.deliver(myself, state, integration, IntegrationMsg::Due),
+                None => {
+                    state.slots.insert(integration, Slot::waking(None));
+                    self.hydrated(myself, state, integration, Ok(Some(Box::new(opened))))
+                        .await;
+                }
             }
         }
     }
 
-    fn changed(state: &mut ProviderState, integration: Uuid, subject: Option<&Subject>) {
+    fn changed(&self, state: &mut ProviderState, integration: Uuid, subject: Option<&Subject>) {
         if let Some(subject) = subject {
             state.directory.forget(subject);
+            if let Some(shelf) = self.shared.shelf(&self.provider.key) {
+                shelf.forget_first(subject);
+            }
         }
         // One that sleeps reads its row when it wakes.
         if let Some(slot) = state.slots.get_mut(&integration) {

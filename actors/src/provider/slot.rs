@@ -1,9 +1,6 @@
 //! A slot: what a supervisor knows of one account, and the messages that wait while it has no actor.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::time::Instant;
@@ -11,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     domain::error::ServiceError,
     integration::{message::IntegrationMsg, schedule::RETRY_AFTER_MIN},
+    shelf::Activity,
     supervision::{RestartBudget, RestartPolicy},
 };
 
@@ -23,7 +21,8 @@ pub(super) struct Slot {
     pub(super) occupancy: Occupancy,
     backlog: Vec<IntegrationMsg>,
     pub(super) budget: RestartBudget,
-    pub(super) last_used: Instant,
+    /// When somebody asked for it; `None`: it was woken for its own work alone.
+    pub(super) last_used: Option<Instant>,
 }
 
 /// Whether there is an actor.
@@ -34,7 +33,7 @@ pub(super) enum Occupancy {
     /// It is there.
     Awake {
         actor: ActorRef<IntegrationMsg>,
-        busy: Arc<AtomicBool>,
+        activity: Arc<Activity>,
     },
     /// It handles what it has and ends; what comes now waits for its successor.
     FallingAsleep,
@@ -56,12 +55,12 @@ pub(super) enum Delivery {
 // === impl Slot ===
 
 impl Slot {
-    pub(super) fn waking(now: Instant) -> Self {
+    pub(super) fn waking(last_used: Option<Instant>) -> Self {
         Self {
             occupancy: Occupancy::Waking,
             backlog: Vec::new(),
             budget: RestartBudget::new(RestartPolicy::INTEGRATION),
-            last_used: now,
+            last_used,
         }
     }
 
@@ -121,9 +120,14 @@ impl Slot {
     }
 
     /// Whether it has been idle since before `deadline` and nothing is under way.
-    pub(super) fn may_sleep(&self, deadline: Instant) -> bool {
+    pub(super) fn may_sleep(&mut self, deadline: Instant, now: Instant) -> bool {
         match &self.occupancy {
-            Occupancy::Awake { busy, .. } => self.last_used <= deadline && !busy.load(Ordering::Relaxed),
+            Occupancy::Awake { activity, .. } => {
+                if activity.was_taken() {
+                    self.last_used = Some(now);
+                }
+                self.last_used.is_none_or(|at| at <= deadline) && !activity.is_busy()
+            }
             Occupancy::Waking
             | Occupancy::FallingAsleep
             | Occupancy::Restarting

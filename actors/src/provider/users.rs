@@ -66,6 +66,11 @@ impl ProviderSupervisor {
             Ok(entries) => match state.directory.filled(subject, entries.clone(), Instant::now()) {
                 None => self.read_directory(myself, subject),
                 Some(questions) => {
+                    if let (Some(shelf), Some(first)) =
+                        (self.shared.shelf(&self.provider.key), entries.first())
+                    {
+                        shelf.set_first(subject, first.id.uuid, Instant::now());
+                    }
                     for question in questions {
                         self.route(myself, state, &entries, question);
                     }

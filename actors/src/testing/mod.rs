@@ -8,6 +8,7 @@ pub mod gate;
 pub mod oauth;
 pub mod provider;
 pub mod rng;
+pub mod spool;
 pub mod store;
 pub mod trap;
 pub mod universe;

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     feature::{FeatureSpec, ScopeSpec},
-    provider::{Provider, RefreshClass, RevocationSupport},
+    provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
     scope::{Scope, ScopeSet},
 };
 
@@ -37,7 +37,11 @@ pub fn provider(key: &str) -> Provider {
         reports_scopes: true,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
+        budget: BudgetKey::new(key),
+        keep_alive: None,
+        refresh_token_lifetime: None,
         max_concurrency: 32,
+        rate: None,
         revocation: RevocationSupport::Supported,
     }
 }

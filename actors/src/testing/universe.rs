@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 pub use self::service::{token_of, wanted};
 use super::{
-    clock::TestClock, oauth::ScriptedProvider, provider::provider, rng::SeededRng, store::MemoryStore,
-    vault::TransparentVault,
+    clock::TestClock, oauth::ScriptedProvider, provider::provider, rng::SeededRng, spool::MemorySpool,
+    store::MemoryStore, vault::TransparentVault,
 };
 use crate::{
     domain::{
@@ -71,6 +71,8 @@ pub struct Universe {
     pub provider: ScriptedProvider,
     /// The vault.
     pub vault: Arc<TransparentVault>,
+    /// The disk of this node.
+    pub spool: MemorySpool,
     /// The system's façade.
     pub manager: OAuthManager,
     shutdown: Shutdown,
@@ -80,6 +82,8 @@ pub struct Universe {
 /// Another system on the same database and providers.
 #[derive(Debug)]
 pub struct Node {
+    /// Its disk.
+    pub spool: MemorySpool,
     /// The system's façade.
     pub manager: OAuthManager,
     shutdown: Shutdown,
@@ -158,13 +162,15 @@ impl Universe {
         let store = MemoryStore::new(clock);
         let provider = ScriptedProvider::new(clock, providers);
         let vault = Arc::new(TransparentVault::default());
-        let node = system(clock, &store, &provider, &vault, 1, tune).await;
+        let spool = MemorySpool::default();
+        let node = system(clock, &store, &provider, &vault, &spool, 1, tune).await;
         let nodes = AtomicU64::new(1);
         Self {
             clock,
             store,
             provider,
             vault,
+            spool: node.spool,
             manager: node.manager,
             shutdown: node.shutdown,
             nodes,
@@ -173,8 +179,22 @@ impl Universe {
 
     /// Another system beside this one.
     pub async fn another_node(&self) -> Node {
+        self.node_with_spool(&MemorySpool::default()).await
+    }
+
+    /// Another system beside this one, which finds this disk: another run of the node that left it.
+    pub async fn node_with_spool(&self, spool: &MemorySpool) -> Node {
         let seed = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
-        system(self.clock, &self.store, &self.provider, &self.vault, seed, |_| {}).await
+        system(
+            self.clock,
+            &self.store,
+            &self.provider,
+            &self.vault,
+            spool,
+            seed,
+            |_| {},
+        )
+        .await
     }
 
     /// Ends when the tree has given up on itself.
@@ -234,6 +254,7 @@ async fn system(
     store: &MemoryStore,
     provider: &ScriptedProvider,
     vault: &Arc<TransparentVault>,
+    spool: &MemorySpool,
     seed: u64,
     tune: impl FnOnce(&mut Settings),
 ) -> Node {
@@ -247,14 +268,20 @@ async fn system(
         records: store.clone(),
         overview: store.clone(),
         clients: store.clone(),
+        egress: store.clone(),
         sessions: store,
         oauth: Arc::new(provider.clone()),
+        spool: Arc::new(spool.clone()),
         vault: vault.clone(),
         clock: Arc::new(clock),
         rng: Arc::new(SeededRng::new(seed)),
     };
     let (manager, shutdown) = start(ports, settings).await.expect("the tree starts");
-    Node { manager, shutdown }
+    Node {
+        spool: spool.clone(),
+        manager,
+        shutdown,
+    }
 }
 
 // === a user and a browser ===

@@ -3,13 +3,22 @@
 use std::time::Duration;
 
 use crate::{
-    domain::error::ServiceError,
+    domain::{error::ServiceError, ids::IntegrationId},
     handle::Observation,
     testing::universe::{SAFE, SINGLE_USE, Universe, by_user, user},
 };
 
 async fn observe(universe: &Universe) -> Observation {
     universe.manager.observe(&SAFE.parse().unwrap()).await.unwrap()
+}
+
+/// Makes the account's actor fail, and waits until its supervisor has noticed.
+async fn panic_of(universe: &Universe, id: &IntegrationId) {
+    let before = observe(universe).await.restarts;
+    universe.manager.inject_panic(id);
+    while observe(universe).await.restarts == before {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -19,7 +28,7 @@ async fn a_panicking_integration_is_restarted_from_its_row_and_its_siblings_answ
     universe.connect("bob", SAFE).await;
     universe.token("ada", SAFE).await.unwrap();
     universe.token("bob", SAFE).await.unwrap();
-    universe.manager.inject_panic(&ada);
+    panic_of(&universe, &ada).await;
     universe.token("bob", SAFE).await.unwrap();
     universe.token("ada", SAFE).await.unwrap();
     assert_eq!(observe(&universe).await.restarts, 1);
@@ -33,7 +42,7 @@ async fn a_crash_loop_quarantines_one_integration_and_probes_it_later() {
     universe.connect("bob", SAFE).await;
     for _ in 0..5 {
         universe.token("ada", SAFE).await.unwrap();
-        universe.manager.inject_panic(&ada);
+        panic_of(&universe, &ada).await;
     }
     let error = universe.token("ada", SAFE).await.unwrap_err();
     assert!(matches!(error, ServiceError::Overloaded { .. }), "{error}");
@@ -95,8 +104,11 @@ async fn whatever_message_kills_it_an_account_comes_back_and_no_refresh_token_is
         let _ = universe.token("ada", SINGLE_USE).await;
         let _ = universe.manager.refresh(&owner, &ada, by_user("ada")).await;
         universe.manager.changed(&ada);
-        // Past its due time and more: the timer fires, awake or asleep.
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        // Past its due time and more, asked now and then, so that it stays awake and its own timer fires.
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let _ = universe.token("ada", SINGLE_USE).await;
+        }
         if !kind.starts_with("revo") && kind != "provider_told" {
             assert_eq!(universe.manager.trap_left(), 0, "{kind} was met");
             let token = universe.token("ada", SINGLE_USE).await.unwrap();

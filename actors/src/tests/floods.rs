@@ -89,8 +89,9 @@ async fn a_flood_of_told_changes_is_one_reading_and_one_more() {
     for _ in 0..FLOOD {
         universe.manager.changed(&ada);
     }
-    // Every one of them has been heard: whoever asks after them is answered.
-    universe.token("ada", SAFE).await.unwrap();
+    // Every one of them has been heard: a service that asks for the first time is answered by the actor itself, after them.
+    let newcomer = universe.service("newcomer", &["*:*"]);
+    universe.token_by_id(&ada, newcomer).await.unwrap();
     reading.open();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(universe.store.calls(Op::Load) - before, 2);

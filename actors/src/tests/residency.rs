@@ -54,3 +54,21 @@ async fn no_question_is_lost_while_an_account_falls_asleep() {
     }
     universe.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn accounts_woken_for_their_own_work_alone_sleep_again_when_it_is_done_however_many() {
+    let universe = Universe::new().await;
+    let mut ids = Vec::new();
+    for n in 0..1_200 {
+        ids.push(universe.connect(&format!("user-{n}"), SAFE).await);
+    }
+    let now = universe.clock.later(Duration::ZERO);
+    for id in &ids {
+        universe.edit_grant(id, |grant| grant.next_refresh_at = Some(now));
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(universe.provider.calls(SAFE, Call::Refresh), 1_200);
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(awake(&universe).await, 0);
+    universe.end().await;
+}

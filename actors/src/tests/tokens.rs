@@ -155,3 +155,24 @@ async fn accounts_that_are_used_are_refreshed_ahead() {
     );
     universe.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_fails_leaves_nothing_to_be_taken() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SAFE).await;
+    universe.token("ada", SAFE).await.unwrap();
+    universe.store.away(true);
+    universe.token("ada", SAFE).await.unwrap();
+    universe.manager.inject_panic(&id);
+    // Its successor cannot read the row, and what its predecessor had laid out is gone.
+    let refused = async {
+        while universe.token("ada", SAFE).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused)
+        .await
+        .unwrap();
+    universe.store.away(false);
+    universe.end_after_failures().await;
+}

@@ -169,6 +169,19 @@ fn config_matrix() {
         ("providers.acme.pkce", acme("pkce = 'plain'")),
         ("providers.acme.client_auth", acme("client_auth = 'jwt'")),
         ("providers.acme.max_concurrency", acme("max_concurrency = 0")),
+        ("providers.acme.keep_alive", acme("keep_alive = '5s'")),
+        (
+            "providers.acme.refresh_token_lifetime",
+            acme("refresh_token_lifetime = '1m'"),
+        ),
+        (
+            "providers.acme.publishing_status",
+            acme("publishing_status = 'testing'"),
+        ),
+        (
+            "providers.google.publishing_status",
+            "[providers.google]\npublishing_status = 'beta'".to_owned(),
+        ),
         (
             "providers.acme.authorize_params.state",
             acme("authorize_params = { state = 'x' }"),

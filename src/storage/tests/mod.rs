@@ -2,12 +2,15 @@
 
 mod authorizations;
 mod connections;
+mod dispatch;
+mod egress;
 mod isolation;
 mod postgres;
 mod records;
 mod refresh;
 mod scenario;
 mod schema;
+mod usage;
 
 pub(crate) use postgres::{TestDatabase, database, empty_database};
 

@@ -9,7 +9,7 @@ use oauth_manager_actors::{
         client::Policy,
         feature::{FeatureSpec, ScopeSpec},
         page::PageRequest,
-        provider::{Provider, RefreshClass, RevocationSupport},
+        provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
         scope::Scope,
     },
     ports::store::{ClientStore, IntegrationStore, RecordStore, StoreError},
@@ -204,7 +204,11 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
             reports_scopes: true,
             refresh_class: RefreshClass::Safe,
             refresh_margin: None,
+            budget: BudgetKey::new("test"),
+            keep_alive: None,
+            refresh_token_lifetime: None,
             max_concurrency: 1,
+            rate: None,
             revocation: RevocationSupport::Supported,
         })
     };

@@ -11,7 +11,9 @@ use oauth_manager_actors::{
         reason::{ReasonCode, WhoMustAct},
         token::ProviderRevocation,
     },
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, IntegrationStore},
+    ports::store::{
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, IntegrationStore, Replayed,
+    },
 };
 
 use super::{fresh, scenario::*};
@@ -59,9 +61,12 @@ async fn a_refresh_is_committed_with_its_audit_row_and_event() {
     let before = connected(&storage, &alice, "1").await;
     let claim = claimed(&storage, &before.id, 1).await;
     let commit = refreshed(&claim, &alice);
-    assert_eq!(storage.commit_refresh(&commit).await.unwrap(), Commit::Done);
+    let Concluded::Stored(concluded) = storage.commit_refresh(&commit).await.unwrap() else {
+        panic!("it is stored")
+    };
 
     let after = storage.load(&before.id).await.unwrap().unwrap();
+    assert_eq!(*concluded, after, "what it returns is the row as it is read");
     let grant = after.grant.unwrap();
     assert_eq!(grant.generation, 2);
     assert_eq!(grant.access_token, commit.access_token);
@@ -96,19 +101,19 @@ async fn a_late_commit_with_a_stale_claim_is_fenced() {
     assert_eq!((stale.attempt, stale.stale), (late.attempt, true));
 
     let fenced = storage.commit_refresh(&refreshed(&late, &alice)).await.unwrap();
-    assert_eq!(fenced, Commit::Fenced);
+    assert_eq!(fenced, Concluded::Fenced);
     let fenced = storage
         .commit_failure(&failed(&late, Status::Degraded))
         .await
         .unwrap();
-    assert_eq!(fenced, Commit::Fenced);
+    assert_eq!(fenced, Concluded::Fenced);
     assert_eq!(audited(&storage, &alice).await, ["authorize", "connect"]);
 
     let done = storage.commit_refresh(&refreshed(&second, &alice)).await.unwrap();
-    assert_eq!(done, Commit::Done);
+    assert!(matches!(done, Concluded::Stored(_)));
     // The same commit again finds another generation.
     let again = storage.commit_refresh(&refreshed(&second, &alice)).await.unwrap();
-    assert_eq!(again, Commit::Fenced);
+    assert_eq!(again, Concluded::Fenced);
     assert_eq!(events(&storage).await, ["connected", "refreshed"]);
 }
 
@@ -141,7 +146,9 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
     assert_eq!(revoked.standing.status, Status::Revoked);
 
     let commit = storage.commit_refresh(&refreshed(&claim, &alice)).await.unwrap();
-    assert_eq!(commit, Commit::Fenced);
+    assert_eq!(commit, Concluded::Fenced);
+    let late = storage.replay_refresh(&refreshed(&claim, &alice)).await.unwrap();
+    assert_eq!(late, Replayed::Fenced);
     let now = storage.load(&before.id).await.unwrap().unwrap();
     assert_eq!(now.standing.status, Status::Revoked);
     let grant = now.grant.unwrap();
@@ -154,8 +161,9 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
         .await
         .unwrap();
     assert_eq!(again, None);
-    let due = storage.due(at(2), 10).await.unwrap();
-    assert_eq!(due.len(), 1);
+    make_due(&storage, &before.id, 60).await;
+    let told = dispatched(&storage, &taking(1, 10)).await;
+    assert_eq!(told, [before.id.clone()], "the provider is still to be told");
 
     let disconnect = entry(AuditAction::Disconnect, &alice).with_integration(&before.id, &alice);
     let postponed = storage
@@ -175,7 +183,7 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
         .unwrap();
     assert_eq!(again, Commit::Fenced);
     assert_eq!(storage.load(&before.id).await.unwrap().unwrap().grant, None);
-    assert_eq!(storage.due(at(10), 10).await.unwrap(), []);
+    assert_eq!(dispatched(&storage, &taking(2, 10)).await, []);
     assert_eq!(events(&storage).await, ["connected", "revoked", "disconnected"]);
 }
 
@@ -197,7 +205,7 @@ async fn revoking_while_refreshing_never_resurrects() {
         assert!(revoked.unwrap().is_some());
         assert_eq!(row.standing.status, Status::Revoked);
         let generation = row.grant.unwrap().generation;
-        assert_eq!(generation == 2, committed.unwrap() == Commit::Done);
+        assert_eq!(generation == 2, committed.unwrap() != Concluded::Fenced);
     }
 }
 
@@ -212,7 +220,7 @@ async fn a_failure_gives_the_claim_back_and_tells_of_a_change_once() {
             .commit_failure(&failed(&claim, Status::Degraded))
             .await
             .unwrap();
-        assert_eq!(done, Commit::Done);
+        assert!(matches!(done, Concluded::Stored(_)));
     }
     let row = storage.load(&id).await.unwrap().unwrap();
     assert_eq!(row.standing.status, Status::Degraded);
@@ -230,7 +238,8 @@ async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() 
         keep_claim: true,
         ..failed(&claim, Status::Degraded)
     };
-    assert_eq!(storage.commit_failure(&unknown).await.unwrap(), Commit::Done);
+    let concluded = storage.commit_failure(&unknown).await.unwrap();
+    assert!(matches!(concluded, Concluded::Stored(_)));
     let kept = storage
         .load(&id)
         .await
@@ -248,7 +257,8 @@ async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() 
         next_refresh_at: None,
         ..failed(&claim, Status::ReauthRequired)
     };
-    assert_eq!(storage.commit_failure(&dead).await.unwrap(), Commit::Done);
+    let concluded = storage.commit_failure(&dead).await.unwrap();
+    assert!(matches!(concluded, Concluded::Stored(_)));
     let row = storage.load(&id).await.unwrap().unwrap();
     assert_eq!(row.standing.status, Status::ReauthRequired);
     assert_eq!(row.grant, None);
@@ -262,13 +272,71 @@ async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() 
 }
 
 #[tokio::test]
-async fn due_work_leaves_out_what_is_claimed() {
+async fn a_late_answer_is_stored_unless_the_row_moved_on_or_somebody_is_at_it() {
     let storage = fresh().await;
     let alice = user("alice");
-    let one = connected(&storage, &alice, "1").await.id;
-    let two = connected(&storage, &alice, "2").await.id;
-    claimed(&storage, &one, 1).await;
-    let due = storage.due(at(3000), 10).await.unwrap();
-    assert_eq!(due.iter().map(|due| &due.id).collect::<Vec<_>>(), [&two]);
-    assert_eq!(storage.due(at(2999), 10).await.unwrap(), []);
+    let id = connected(&storage, &alice, "1").await.id;
+    let late = claim_request(&id, 1, Duration::from_millis(1));
+    storage.claim(&late).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let second = claimed(&storage, &id, 1).await;
+    let answer = refreshed(&late, &alice);
+    assert_eq!(storage.replay_refresh(&answer).await.unwrap(), Replayed::Held);
+    let unknown = FailureCommit {
+        keep_claim: true,
+        ..failed(&second, Status::Degraded)
+    };
+    storage.commit_failure(&unknown).await.unwrap();
+
+    let Replayed::Stored(row) = storage.replay_refresh(&answer).await.unwrap() else {
+        panic!("nothing is in its way")
+    };
+    assert_eq!(*row, storage.load(&id).await.unwrap().unwrap());
+    assert_eq!(row.standing, Standing::active());
+    let grant = row.grant.unwrap();
+    assert_eq!((grant.generation, grant.claim), (2, None));
+    assert_eq!(grant.refresh_token, answer.refresh_token);
+    // Others hear of it, and it is on record once.
+    let changes = storage.recent_changes(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(changes, [id]);
+    assert_eq!(storage.replay_refresh(&answer).await.unwrap(), Replayed::Fenced);
+    let records = audited(&storage, &alice).await;
+    assert_eq!(
+        records.iter().filter(|action| *action == "refresh").count(),
+        2,
+        "{records:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_given_back_leaves_the_row_as_it_was_found() {
+    let storage = fresh().await;
+    let id = connected(&storage, &user("alice"), "1").await.id;
+    let before = storage.load(&id).await.unwrap();
+    let claim = claimed(&storage, &id, 1).await;
+    let given_back = ClaimReturn {
+        id: id.clone(),
+        attempt: claim.attempt,
+        stale: None,
+    };
+    assert_eq!(storage.return_claim(&given_back).await.unwrap(), Commit::Done);
+    assert_eq!(storage.load(&id).await.unwrap(), before);
+    assert_eq!(storage.return_claim(&given_back).await.unwrap(), Commit::Fenced);
+
+    // A claim that ran out goes on saying that an outcome is unknown.
+    let vanished = claim_request(&id, 1, Duration::from_millis(1));
+    storage.claim(&vanished).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let second = claim_request(&id, 1, LEASE);
+    let ClaimOutcome::Claimed { stale, .. } = storage.claim(&second).await.unwrap() else {
+        panic!("it is free")
+    };
+    let given_back = ClaimReturn {
+        id: id.clone(),
+        attempt: second.attempt,
+        stale: stale.clone(),
+    };
+    assert_eq!(storage.return_claim(&given_back).await.unwrap(), Commit::Done);
+    let grant = storage.load(&id).await.unwrap().unwrap().grant.unwrap();
+    assert_eq!(grant.claim, stale);
 }

@@ -19,8 +19,9 @@ use oauth_manager_actors::{
         sealed::{Digest, Sealed, WrappedKey},
     },
     ports::store::{
-        AuthorizationStore, ClaimOutcome, ClaimRequest, Commit, ConnectCommit, IntegrationStore,
-        NewAuthorization, RecordStore, RedirectRecord, RefreshCommit, Reservation, StateOutcome,
+        AuthorizationStore, ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DispatchRequest,
+        IntegrationStore, NewAuthorization, RecordStore, RedirectRecord, RefreshCommit, Reservation,
+        StateOutcome,
     },
 };
 
@@ -222,4 +223,32 @@ pub(super) async fn events(storage: &Storage) -> Vec<String> {
         .await
         .unwrap();
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Makes a row's work due this many seconds ago.
+pub(super) async fn make_due(storage: &Storage, id: &IntegrationId, seconds_ago: i32) {
+    let sql = "UPDATE oauth_tokens SET next_refresh_at = now() - $2 * interval '1 second' WHERE integration_id = $1";
+    let client = storage.system().await.unwrap();
+    let touched = client
+        .execute(sql, &[&id.uuid, &f64::from(seconds_ago)])
+        .await
+        .unwrap();
+    assert_eq!(touched, 1);
+}
+
+/// What the node of this number asks for.
+pub(super) fn taking(node: u128, room: u32) -> DispatchRequest {
+    DispatchRequest {
+        provider: google(),
+        node: NodeId(Uuid::from_u128(node)),
+        room,
+        hold: Duration::from_secs(10),
+        overdue: Duration::ZERO,
+    }
+}
+
+/// What it is given.
+pub(super) async fn dispatched(storage: &Storage, request: &DispatchRequest) -> Vec<IntegrationId> {
+    let rows = storage.dispatch(request).await.unwrap();
+    rows.into_iter().map(|row| row.id).collect()
 }

@@ -1,6 +1,6 @@
 //! The service under test, and the simulator it talks to.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
 
 use jsonwebtoken::{EncodingKey, Header};
 use oauth_manager::{
@@ -23,7 +23,7 @@ use oauth_manager_actors::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use super::{Api, Browser, api::http_client, database};
+use super::{Api, Browser, Folder, api::http_client, database};
 
 /// Checks users' JWTs. Random-looking, because anything else is refused.
 pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625";
@@ -45,6 +45,8 @@ pub struct ServiceOptions {
     pub database_url: Option<String>,
     /// Changes what has no key in the configuration, because an operator never needs it shorter.
     pub adjust: fn(&mut Settings),
+    /// Where its spool is, if not in a folder of its own.
+    pub spool: Option<PathBuf>,
     /// Whether the test begins only when the database is prepared.
     pub await_ready: bool,
 }
@@ -58,6 +60,7 @@ impl Default for ServiceOptions {
             auth_toml: None,
             database_url: None,
             adjust: |_| {},
+            spool: None,
             await_ready: true,
         }
     }
@@ -75,6 +78,7 @@ pub struct Service {
     /// The configuration as a file would hold it.
     pub toml: String,
     assembly: oauth_manager::app::Assembly,
+    _folder: Folder,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<Exit>>>,
 }
@@ -99,7 +103,13 @@ impl Service {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
-        let toml = configuration(&simulator, &base_url, &database_url, &options);
+        let folder = Folder::new();
+        let spool = options
+            .spool
+            .clone()
+            .unwrap_or_else(|| folder.path().join("spool"));
+        let mut toml = configuration(&simulator, &base_url, &database_url, &options);
+        let _ = writeln!(toml, "[spool]\ndirectory = {:?}", spool.to_str().unwrap());
         let config =
             Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
         let running = Running::start_adjusted(&config, listener, options.adjust)
@@ -126,6 +136,7 @@ impl Service {
             http: http_client(),
             toml,
             assembly,
+            _folder: folder,
             stop: Some(stop),
             running: Some(running),
         }

@@ -1,17 +1,21 @@
 //! Integrations and their tokens.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
-use super::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit, StoreResult};
+use super::{
+    ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
+    StoreResult,
+};
 use crate::domain::{
     Timestamp,
     account::Account,
     audit::AuditEntry,
     consent::NewConsent,
     feature::FeatureKey,
-    ids::{AuthorizationId, IntegrationId, ProviderKey, Subject, UserId},
+    ids::{AuthorizationId, IntegrationId, NodeId, ProviderKey, Subject, UserId},
     integration::StoredIntegration,
     page::{Page, PageRequest},
     reason::ReasonCode,
@@ -31,13 +35,19 @@ pub struct DirectoryEntry {
     pub created_at: Timestamp,
 }
 
-/// Work that falls due for an integration.
+/// A wish for due work of one provider: refreshes, and revocations the provider still has to be told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// Which integration.
-    pub id: IntegrationId,
-    /// When it is (or was) due.
-    pub at: Timestamp,
+pub struct DispatchRequest {
+    /// Of which provider.
+    pub provider: ProviderKey,
+    /// Who takes it.
+    pub node: NodeId,
+    /// How much at the most.
+    pub room: u32,
+    /// How long other nodes leave it alone, by the database's clock.
+    pub hold: Duration,
+    /// How long it must be overdue: whoever has such an account awake begins by its own timer.
+    pub overdue: Duration,
 }
 
 /// Where a connection will be stored: known before sealing, because sealing binds to it.
@@ -110,18 +120,29 @@ pub trait IntegrationStore: Send + Sync {
     /// This owner's accounts at this provider that are not revoked, oldest first.
     async fn directory(&self, owner: &Subject, provider: &ProviderKey) -> StoreResult<Vec<DirectoryEntry>>;
 
-    /// Work due until `before`, soonest first, at most `limit`: refreshes, and revocations the provider still has to be
-    /// told of. Rows under a live claim are left out.
-    async fn due(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>>;
+    /// Takes due work, soonest first: in one statement, by the database's clock, and never what another node was given
+    /// or has claimed. A mark and no claim: it keeps nodes from waking the same accounts, and fences nothing.
+    async fn dispatch(&self, request: &DispatchRequest) -> StoreResult<Vec<StoredIntegration>>;
+
+    /// Gives back what this node was given and has not done, so that others may take it at once.
+    async fn hand_back(&self, node: NodeId, integrations: &[Uuid]) -> StoreResult<()>;
 
     /// Claims a refresh in one statement, by the database's clock, conditional on generation and no live claim.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome>;
 
     /// Stores refreshed tokens, conditional on generation and claim; audit and event in the same transaction.
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit>;
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded>;
+
+    /// Stores refreshed tokens that come late (out of the spool, or from an attempt that lost its claim), conditional on
+    /// the generation and on no other attempt's *live* claim; audit in the same transaction, and an event of a change, so
+    /// that whoever holds the row hears of it.
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed>;
+
+    /// Gives a claim back whose call was never begun; the row is as if it had not been claimed.
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit>;
 
     /// Stores a failed attempt, conditional on generation and claim; audit (and event on a change) in the same transaction.
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit>;
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded>;
 
     /// Finds where this account's connection belongs.
     async fn reserve(

@@ -3,6 +3,7 @@
 
 mod authorizations;
 mod clients;
+mod egress;
 mod integrations;
 mod overview;
 mod records;
@@ -13,10 +14,13 @@ pub use authorizations::{
     AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
 };
 pub use clients::ClientStore;
-pub use integrations::{ConnectCommit, DirectoryEntry, Due, IntegrationStore, Reservation};
+pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
+pub use integrations::{ConnectCommit, DirectoryEntry, DispatchRequest, IntegrationStore, Reservation};
 pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;
-pub use refresh::{ClaimOutcome, ClaimRequest, FailureCommit, RefreshCommit};
+pub use refresh::{
+    ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
+};
 pub use sessions::SessionStore;
 
 /// What the database can fail with. The variants say what the caller does next.

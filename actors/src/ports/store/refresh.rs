@@ -6,7 +6,7 @@ use crate::domain::{
     Timestamp,
     audit::AuditEntry,
     ids::{AttemptId, IntegrationId, NodeId},
-    integration::{Standing, StoredIntegration},
+    integration::{Claim, Standing, StoredIntegration},
     scope::ScopeSet,
     sealed::Sealed,
 };
@@ -35,7 +35,7 @@ pub enum ClaimOutcome {
         /// The row, its grant with this claim.
         integration: Box<StoredIntegration>,
         /// The attempt that vanished.
-        stale: Option<crate::domain::integration::Claim>,
+        stale: Option<Claim>,
     },
     /// Somebody else holds it; the row says who and until when.
     Held(Box<StoredIntegration>),
@@ -45,8 +45,39 @@ pub enum ClaimOutcome {
     Gone,
 }
 
+/// A claim on its way back: its call was never begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimReturn {
+    /// Which integration.
+    pub id: IntegrationId,
+    /// The claim that must still be in the row.
+    pub attempt: AttemptId,
+    /// What it had found in its place: a claim that ran out says that an outcome is unknown, and goes on saying so.
+    pub stale: Option<Claim>,
+}
+
+/// How the commit of an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concluded {
+    /// Stored, and this is the row now.
+    Stored(Box<StoredIntegration>),
+    /// The row has moved on (another generation, another claim, another state): nothing was written.
+    Fenced,
+}
+
+/// How an answer that comes late was received by its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// Stored, and this is the row now.
+    Stored(Box<StoredIntegration>),
+    /// Another attempt is under way: its outcome decides.
+    Held,
+    /// The row has moved on, for good.
+    Fenced,
+}
+
 /// New tokens on their way into the row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshCommit {
     /// Which integration.
     pub id: IntegrationId,

@@ -20,6 +20,8 @@ pub(super) struct Books {
     class: RefreshClass,
     pub(super) script: Script,
     pub(super) token_life: Option<Duration>,
+    /// How long refresh tokens live, and whether a refresh gives them a new life.
+    pub(super) refresh_token_life: Option<(Duration, bool)>,
     pub(super) granted: Option<ScopeSet>,
     pub(super) issuer: Option<CallbackIssuer>,
     pub(super) gives_refresh_token: bool,
@@ -44,6 +46,7 @@ struct Grant {
     account: String,
     scopes: ScopeSet,
     alive: bool,
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Books {
             class,
             script: Script::default(),
             token_life: Some(Duration::from_secs(3600)),
+            refresh_token_life: None,
             granted: None,
             issuer: None,
             gives_refresh_token: true,
@@ -131,6 +135,7 @@ impl Books {
             account: account.clone(),
             scopes,
             alive: true,
+            since: now,
         });
         let gives = self.gives_refresh_token;
         Some((self.issue(grant, gives, now), account))
@@ -178,13 +183,18 @@ impl Books {
             );
             RefreshToken::new(token)
         });
+        let refresh_token_expires_at = self.refresh_token_life.map(|(life, slides)| {
+            let since = if slides { now } else { self.grants[grant].since };
+            after(since, life)
+        });
         TokenAnswer {
             access_token: AccessToken::new(access_token),
             token_type: "Bearer".into(),
             expires_at,
             refresh_token,
-            refresh_token_expires_at: None,
+            refresh_token_expires_at,
             scopes: Some(self.grants[grant].scopes.clone()),
+            remark: None,
         }
     }
 

@@ -110,6 +110,11 @@ impl ScriptedProvider {
         self.at(provider, |books| books.token_life = life);
     }
 
+    /// How long refresh tokens live from now on, and whether each refresh gives them a new life; `None`: it does not say.
+    pub fn set_refresh_token_life(&self, provider: &str, life: Option<(Duration, bool)>) {
+        self.at(provider, |books| books.refresh_token_life = life);
+    }
+
     /// What users grant from now on, whatever is asked; `None`: everything.
     pub fn set_granted(&self, provider: &str, granted: Option<ScopeSet>) {
         self.at(provider, |books| books.granted = granted);

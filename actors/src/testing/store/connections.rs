@@ -84,12 +84,14 @@ impl Tables {
                 issued_at: commit.issued_at,
                 expires_at: commit.expires_at,
                 refresh_token_expires_at: commit.refresh_token_expires_at,
+                refresh_token_since: Some(commit.issued_at),
+                last_used_at: now,
                 next_refresh_at: commit.next_refresh_at,
                 failures: 0,
                 claim: None,
             }),
         };
-        self.integrations.insert(id.uuid, Row { stored, generation });
+        self.integrations.insert(id.uuid, Row::new(stored));
         self.consents.push(consent(commit, now));
         self.record(&commit.audit, now);
         Commit::Done

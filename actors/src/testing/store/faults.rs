@@ -12,9 +12,12 @@ pub enum Op {
     FindIntegration,
     List,
     Directory,
-    Due,
+    Dispatch,
+    HandBack,
     Claim,
     CommitRefresh,
+    ReplayRefresh,
+    ReturnClaim,
     CommitFailure,
     Reserve,
     CommitConnect,
@@ -37,6 +40,7 @@ pub enum Op {
     Ready,
     Overview,
     Clients,
+    Egress,
     Sessions,
 }
 

@@ -1,6 +1,7 @@
 //! Integrations: reading. The writes are in `refresh.rs` (claim and commits) and `connections.rs` (connect and revoke).
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{MemoryStore, Op, tables};
 use crate::{
@@ -8,15 +9,15 @@ use crate::{
         Timestamp,
         account::Account,
         audit::AuditEntry,
-        ids::{IntegrationId, ProviderKey, Subject, UserId},
+        ids::{IntegrationId, NodeId, ProviderKey, Subject, UserId},
         integration::{Status, StoredIntegration},
         page::{Page, PageRequest},
         reason::ReasonCode,
         token::ProviderRevocation,
     },
     ports::store::{
-        ClaimOutcome, ClaimRequest, Commit, ConnectCommit, DirectoryEntry, Due, FailureCommit,
-        IntegrationStore, RefreshCommit, Reservation, StoreResult,
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
+        DispatchRequest, FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
     },
 };
 
@@ -78,24 +79,20 @@ impl IntegrationStore for MemoryStore {
         .await
     }
 
-    async fn due(&self, before: Timestamp, limit: u32) -> StoreResult<Vec<Due>> {
-        self.run(Op::Due, |tables, now| {
-            let mut due: Vec<_> = tables
-                .integrations
-                .values()
-                .filter_map(|row| {
-                    let grant = row.stored.grant.as_ref()?;
-                    let at = grant.next_refresh_at.filter(|at| *at <= before)?;
-                    let held = grant.claim.as_ref().is_some_and(|claim| claim.until > now);
-                    (!held).then(|| Due {
-                        id: row.stored.id.clone(),
-                        at,
-                    })
-                })
-                .collect();
-            due.sort_by_key(|due| due.at);
-            due.truncate(limit as usize);
-            Ok(due)
+    async fn dispatch(&self, request: &DispatchRequest) -> StoreResult<Vec<StoredIntegration>> {
+        self.run(Op::Dispatch, |tables, now| Ok(tables.dispatch(request, now)))
+            .await
+    }
+
+    async fn hand_back(&self, node: NodeId, integrations: &[Uuid]) -> StoreResult<()> {
+        self.run(Op::HandBack, |tables, _| {
+            for id in integrations {
+                let row = tables.integrations.get_mut(id);
+                if let Some(row) = row.filter(|row| row.dispatched.is_some_and(|(to, _)| to == node)) {
+                    row.dispatched = None;
+                }
+            }
+            Ok(())
         })
         .await
     }
@@ -105,14 +102,26 @@ impl IntegrationStore for MemoryStore {
             .await
     }
 
-    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Commit> {
+    async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
         self.run(Op::CommitRefresh, |tables, now| {
             Ok(tables.commit_refresh(commit, now))
         })
         .await
     }
 
-    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Commit> {
+    async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
+        self.run(Op::ReplayRefresh, |tables, now| {
+            Ok(tables.replay_refresh(commit, now))
+        })
+        .await
+    }
+
+    async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
+        self.run(Op::ReturnClaim, |tables, _| Ok(tables.return_claim(claim)))
+            .await
+    }
+
+    async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
         self.run(Op::CommitFailure, |tables, now| {
             Ok(tables.commit_failure(commit, now))
         })

@@ -4,6 +4,7 @@
 mod authorizations;
 mod clients;
 mod connections;
+mod egress;
 mod faults;
 mod integrations;
 mod overview;

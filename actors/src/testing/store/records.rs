@@ -49,6 +49,7 @@ impl RecordStore for MemoryStore {
         self.run(Op::Append, |tables, now| {
             for entry in entries {
                 tables.record(entry, now);
+                tables.mark_used(entry, now);
             }
             Ok(())
         })

@@ -1,17 +1,49 @@
 //! The refresh protocol's writes: a claim, and commits that hold only while the claim and the generation do.
 
+use std::time::Duration;
+
 use super::tables::{Row, Tables};
 use crate::{
     domain::{
         Timestamp,
+        audit::{AuditAction, AuditEntry, AuditOutcome},
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status},
+        integration::{Claim, Status, StoredIntegration},
+        reason::REFRESH_TOKEN_ENDING,
     },
-    ports::store::{ClaimOutcome, ClaimRequest, Commit, FailureCommit, RefreshCommit},
-    shared::after,
+    integration::schedule::{Life, refresh_token_life},
+    ports::store::{
+        ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, DispatchRequest, FailureCommit,
+        RefreshCommit, Replayed,
+    },
+    shared::{after, before, until},
 };
 
 impl Tables {
+    pub(super) fn dispatch(&mut self, request: &DispatchRequest, now: Timestamp) -> Vec<StoredIntegration> {
+        let latest = before(now, request.overdue);
+        let mut due: Vec<_> = self
+            .integrations
+            .values_mut()
+            .filter(|row| row.stored.id.provider == request.provider)
+            .filter(|row| row.dispatched.is_none_or(|(_, until)| until <= now))
+            .filter_map(|row| {
+                let grant = row.stored.grant.as_ref()?;
+                let at = grant.next_refresh_at.filter(|at| *at <= latest)?;
+                let held = grant.claim.as_ref().is_some_and(|claim| claim.until > now);
+                (!held).then_some((at, row))
+            })
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.truncate(request.room as usize);
+        due.into_iter()
+            .map(|(_, row)| {
+                row.dispatched = Some((request.node, after(now, request.hold)));
+                row.view(now)
+            })
+            .collect()
+    }
+
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> ClaimOutcome {
         let Some(row) = self.integrations.get_mut(&request.id.uuid) else {
             return ClaimOutcome::Gone;
@@ -38,6 +70,8 @@ impl Tables {
             until: after(now, request.lease),
             stale: false,
         });
+        // Should this attempt vanish, finding out is due as soon as its claim has run out.
+        grant.next_refresh_at = Some(grant.next_refresh_at.unwrap_or(now).min(now));
         ClaimOutcome::Claimed {
             integration: Box::new(row.view(now)),
             stale,
@@ -55,10 +89,55 @@ impl Tables {
         })
     }
 
-    pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Commit {
-        let Some(row) = self.claimed(&commit.id, commit.generation, commit.attempt) else {
+    pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Concluded {
+        match self.claimed(&commit.id, commit.generation, commit.attempt) {
+            None => Concluded::Fenced,
+            Some(_) => Concluded::Stored(Box::new(self.store_refresh(commit, now))),
+        }
+    }
+
+    pub(super) fn replay_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Replayed {
+        let grant = self
+            .integrations
+            .get(&commit.id.uuid)
+            .filter(|row| row.stored.standing.status != Status::Revoked)
+            .and_then(|row| row.stored.grant.as_ref())
+            .filter(|grant| grant.generation == commit.generation);
+        let Some(grant) = grant else {
+            return Replayed::Fenced;
+        };
+        let others = grant
+            .claim
+            .as_ref()
+            .filter(|claim| claim.attempt != commit.attempt);
+        if others.is_some_and(|claim| claim.until > now) {
+            return Replayed::Held;
+        }
+        Replayed::Stored(Box::new(self.store_refresh(commit, now)))
+    }
+
+    pub(super) fn return_claim(&mut self, claim: &ClaimReturn) -> Commit {
+        let grant = self
+            .integrations
+            .get_mut(&claim.id.uuid)
+            .and_then(|row| row.stored.grant.as_mut())
+            .filter(|grant| {
+                grant
+                    .claim
+                    .as_ref()
+                    .is_some_and(|own| own.attempt == claim.attempt)
+            });
+        let Some(grant) = grant else {
             return Commit::Fenced;
         };
+        grant.claim.clone_from(&claim.stale);
+        Commit::Done
+    }
+
+    /// Writes it, its conditions being met.
+    #[expect(clippy::expect_used, reason = "its caller has looked")]
+    fn store_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> StoredIntegration {
+        let row = self.integrations.get_mut(&commit.id.uuid).expect("a row");
         row.generation = commit.generation + 1;
         let stored = &mut row.stored;
         if let Some(grant) = &mut stored.grant {
@@ -68,11 +147,27 @@ impl Tables {
             grant.token_type.clone_from(&commit.token_type);
             grant.issued_at = commit.issued_at;
             grant.expires_at = commit.expires_at;
-            grant.refresh_token_expires_at =
-                commit.refresh_token_expires_at.or(grant.refresh_token_expires_at);
+            let life = grant.refresh_token_expires_at.map(|until| Life {
+                since: grant.refresh_token_since.unwrap_or(grant.issued_at),
+                until,
+            });
+            let life = refresh_token_life(life, commit.refresh_token_expires_at, commit.issued_at);
+            grant.refresh_token_since = life.map(|life| life.since);
+            grant.refresh_token_expires_at = life.map(|life| life.until);
             grant.next_refresh_at = commit.next_refresh_at;
             grant.failures = commit.failures;
             grant.claim = None;
+        }
+        row.dispatched = None;
+        let ending = commit
+            .standing
+            .reason
+            .as_ref()
+            .filter(|reason| reason.as_str() == REFRESH_TOKEN_ENDING)
+            .cloned();
+        let tell = ending.clone().filter(|_| !row.warned);
+        if commit.refreshed {
+            row.warned = ending.is_some();
         }
         stored.scopes.clone_from(&commit.scopes);
         stored.standing.clone_from(&commit.standing);
@@ -82,13 +177,37 @@ impl Tables {
             stored.last_refreshed_at
         };
         stored.updated_at = now;
+        let view = row.view(now);
         self.record(&commit.audit, now);
-        Commit::Done
+        if let Some(reason) = tell {
+            let warning = AuditEntry {
+                action: AuditAction::Warn,
+                error: Some(reason),
+                ..commit.audit.clone()
+            };
+            self.record(&warning, now);
+        }
+        view
     }
 
-    pub(super) fn commit_failure(&mut self, commit: &FailureCommit, now: Timestamp) -> Commit {
+    /// A hand-out is use, known to the hour.
+    pub(super) fn mark_used(&mut self, entry: &AuditEntry, now: Timestamp) {
+        let handed_out = entry.action == AuditAction::TokenIssued && entry.outcome == AuditOutcome::Success;
+        let row = entry
+            .integration_id
+            .as_ref()
+            .filter(|_| handed_out)
+            .and_then(|id| self.integrations.get_mut(&id.uuid));
+        if let Some(grant) = row.and_then(|row| row.stored.grant.as_mut())
+            && until(grant.last_used_at, now) > Duration::from_secs(3600)
+        {
+            grant.last_used_at = now;
+        }
+    }
+
+    pub(super) fn commit_failure(&mut self, commit: &FailureCommit, now: Timestamp) -> Concluded {
         let Some(row) = self.claimed(&commit.id, commit.generation, commit.attempt) else {
-            return Commit::Fenced;
+            return Concluded::Fenced;
         };
         if let Some(grant) = &mut row.stored.grant {
             grant.failures = commit.failures;
@@ -100,10 +219,12 @@ impl Tables {
         }
         row.stored.standing.clone_from(&commit.standing);
         row.stored.updated_at = now;
+        row.dispatched = None;
         if commit.forget_tokens {
             row.forget();
         }
+        let view = Box::new(row.view(now));
         self.record(&commit.audit, now);
-        Commit::Done
+        Concluded::Stored(view)
     }
 }

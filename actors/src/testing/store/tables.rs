@@ -10,13 +10,15 @@ use crate::domain::{
     authorization::{AuthorizationStatus, StoredAuthorization},
     client::ServiceClient,
     consent::ConsentView,
-    ids::{AuthorizationId, Subject, UserId},
+    ids::{AuthorizationId, NodeId, Subject, UserId},
     integration::StoredIntegration,
     page::{Page, PageRequest},
+    provider::BudgetKey,
+    reason::ReasonCode,
     sealed::Digest,
     session::Session,
 };
-use crate::ports::store::{StoreError, StoreResult};
+use crate::ports::store::{FaultKind, StoreError, StoreResult};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -29,6 +31,7 @@ pub(super) struct Tables {
     pub(super) clients: Vec<(ServiceClient, Digest)>,
     pub(super) links: HashMap<Digest, (Session, Timestamp)>,
     pub(super) sessions: HashMap<Digest, Session>,
+    pub(super) budgets: HashMap<BudgetKey, Budget>,
 }
 
 impl Tables {
@@ -37,14 +40,43 @@ impl Tables {
     }
 }
 
+/// What all nodes know of a budget.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    pub(super) open: Option<OpenBudget>,
+    pub(super) next_turn_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct OpenBudget {
+    pub(super) fault: FaultKind,
+    pub(super) reason: ReasonCode,
+    pub(super) opened_at: Timestamp,
+    pub(super) probe_due_at: Timestamp,
+}
+
 /// An integration. Its generation outlives its tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) stored: StoredIntegration,
     pub(super) generation: i64,
+    /// Whether its user was told that the refresh token ends.
+    pub(super) warned: bool,
+    /// Which node was given its due work, and until when.
+    pub(super) dispatched: Option<(NodeId, Timestamp)>,
 }
 
 impl Row {
+    pub(super) fn new(stored: StoredIntegration) -> Self {
+        let generation = stored.grant.as_ref().map_or(0, |grant| grant.generation);
+        Self {
+            stored,
+            generation,
+            warned: false,
+            dispatched: None,
+        }
+    }
+
     /// As read now: whether a claim has run out is seen by the database's clock.
     pub(super) fn view(&self, now: Timestamp) -> StoredIntegration {
         let mut stored = self.stored.clone();
