@@ -66,6 +66,7 @@ pub(super) fn remark(object: &Object, sent_at: Timestamp) -> Option<&'static str
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -124,5 +125,13 @@ mod tests {
         let past = object(&json!({ "expires_at": 5 }));
         assert_eq!(expires_at(&past, at(1_000_000)), None);
         assert_eq!(remark(&past, at(1_000_000)), Some("expires_in_invalid"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_life_panics_or_outlasts_ten_years(life in any::<f64>()) {
+            let end = after(at(1_000_000), &json!(life));
+            prop_assert!(end.is_none_or(|end| end > at(1_000_000) && end <= latest(at(1_000_000)).unwrap()));
+        }
     }
 }
