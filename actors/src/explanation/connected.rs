@@ -98,7 +98,12 @@ impl Account<'_> {
                 }
             }
             Some(RefreshClass::Grace { .. } | RefreshClass::SingleUse) | None => {
-                let when = probe_at.or(grant.next_refresh_at);
+                // Whoever found it wrote down when; before that it is what they would write.
+                let when = if self.is_unknown() {
+                    grant.next_refresh_at.or(probe_at)
+                } else {
+                    probe_at.or(grant.next_refresh_at)
+                };
                 Next {
                     what: format!(
                         "presenting it twice could end the grant, so the access token is used up first; the refresh \
