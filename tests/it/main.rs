@@ -22,6 +22,7 @@ mod fuzz;
 mod harness;
 mod isolation;
 mod keeping_alive;
+mod outages;
 mod pages;
 mod policy;
 mod provider_faults;
