@@ -23,6 +23,7 @@ mod harness;
 mod isolation;
 mod keeping_alive;
 mod odd_answers;
+mod outages;
 mod pages;
 mod policy;
 mod provider_faults;

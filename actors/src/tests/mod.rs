@@ -3,11 +3,13 @@
 mod accounts;
 mod audit;
 mod connect;
+mod counters;
 mod crashes;
 mod dispatch;
 mod failures;
 mod keep_alive;
 mod nodes;
+mod outages;
 mod refresh;
 mod residency;
 mod revocation;
