@@ -11,4 +11,5 @@ mod nodes;
 mod refresh;
 mod residency;
 mod revocation;
+mod spool;
 mod tokens;
