@@ -33,6 +33,7 @@ mod refresh_chain;
 mod secrets;
 mod short_lives;
 mod single_flight;
+mod spool;
 mod supervision;
 mod thousand;
 mod user_jwt;

@@ -13,4 +13,5 @@ mod outages;
 mod refresh;
 mod residency;
 mod revocation;
+mod spool;
 mod tokens;
