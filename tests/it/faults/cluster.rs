@@ -220,6 +220,26 @@ impl Cluster {
         )
     }
 
+    /// What makes up the row, as far as a late write would change it: generation, access token, status.
+    pub async fn row(&self, account: &Connected) -> (i64, Vec<u8>, String) {
+        let sql = "SELECT t.generation, t.access_token, i.status FROM oauth_tokens t \
+                   JOIN oauth_integrations i ON i.id = t.integration_id WHERE i.id = $1";
+        let sessions = self.sql().await;
+        let row = sessions.query_one(sql, &[&account.uuid()]).await.unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    }
+
+    /// Waits until another node may take the account's claim for stale.
+    pub async fn lease_runs_out(&self, account: &Connected) {
+        let sql = self.sql().await;
+        let stale = "SELECT claim_attempt IS NULL OR claim_until <= now() FROM oauth_tokens WHERE integration_id = $1";
+        eventually("the claim is stale", || async {
+            let row = sql.query_one(stale, &[&account.uuid()]).await.unwrap();
+            row.get::<_, bool>(0).then_some(())
+        })
+        .await;
+    }
+
     /// Ends the process as a power cut would, here and now.
     pub async fn kill(&mut self, node: usize) {
         let at_ms = wall_ms();

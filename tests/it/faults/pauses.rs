@@ -26,31 +26,6 @@ async fn cluster() -> Cluster {
     .await
 }
 
-/// What makes up the row, as far as a late write would change it.
-async fn row(cluster: &Cluster, account: &Connected) -> (i64, Vec<u8>, String) {
-    let sql = "SELECT t.generation, t.access_token, i.status FROM oauth_tokens t JOIN oauth_integrations i \
-               ON i.id = t.integration_id WHERE i.id = $1";
-    let row = cluster
-        .sql()
-        .await
-        .query_one(sql, &[&account.uuid()])
-        .await
-        .unwrap();
-    (row.get(0), row.get(1), row.get(2))
-}
-
-/// Waits until another node may take the account's claim for stale.
-async fn lease_runs_out(cluster: &Cluster, account: &Connected) {
-    let sql = cluster.sql().await;
-    let stale =
-        "SELECT claim_attempt IS NULL OR claim_until <= now() FROM oauth_tokens WHERE integration_id = $1";
-    eventually("the claim is stale", || async {
-        let row = sql.query_one(stale, &[&account.uuid()]).await.unwrap();
-        row.get::<_, bool>(0).then_some(())
-    })
-    .await;
-}
-
 /// Both nodes hand out the same token, and the provider takes it.
 async fn agree(cluster: &Cluster, account: &Connected) {
     eventually("the nodes agree", || async {
@@ -96,9 +71,9 @@ async fn a_node_stopped_in_its_call_past_its_lease_changes_nothing_when_it_goes_
         let pause = async {
             gate.arrived().await;
             cluster.nodes[PAUSED].signal("STOP").await;
-            lease_runs_out(&cluster, account).await;
+            cluster.lease_runs_out(account).await;
             cluster.refresh(OTHER, account).await.expect_status(200);
-            let winners = row(&cluster, account).await;
+            let winners = cluster.row(account).await;
             // The provider answers the first call too; its answer waits in the stopped process' socket.
             gate.release();
             cluster
@@ -111,7 +86,7 @@ async fn a_node_stopped_in_its_call_past_its_lease_changes_nothing_when_it_goes_
         let (_, winners) = tokio::join!(cluster.refresh(PAUSED, account), pause);
         // It has answered, so it has written what it would.
         agree(&cluster, account).await;
-        assert_eq!(row(&cluster, account).await, winners);
+        assert_eq!(cluster.row(account).await, winners);
     }
     finish(cluster, &accounts).await;
 }
@@ -135,15 +110,15 @@ async fn a_write_that_arrives_past_its_lease_is_refused() {
                 .simulator
                 .answered(Provider::Oidc, Endpoint::Refresh, before + 1)
                 .await;
-            lease_runs_out(&cluster, account).await;
+            cluster.lease_runs_out(account).await;
             cluster.refresh(OTHER, account).await.expect_status(200);
-            let winners = row(&cluster, account).await;
+            let winners = cluster.row(account).await;
             cluster.nodes[PAUSED].way.mend();
             winners
         };
         let (_, winners) = tokio::join!(cluster.refresh(PAUSED, account), pause);
         agree(&cluster, account).await;
-        assert_eq!(row(&cluster, account).await, winners);
+        assert_eq!(cluster.row(account).await, winners);
     }
     let log = cluster.nodes[PAUSED].log();
     assert!(
@@ -164,7 +139,7 @@ async fn an_answer_in_hand_is_stored_although_another_node_found_the_claim_stale
             .simulator
             .requests_to(Provider::Oidc, Endpoint::Refresh)
             .len();
-        let (generation, ..) = row(&cluster, account).await;
+        let (generation, ..) = cluster.row(account).await;
         let gate = cluster.simulator.gate_answer(Provider::Oidc, Endpoint::Refresh);
         let pause = async {
             gate.arrived().await;
@@ -174,14 +149,14 @@ async fn an_answer_in_hand_is_stored_although_another_node_found_the_claim_stale
                 .simulator
                 .answered(Provider::Oidc, Endpoint::Refresh, before + 1)
                 .await;
-            lease_runs_out(&cluster, account).await;
+            cluster.lease_runs_out(account).await;
             // It finds the claim stale, and must not present the token again while the old access token lives.
             cluster.refresh(OTHER, account).await;
             cluster.nodes[PAUSED].way.mend();
         };
         tokio::join!(cluster.refresh(PAUSED, account), pause);
         eventually("the answer is stored", || async {
-            (row(&cluster, account).await.0 > generation).then_some(())
+            (cluster.row(account).await.0 > generation).then_some(())
         })
         .await;
         agree(&cluster, account).await;
@@ -213,7 +188,7 @@ async fn a_claim_that_is_confirmed_past_its_lease_begins_no_call() {
             });
             let stored = tokio::time::timeout(Duration::from_secs(1), stored).await.is_ok();
             if stored {
-                lease_runs_out(&cluster, account).await;
+                cluster.lease_runs_out(account).await;
             }
             cluster.nodes[PAUSED].way.mend();
             stored
