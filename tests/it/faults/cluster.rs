@@ -36,6 +36,8 @@ pub enum Class {
 }
 
 pub const CLASSES: [Class; 3] = [Class::Strict, Class::Grace, Class::Safe];
+/// Each node's own, in its folder.
+const SPOOL: &str = "spool";
 /// Long enough for a second node to die while it repeats the first one's attempt.
 pub const GRACE: Duration = Duration::from_secs(30);
 
@@ -332,6 +334,23 @@ impl Node {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// How much lies in its spool.
+    pub fn spooled_bytes(&self) -> u64 {
+        let mut folders = vec![self.program.folder.path().join(SPOOL)];
+        let mut bytes = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(found) if found.is_dir() => folders.push(entry.path()),
+                    Ok(found) => bytes += found.len(),
+                    // Gone in between.
+                    Err(_) => {}
+                }
+            }
+        }
+        bytes
+    }
+
     fn log_file(&self) -> std::path::PathBuf {
         self.program.folder.path().join("node.log")
     }
@@ -374,6 +393,7 @@ fn configuration(
          [database]\nurl = \"{database_url}\"\nmax_connections = 8\nconnect_timeout = \"{database_ms}ms\"\n\
          wait_timeout = \"{database_ms}ms\"\nstatement_timeout = \"{database_ms}ms\"\n\
          [encryption]\nkeys = [\"test:{ENCRYPTION_KEY}\"]\n[auth]\nhs256_secret = \"{AUTH_SECRET}\"\n\
+         [spool]\ndirectory = \"{SPOOL}\"\n\
          [timings]\nrefresh_lease = \"{lease}ms\"\nprovider_deadline = \"{deadline}ms\"\nshutdown_grace = \"20s\"\n",
         port = ports[number],
         first = ports[0],

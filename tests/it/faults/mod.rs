@@ -27,3 +27,4 @@ mod outages;
 mod partitions;
 mod pauses;
 mod revocations;
+mod spooled;

@@ -66,7 +66,7 @@ async fn an_outage(stop: Stop, outage: Duration) {
     })
     .await;
     let long = cluster.connect(Class::Safe, 6).await;
-    let short = cluster.connect(Class::Grace, 6).await;
+    let short = cluster.connect(Class::Strict, 6).await;
     wake(&cluster, &long).await;
     let served = Load::start(&cluster, &long, 4, Duration::from_millis(10));
     let spent = Load::start(&cluster, &short, 2, Duration::from_millis(50));

@@ -129,7 +129,6 @@ async fn a_write_that_arrives_past_its_lease_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "until late answers are kept and late claims are not used"]
 async fn an_answer_in_hand_is_stored_although_another_node_found_the_claim_stale() {
     let cluster = cluster().await;
     // Its refresh token is spent: were the answer lost, so would the account be.
@@ -166,7 +165,6 @@ async fn an_answer_in_hand_is_stored_although_another_node_found_the_claim_stale
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "until late answers are kept and late claims are not used"]
 async fn a_claim_that_is_confirmed_past_its_lease_begins_no_call() {
     let cluster = cluster().await;
     let accounts = cluster.connect(Class::Strict, 1).await;
