@@ -1,27 +1,21 @@
 //! Nodes as processes, on one database and in front of one simulator.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    net::TcpListener as StdListener,
-    process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU16, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use oauth_manager::dev::simulator::{
     Client, Consent, Provider, RedirectUris, Rotation, Settings, Simulator, SimulatorConfig,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, process::Child};
+use tokio::net::TcpListener;
 
-use super::{checker::Ended, database::Database, history};
+use super::{
+    checker::Ended,
+    database::Database,
+    history,
+    node::{Node, SPOOL, free_port},
+};
 use crate::harness::{
-    AUTH_SECRET, Answer, Api, Browser, ENCRYPTION_KEY, Program, Proxy, connect, eventually, http_client,
-    program, user_token,
+    AUTH_SECRET, Answer, Api, Browser, ENCRYPTION_KEY, Proxy, connect, eventually, http_client, user_token,
 };
 
 /// What a refresh token's second use does, for each of the three providers every cluster has.
@@ -36,8 +30,6 @@ pub enum Class {
 }
 
 pub const CLASSES: [Class; 3] = [Class::Strict, Class::Grace, Class::Safe];
-/// Each node's own, in its folder.
-const SPOOL: &str = "spool";
 /// Long enough for a second node to die while it repeats the first one's attempt.
 pub const GRACE: Duration = Duration::from_secs(30);
 
@@ -97,16 +89,6 @@ impl Default for Options {
     }
 }
 
-/// A node: the program, its configuration, and its own way to the database.
-pub struct Node {
-    pub base_url: String,
-    pub way: Proxy,
-    /// Whether it has said that it is ready, and has not ended since: whom callers are sent to.
-    pub in_rotation: Arc<AtomicBool>,
-    program: Program,
-    child: Option<Child>,
-}
-
 /// A connected account.
 #[derive(Debug, Clone)]
 pub struct Connected {
@@ -145,13 +127,7 @@ impl Cluster {
         for number in 0..options.nodes {
             let way = Proxy::before(database.url(), false).await;
             let toml = configuration(&simulator, &ports, number, &way.url(database.url()), &options);
-            nodes.push(Node {
-                base_url: format!("http://127.0.0.1:{}", ports[number]),
-                way,
-                in_rotation: Arc::default(),
-                program: Program::new(&toml),
-                child: None,
-            });
+            nodes.push(Node::new(ports[number], &toml, way));
         }
         let mut cluster = Self {
             simulator,
@@ -178,8 +154,13 @@ impl Cluster {
 
     /// Connects an account of its own person at this provider, all of them at once; returns them.
     pub async fn connect(&self, class: Class, count: usize) -> Vec<Connected> {
+        self.connect_named(class, "person", count).await
+    }
+
+    /// The same with names of their own.
+    pub async fn connect_named(&self, class: Class, name: &str, count: usize) -> Vec<Connected> {
         let flows = (0..count).map(|number| async move {
-            let user = format!("{}-{number}", class.key());
+            let user = format!("{}-{name}-{number}", class.key());
             let api = self.user(0, &user);
             let request = json!({ "provider": class.key(), "login_hint": user });
             let integration = connect(&api, Browser::new(self.http.clone()), request).await;
@@ -229,6 +210,13 @@ impl Cluster {
         let sessions = self.sql().await;
         let row = sessions.query_one(sql, &[&account.uuid()]).await.unwrap();
         (row.get(0), row.get(1), row.get(2))
+    }
+
+    /// Whether somebody's claim is on the row, stale or not.
+    pub async fn is_claimed(&self, account: &Connected) -> bool {
+        let sql = "SELECT claim_attempt IS NOT NULL FROM oauth_tokens WHERE integration_id = $1";
+        let sessions = self.sql().await;
+        sessions.query_one(sql, &[&account.uuid()]).await.unwrap().get(0)
     }
 
     /// Waits until another node may take the account's claim for stale.
@@ -283,76 +271,6 @@ impl Cluster {
             .await
             .unwrap();
         client
-    }
-}
-
-impl Node {
-    /// Starts the process and waits until it is ready.
-    pub async fn start(&mut self, http: &reqwest::Client) {
-        assert!(self.child.is_none(), "it runs already");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_file())
-            .unwrap();
-        let arguments = ["--config", self.program.config(), "serve"];
-        let mut command = program::command(&arguments, self.program.folder.path());
-        command.stdout(log.try_clone().unwrap()).stderr(Stdio::from(log));
-        self.child = Some(command.spawn().unwrap());
-        let url = format!("{}/ready", self.base_url);
-        eventually("a node is ready", || async {
-            let answer = http.get(&url).send().await.ok()?;
-            (answer.status() == 200).then_some(())
-        })
-        .await;
-        self.in_rotation.store(true, Ordering::Relaxed);
-    }
-
-    async fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.start_kill().unwrap();
-        child.wait().await.unwrap();
-        self.in_rotation.store(false, Ordering::Relaxed);
-    }
-
-    /// Asks it to stop; its exit code.
-    pub async fn terminate(&mut self) -> Option<i32> {
-        self.signal("TERM").await;
-        let mut child = self.child.take().expect("it runs");
-        let ended = tokio::time::timeout(Duration::from_secs(40), child.wait()).await;
-        self.in_rotation.store(false, Ordering::Relaxed);
-        ended.expect("it stops in time").unwrap().code()
-    }
-
-    /// `STOP`, `CONT`, …
-    pub async fn signal(&self, name: &str) {
-        program::signal(self.child.as_ref().expect("it runs"), name).await;
-    }
-
-    /// What it has logged, over all its runs.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log_file()).unwrap_or_default()
-    }
-
-    /// How much lies in its spool.
-    pub fn spooled_bytes(&self) -> u64 {
-        let mut folders = vec![self.program.folder.path().join(SPOOL)];
-        let mut bytes = 0;
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                match entry.metadata() {
-                    Ok(found) if found.is_dir() => folders.push(entry.path()),
-                    Ok(found) => bytes += found.len(),
-                    // Gone in between.
-                    Err(_) => {}
-                }
-            }
-        }
-        bytes
-    }
-
-    fn log_file(&self) -> std::path::PathBuf {
-        self.program.folder.path().join("node.log")
     }
 }
 
@@ -414,21 +332,6 @@ fn configuration(
         );
     }
     toml
-}
-
-/// A port below those that outgoing connections take: a node that is down for a moment finds its own free again.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 16_000;
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (start.wrapping_add(step) % COUNT);
-        if StdListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Milliseconds since the epoch.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! ```text
-//! cluster    nodes as processes: start, kill, stop, continue; each with its own way to the database
+//! cluster    nodes on one database and in front of one simulator
+//! node       one of them, as a process: start, kill, stop, continue
 //! database   a Postgres of its own, stopped and started
 //! load       callers who ask every node for tokens and write down what they get
 //! history    what every token row went through, written down by a trigger
@@ -23,8 +24,11 @@ mod handovers;
 mod history;
 mod kills;
 mod load;
+mod node;
 mod outages;
 mod partitions;
 mod pauses;
+mod points;
 mod revocations;
 mod spooled;
+mod unwritable;

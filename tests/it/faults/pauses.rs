@@ -169,8 +169,6 @@ async fn a_claim_that_is_confirmed_past_its_lease_begins_no_call() {
     let cluster = cluster().await;
     let accounts = cluster.connect(Class::Strict, 1).await;
     let account = &accounts[0];
-    let sql = cluster.sql().await;
-    let claimed = "SELECT claim_attempt IS NOT NULL FROM oauth_tokens WHERE integration_id = $1";
     cluster.token(PAUSED, account).await.expect_status(200);
     // A connection on which the statement was never prepared asks for that first, and stores nothing: then the next.
     let mut is_claimed = false;
@@ -178,11 +176,7 @@ async fn a_claim_that_is_confirmed_past_its_lease_begins_no_call() {
         cluster.nodes[PAUSED].way.hold_answers();
         let held = async {
             let stored = eventually("the claim is stored", || async {
-                sql.query_one(claimed, &[&account.uuid()])
-                    .await
-                    .unwrap()
-                    .get::<_, bool>(0)
-                    .then_some(())
+                cluster.is_claimed(account).await.then_some(())
             });
             let stored = tokio::time::timeout(Duration::from_secs(1), stored).await.is_ok();
             if stored {
