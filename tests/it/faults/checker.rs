@@ -117,23 +117,31 @@ impl Evidence {
         families.values().map(|calls| calls.len() - 1).sum()
     }
 
-    /// Of the lost ones, those whose answer the provider had sent, with how long before its node was killed.
+    /// Of the lost single-use ones, those whose answer the provider had sent, with how long before its node was killed.
     pub fn sent_before_the_kill_ms(&self) -> Vec<i64> {
-        let mut gaps = Vec::new();
-        for account in self.lost(Class::Strict) {
-            let repeated = self
-                .presentations(Class::Strict)
-                .into_values()
-                .find(|calls| calls[0].subject == account.subject && calls.len() > 1);
-            let answered = repeated.and_then(|calls| calls.into_iter().find(|call| call.was_answered()));
-            let gap = answered.and_then(|call| {
-                let ends = self.ended.iter().filter(|end| end.node == call.node);
-                let kill = ends.map(|end| end.at_ms).find(|at_ms| *at_ms >= call.at_ms);
-                Some(kill? - call.ended_ms?)
-            });
-            gaps.extend(gap);
-        }
-        gaps
+        let gap = |account: &&Account| {
+            let calls = self.last_family(account);
+            let spent = calls.iter().find(|call| call.was_answered())?;
+            let ends = self.ended.iter().filter(|end| end.node == spent.node);
+            let kill = ends.map(|end| end.at_ms).find(|at_ms| *at_ms >= spent.at_ms)?;
+            Some(kill - spent.ended_ms?)
+        };
+        self.lost(Class::Strict).iter().filter_map(gap).collect()
+    }
+
+    /// Every presentation of the refresh token that the provider refused in the end.
+    fn last_family(&self, account: &Account) -> Vec<&Call> {
+        let of_account = |call: &&Call| call.class == account.class && call.subject == account.subject;
+        let refused = self
+            .calls
+            .iter()
+            .filter(of_account)
+            .rfind(|call| call.outcome == Some(Outcome::Status(400)));
+        let Some(refused) = refused else { return Vec::new() };
+        self.calls
+            .iter()
+            .filter(|call| call.token == refused.token)
+            .collect()
     }
 }
 
@@ -305,7 +313,15 @@ impl Evidence {
             let is_labelled = account.reason.as_deref() == Some("outcome_unknown");
             let may_be_lost = account.class == Class::Strict && is_labelled;
             if is_lost && !may_be_lost {
-                broken.push(format!("lost: {account:?}"));
+                let calls = self.last_family(account);
+                let first_ms = calls.first().map_or(0, |call| call.at_ms);
+                let told = calls
+                    .iter()
+                    .map(|call| (call.at_ms - first_ms, call.node, call.outcome));
+                let told: Vec<_> = told.collect();
+                broken.push(format!(
+                    "lost: {account:?}; its token was presented (ms, node, outcome) {told:?}"
+                ));
             }
         }
         broken

@@ -30,8 +30,9 @@ pub enum Class {
 }
 
 pub const CLASSES: [Class; 3] = [Class::Strict, Class::Grace, Class::Safe];
-/// Long enough for a second node to die while it repeats the first one's attempt.
-pub const GRACE: Duration = Duration::from_secs(30);
+/// Long enough for several nodes to die one after the other while each repeats the attempt of the one before: between two
+/// of them lies a lease.
+pub const GRACE: Duration = Duration::from_secs(60);
 
 impl Class {
     /// The provider's key in the configuration.
