@@ -17,6 +17,7 @@ mod connect_faults;
 mod database_away;
 mod dev_mode;
 mod exchange;
+mod faults;
 mod foreign_provider;
 mod fuzz;
 mod harness;
