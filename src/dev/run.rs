@@ -1,8 +1,7 @@
 //! One development run: what is started, in which order, and how it ends.
 
 use std::{
-    collections::BTreeMap, fmt::Write as _, future::Future, net::Ipv4Addr, path::Path, path::PathBuf,
-    time::Duration,
+    collections::BTreeMap, fmt::Write as _, future::Future, net::Ipv4Addr, path::PathBuf, time::Duration,
 };
 
 use anyhow::Context as _;
@@ -83,9 +82,8 @@ pub async fn run(
     let (simulated, real): (Vec<_>, Vec<_>) = BUILT_IN
         .into_iter()
         .partition(|(_, variable)| !is_set(&variables, variable));
-    let toml = configuration(
+    let mut toml = configuration(
         &options,
-        &data_dir.path().join("spool"),
         &simulator,
         &simulated,
         &database_url,
@@ -93,6 +91,10 @@ pub async fn run(
         &encryption_key,
         &variables,
     );
+    let spool = data_dir.path().join("spool");
+    let directory = toml::Value::from(spool.to_string_lossy().as_ref());
+    // Writing into a String cannot fail.
+    let _ = writeln!(toml, "[spool]\ndirectory = {directory}");
     let config = Config::from_toml(&toml, env)?;
     telemetry::init(&config.log)?;
     if made {
@@ -199,7 +201,6 @@ async fn database(
 /// The configuration of a development run, as TOML: what an operator would write for it. Variables still win over it.
 fn configuration(
     options: &DevOptions,
-    spool: &Path,
     simulator: &Simulator,
     simulated: &[(Provider, &str)],
     database_url: &str,
@@ -210,10 +211,9 @@ fn configuration(
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut toml = format!(
         "[server]\nenvironment = \"development\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         [database]\nurl = {}\n[auth]\nhs256_secret = {}\n[spool]\ndirectory = {}\n",
+         [database]\nurl = {}\n[auth]\nhs256_secret = {}\n",
         quoted(database_url),
         quoted(auth_secret),
-        quoted(&spool.to_string_lossy()),
         port = options.port,
     );
     if !["OAUTH_ENCRYPTION_KEY", "OAUTH_ENCRYPTION_KEYS"]

@@ -254,8 +254,12 @@ impl Breaker {
     /// Takes over what the database says. `true`: it was open until now and somebody else closed it.
     pub(crate) fn adopt(&mut self, now: Instant, seen: Option<Seen>) -> bool {
         let Some(seen) = seen else {
-            self.run = Run::default();
-            return self.open.take().is_some();
+            let was_open = self.open.take().is_some();
+            if was_open {
+                self.run = Run::default();
+            }
+            // Closed before and after: nobody else knows of the outages that were counted here.
+            return was_open;
         };
         let since = now.checked_sub(seen.open_for).unwrap_or(now);
         let probe_at = now + seen.probe_in;

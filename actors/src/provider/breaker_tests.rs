@@ -106,6 +106,21 @@ async fn a_single_outage_is_weather_and_a_run_of_them_opens_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reading_that_nobody_else_opened_it_does_not_forget_the_run() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(INTERVAL);
+    for n in 1..u128::from(OUTAGES_MAX) {
+        breaker.ended(now, false, Some(account(n)), outage(None));
+        assert!(!breaker.adopt(now, None));
+    }
+    assert!(
+        breaker
+            .ended(now, false, Some(account(99)), outage(None))
+            .is_some()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_account_that_always_fails_takes_longer_to_stop_the_others() {
     let now = Instant::now();
     let mut breaker = Breaker::new(INTERVAL);

@@ -37,8 +37,9 @@ use crate::{
     ports::{rng::Rng, store::EgressStore},
 };
 
-/// How old a reading of the shared row may be before a call.
-pub(super) const FRESH: Duration = Duration::from_millis(100);
+/// How old a reading of the shared row may be before a call: so long another node may call into what this one was told to
+/// leave alone.
+pub(super) const FRESH: Duration = Duration::from_millis(25);
 /// How old it may be before somebody is refused for what it said.
 pub(super) const FRESH_WHILE_OPEN: Duration = Duration::from_secs(1);
 /// How soon to come again who was sent away for want of room or of the retry budget; plus as much again at random.

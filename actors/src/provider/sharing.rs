@@ -47,7 +47,7 @@ impl Permit {
         let mut inner = egress.lock();
         let verdict = match &mut result {
             Ok(_) => {
-                inner.suspicion.served(now, account);
+                inner.suspicion.served(account);
                 Verdict::Answered
             }
             Err(failure) => verdict(&mut inner, now, self.is_probe, account, failure, &egress),

@@ -43,20 +43,20 @@ pub(super) enum Belief {
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
-    /// Since when each account is refused.
-    refused_since: HashMap<Uuid, Instant>,
+    /// Since when each account is refused, and how many had been served by then.
+    refused_since: HashMap<Uuid, (Instant, u64)>,
     /// Who was refused with which code since somebody was served, and when that began.
     alike: HashMap<ReasonCode, (Instant, HashSet<Uuid>)>,
-    served_at: Option<Instant>,
+    served: u64,
     dead_grants: u32,
 }
 
 impl Suspicion {
     /// An account was served.
-    pub(super) fn served(&mut self, now: Instant, account: Option<Uuid>) {
+    pub(super) fn served(&mut self, account: Option<Uuid>) {
         self.alike.clear();
         self.dead_grants = 0;
-        self.served_at = Some(now);
+        self.served += 1;
         if let Some(account) = account {
             self.refused_since.remove(&account);
         }
@@ -66,10 +66,10 @@ impl Suspicion {
     pub(super) fn refused(&mut self, now: Instant, account: Uuid, code: &ReasonCode) -> Belief {
         if self.refused_since.len() >= REMEMBERED_MAX {
             self.refused_since
-                .retain(|_, since| now.duration_since(*since) < WINDOW);
+                .retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
         }
         if self.refused_since.len() < REMEMBERED_MAX {
-            self.refused_since.entry(account).or_insert(now);
+            self.refused_since.entry(account).or_insert((now, self.served));
         }
         // A provider that makes up a code per request does not make us remember them all.
         if self.alike.len() >= REMEMBERED_MAX && !self.alike.contains_key(code) {
@@ -89,8 +89,8 @@ impl Suspicion {
             return Belief::Operator;
         }
         match self.refused_since.get(&account) {
-            Some(since) if self.served_at.is_some_and(|served| served > *since) => Belief::Account,
-            Some(since) if now.duration_since(*since) >= WINDOW => Belief::Account,
+            Some((_, served)) if self.served > *served => Belief::Account,
+            Some((since, _)) if now.duration_since(*since) >= WINDOW => Belief::Account,
             Some(_) | None => Belief::Unclear,
         }
     }

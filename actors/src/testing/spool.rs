@@ -43,10 +43,10 @@ impl MemorySpool {
         self.disk().synced
     }
 
-    /// Alters what lies in it, as a failing disk does.
+    /// Alters what lies in it, so that it does not open any more.
     pub fn corrupt(&self) {
         for answer in self.disk().answers.values_mut() {
-            if let Some(byte) = answer.sealed.0.last_mut() {
+            if let Some(byte) = answer.sealed.0.first_mut() {
                 *byte ^= 1;
             }
         }

@@ -3,13 +3,16 @@
 mod accounts;
 mod audit;
 mod connect;
+mod counters;
 mod crashes;
 mod dispatch;
 mod failures;
 mod floods;
 mod keep_alive;
 mod nodes;
+mod outages;
 mod refresh;
 mod residency;
 mod revocation;
+mod spool;
 mod tokens;

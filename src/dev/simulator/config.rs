@@ -79,6 +79,23 @@ pub struct Client {
     pub client_secret: String,
     pub display_name: String,
     pub redirect_uris: RedirectUris,
+    /// What becomes of a refresh token that was used. Only the generic OpenID provider asks: the others have rules of
+    /// their own.
+    pub rotation: Rotation,
+    /// Replaces the lifetime of the settings for this application's access tokens. Only the generic provider asks.
+    pub access_token_lifetime: Option<Duration>,
+}
+
+/// What becomes of a refresh token that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rotation {
+    /// It is replaced, and presenting it again ends its family (RFC 9700, 4.14.2).
+    #[default]
+    Strict,
+    /// It is replaced. Presenting it again within this time gives the same successor, later it ends the family.
+    Grace(Duration),
+    /// It stays.
+    Never,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +152,8 @@ impl Client {
             client_secret: client_secret.to_owned(),
             display_name: "Demo application".to_owned(),
             redirect_uris: RedirectUris::AnyLoopback,
+            rotation: Rotation::Strict,
+            access_token_lifetime: None,
         }
     }
 }

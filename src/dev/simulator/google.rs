@@ -202,6 +202,7 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
                 scopes: scopes.clone(),
                 last_used_at: call.now,
                 state: RefreshTokenState::Live,
+                successor: None,
             },
         );
         let max = world.settings.google_refresh_tokens_max;

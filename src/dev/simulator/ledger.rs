@@ -17,7 +17,7 @@ const CODE_KEPT_MS: Millis = 2 * CODE_LIFETIME_MS;
 const CODES_BETWEEN_SWEEPS: usize = 4096;
 /// Tokens of one grant that are remembered; a test that refreshes more often than this loses the oldest.
 const ACCESS_TOKENS_PER_GRANT_MAX: usize = 256;
-const REFRESH_TOKENS_PER_GRANT_MAX: usize = 256;
+const REFRESH_TOKENS_PER_GRANT_MAX: usize = 4096;
 
 pub type Scopes = BTreeSet<String>;
 
@@ -72,6 +72,8 @@ pub struct RefreshToken {
     /// Where using a token prolongs its life; elsewhere when it was issued.
     pub last_used_at: Millis,
     pub state: RefreshTokenState,
+    /// When it was replaced and by what, where the provider forgives presenting it again.
+    pub successor: Option<(Millis, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

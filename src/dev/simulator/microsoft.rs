@@ -295,6 +295,7 @@ fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, co
                 scopes: consented.clone(),
                 last_used_at: call.now,
                 state: RefreshTokenState::Live,
+                successor: None,
             },
         );
         body["refresh_token"] = json!(refresh_token);

@@ -59,7 +59,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use self::account::Account;
-pub use self::config::{Client, Consent, RedirectUris, Settings, SimulatorConfig};
+pub use self::config::{Client, Consent, RedirectUris, Rotation, Settings, SimulatorConfig};
 pub use self::fault::{Fault, FaultRule, ScopeStyle};
 pub use self::gate::Gate;
 pub use self::id_token::IdTokenFlaw;
@@ -174,6 +174,24 @@ impl Simulator {
         let world = self.shared.world();
         world.ledger.refresh_token(refresh_token).is_some()
             && world.ledger.grant_of_token(refresh_token, now).is_some()
+    }
+
+    /// Whose refresh token this is, by subject; spent ones and those of dead grants included.
+    pub fn subject_of_refresh_token(&self, refresh_token: &str) -> Option<String> {
+        let world = self.shared.world();
+        let grant = world.ledger.refresh_token(refresh_token)?.grant;
+        world
+            .ledger
+            .grant(grant)
+            .map(|grant| grant.account.subject.clone())
+    }
+
+    /// Whose access token this is, by subject, and when it ends (in milliseconds since the epoch, if ever), unless the
+    /// provider has forgotten it or its grant is dead.
+    pub fn access_token_of(&self, access_token: &str) -> Option<(String, Option<i64>)> {
+        let world = self.shared.world();
+        let (token, grant) = world.ledger.live_access_token(access_token, i64::MIN)?;
+        Some((grant.account.subject.clone(), token.expires_at))
     }
 
     /// Changes settings: `simulator.configure(|settings| settings.consent = Consent::Auto)`.

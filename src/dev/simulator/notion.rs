@@ -134,6 +134,7 @@ fn issue(world: &mut World, call: &Call<'_>, grant: GrantId) -> Value {
             scopes: Scopes::new(),
             last_used_at: call.now,
             state: RefreshTokenState::Live,
+            successor: None,
         },
     );
     let Some(owner) = world.ledger.grant(grant) else {

@@ -1,11 +1,13 @@
 //! A strict OpenID provider of no vendor: PKCE always, refresh tokens for one use, and a stolen one ends its family.
+//! An application may be registered with a milder rotation.
 
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::authorize::{Refusal, Wish};
 use super::client_auth::{self, BasicEncoding, Method};
-use super::clock::seconds;
+use super::clock::{Millis, seconds};
+use super::config::Rotation;
 use super::id_token::{IdTokenDraft, at_hash};
 use super::ledger::{AccessToken, CodeRefusal, Grant, GrantId, RefreshToken, RefreshTokenState, Scopes};
 use super::provider::Provider;
@@ -143,7 +145,7 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     if let Some(grant) = world.ledger.grant_mut(id) {
         grant.scopes.clone_from(&scopes);
     }
-    let body = issue(world, call, id, &scopes, &scopes);
+    let body = issue(world, call, id, &scopes, &scopes, Renewal::New);
     let draft = world
         .ledger
         .grant(id)
@@ -168,15 +170,22 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     if !owned {
         return error("invalid_grant").because("the token is another client's");
     }
-    match token.state {
-        RefreshTokenState::Live => {}
-        RefreshTokenState::Revoked => return error("invalid_grant").because("the grant is revoked"),
-        RefreshTokenState::Rotated => {
+    let rotation = world
+        .client(Provider::Oidc, client_id)
+        .map_or(Rotation::Strict, |client| client.rotation);
+    let renewal = match (token.state, rotation) {
+        (RefreshTokenState::Live, Rotation::Never) => Renewal::Kept,
+        (RefreshTokenState::Live, Rotation::Strict | Rotation::Grace(_)) => Renewal::New,
+        (RefreshTokenState::Revoked, _) => return error("invalid_grant").because("the grant is revoked"),
+        (RefreshTokenState::Rotated, Rotation::Grace(window)) if is_forgiven(&token, window, call.now) => {
+            Renewal::Again(token.successor.clone().map(|(_, successor)| successor))
+        }
+        (RefreshTokenState::Rotated, _) => {
             // RFC 9700, 4.14.2: two parties hold it, and nobody can tell who is the thief.
             world.ledger.kill_grant(token.grant);
             return error("invalid_grant").because("used twice: the whole family is revoked");
         }
-    }
+    };
     let mut scopes = token.scopes.clone();
     if let Some(wanted) = call.request.field("scope") {
         let wanted: Scopes = wanted.split(' ').map(str::to_owned).collect();
@@ -186,10 +195,13 @@ fn refresh(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
         scopes = wanted;
     }
     let scopes: Scopes = call.shaping.apply(scopes).into_iter().collect();
-    if let Some(token) = world.ledger.refresh_token_mut(text) {
+    let is_new = matches!(renewal, Renewal::New);
+    let body = issue(world, call, token.grant, &scopes, &token.scopes, renewal);
+    if is_new && let Some(token) = world.ledger.refresh_token_mut(text) {
         token.state = RefreshTokenState::Rotated;
+        let successor = body["refresh_token"].as_str();
+        token.successor = successor.map(|successor| (call.now, successor.to_owned()));
     }
-    let body = issue(world, call, token.grant, &scopes, &token.scopes);
     let with_id_token = world.settings.id_token_on_refresh;
     let draft = world.ledger.grant(token.grant).filter(|_| with_id_token);
     let draft = draft.map(|grant| draft_for(call, grant, &scopes, &body));
@@ -203,9 +215,38 @@ fn draft_for(call: &Call<'_>, grant: &Grant, scopes: &Scopes, body: &Value) -> I
     draft(call, grant, scopes, None, body)
 }
 
-fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, granted: &Scopes) -> Value {
+/// Was it replaced so lately that presenting it again is taken for a lost answer?
+fn is_forgiven(token: &RefreshToken, window: std::time::Duration, now: Millis) -> bool {
+    let since = token.successor.as_ref().map(|(at, _)| now - at);
+    since.is_some_and(|since| u128::try_from(since).unwrap_or_default() <= window.as_millis())
+}
+
+/// Which refresh token an answer brings.
+enum Renewal {
+    New,
+    /// None: the one presented stays.
+    Kept,
+    /// The one that replaced it before.
+    Again(Option<String>),
+}
+
+fn issue(
+    world: &mut World,
+    call: &Call<'_>,
+    grant: GrantId,
+    scopes: &Scopes,
+    granted: &Scopes,
+    renewal: Renewal,
+) -> Value {
     let access_token = random::opaque("at_");
-    let lifetime = world.access_token_lifetime(call.provider).unwrap_or_default();
+    let of_client = world
+        .ledger
+        .grant(grant)
+        .and_then(|grant| world.client(Provider::Oidc, &grant.client_id))
+        .and_then(|client| client.access_token_lifetime)
+        .and_then(|lifetime| Millis::try_from(lifetime.as_millis()).ok());
+    let of_provider = || world.access_token_lifetime(call.provider);
+    let lifetime = of_client.or_else(of_provider).unwrap_or_default();
     let expires_at = Some(call.now + lifetime);
     let token = AccessToken {
         grant,
@@ -220,7 +261,9 @@ fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, gr
         "expires_in": seconds(lifetime),
         "scope": scopes.iter().cloned().collect::<Vec<_>>().join(" "),
     });
-    if granted.contains("offline_access") {
+    if let Renewal::Again(Some(refresh_token)) = renewal {
+        body["refresh_token"] = json!(refresh_token);
+    } else if granted.contains("offline_access") && matches!(renewal, Renewal::New) {
         let refresh_token = random::opaque("rt_");
         world.ledger.issue_refresh_token(
             &refresh_token,
@@ -229,6 +272,7 @@ fn issue(world: &mut World, call: &Call<'_>, grant: GrantId, scopes: &Scopes, gr
                 scopes: granted.clone(),
                 last_used_at: call.now,
                 state: RefreshTokenState::Live,
+                successor: None,
             },
         );
         body["refresh_token"] = json!(refresh_token);

@@ -22,6 +22,8 @@ pub struct RecordedRequest {
     pub headers: Pairs,
     /// Form or JSON members of the body.
     pub fields: Pairs,
+    /// When the answer was ready, or the connection gone.
+    pub ended_ms: Option<Millis>,
     /// Absent while the request is under way.
     pub outcome: Option<Outcome>,
     /// Why the simulator refused, when it did so of its own accord.
@@ -106,6 +108,7 @@ impl Recorder {
             query: request.query.clone(),
             headers: Pairs(headers.collect()),
             fields: request.fields.clone(),
+            ended_ms: None,
             outcome: None,
             refusal: None,
             faults: Vec::new(),

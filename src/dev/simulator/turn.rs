@@ -96,8 +96,10 @@ struct Departure<'a> {
 
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
+        let now = self.shared.clock.now();
         if let Some(entry) = self.shared.world().recorder.entry(self.sequence) {
             entry.outcome = Some(self.outcome);
+            entry.ended_ms = Some(now);
         }
         self.shared.changed();
     }

@@ -163,7 +163,11 @@ async fn a_commit_after_a_revocation_is_fenced_and_resurrects_nothing() {
     assert_eq!(again, None);
     make_due(&storage, &before.id, 60).await;
     let told = dispatched(&storage, &taking(1, 10)).await;
-    assert_eq!(told, [before.id.clone()], "the provider is still to be told");
+    assert_eq!(
+        told,
+        std::slice::from_ref(&before.id),
+        "the provider is still to be told"
+    );
 
     let disconnect = entry(AuditAction::Disconnect, &alice).with_integration(&before.id, &alice);
     let postponed = storage

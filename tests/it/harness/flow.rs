@@ -3,7 +3,25 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{APPLICATION, Browser, Service, browser::End};
+use super::{APPLICATION, Api, Browser, Service, browser::End};
+
+/// Connects an account the way an application does, in a browser without our session; returns the integration.
+pub async fn connect(api: &Api, mut browser: Browser, mut request: Value) -> Value {
+    request["return_to"] = APPLICATION.into();
+    let begun = api.post("/authorizations", request).await.expect_status(201);
+    let end = browser.open(begun["authorization_url"].as_str().unwrap()).await;
+    assert_eq!(
+        end.query("status").as_deref(),
+        Some("confirmation_required"),
+        "{end:?}"
+    );
+    let confirmation = json!({ "confirmation": end.query("confirmation").unwrap() });
+    let path = format!(
+        "/authorizations/{}/confirm",
+        end.query("authorization_id").unwrap()
+    );
+    api.post(&path, confirmation).await.expect_status(200)
+}
 
 pub struct Flow {
     pub id: String,

@@ -16,10 +16,10 @@ mod wait;
 pub use api::{Answer, Api, http_client};
 pub use browser::{Browser, End};
 pub use database::fresh as fresh_database;
-pub use flow::{Flow, parameter};
+pub use flow::{Flow, connect, parameter};
 pub use program::{Folder, Program};
 pub use proxy::Proxy;
-pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt, start_simulator};
+pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt, start_simulator, user_token};
 pub use wait::eventually;
 
 /// The application's address: browsers end there, and nobody listens.

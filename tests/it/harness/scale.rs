@@ -1,7 +1,5 @@
 //! How much of a fault test is run: little with every change, all of it by one command.
 
-#![expect(dead_code, reason = "the faults that are repeated come next")]
-
 /// Set to anything, every repeated fault is repeated as often as `docs/evidence.md` says.
 const FULL: &str = "OAUTH_MANAGER_FULL_TESTS";
 

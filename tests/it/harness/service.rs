@@ -244,25 +244,8 @@ impl Service {
     }
 
     /// The same with more in the request (`features`, `scopes`, `login_hint`, …).
-    pub async fn connect_with(&self, user: &str, mut request: serde_json::Value) -> serde_json::Value {
-        let api = self.user(user);
-        request["return_to"] = super::APPLICATION.into();
-        let begun = api.post("/authorizations", request).await.expect_status(201);
-        let end = self
-            .browser()
-            .open(begun["authorization_url"].as_str().unwrap())
-            .await;
-        assert_eq!(
-            end.query("status").as_deref(),
-            Some("confirmation_required"),
-            "{end:?}"
-        );
-        let confirmation = json!({ "confirmation": end.query("confirmation").unwrap() });
-        let path = format!(
-            "/authorizations/{}/confirm",
-            end.query("authorization_id").unwrap()
-        );
-        api.post(&path, confirmation).await.expect_status(200)
+    pub async fn connect_with(&self, user: &str, request: serde_json::Value) -> serde_json::Value {
+        super::connect(&self.user(user), self.browser(), request).await
     }
 
     /// A connection to the database as it is, row-level security bypassed by declaring the system's scope.

@@ -1,8 +1,10 @@
 //! The strict OpenID provider.
 
-use super::{Bench, Got, bench, text};
-use crate::dev::simulator::IdTokenFlaw;
+use std::time::Duration;
+
+use super::{Bench, Got, bench, bench_with, text};
 use crate::dev::simulator::Provider::Oidc;
+use crate::dev::simulator::{Client, Consent, IdTokenFlaw, Rotation, Settings, SimulatorConfig};
 use crate::dev::simulator::{Endpoint, Fault};
 
 const SCOPE: (&str, &str) = ("scope", "openid email offline_access notes.read");
@@ -176,4 +178,58 @@ async fn keys_rotate_and_flawed_id_tokens_do_not_verify() {
         };
         assert_ne!(text(&claims, claim), honest, "{flaw:?}");
     }
+}
+
+async fn rotating(rotation: Rotation) -> Bench {
+    let client = Client {
+        rotation,
+        access_token_lifetime: Some(Duration::from_secs(5)),
+        ..Client::built_in(Oidc)
+    };
+    bench_with(SimulatorConfig {
+        settings: Settings {
+            consent: Consent::Auto,
+            ..Settings::default()
+        },
+        clients: vec![client],
+        ..SimulatorConfig::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_application_with_a_grace_window_gets_the_same_successor_again_and_loses_the_family_after_it() {
+    let bench = rotating(Rotation::Grace(Duration::from_secs(10))).await;
+    let first = bench.connect(Oidc, &[SCOPE]).await;
+    assert_eq!(first["expires_in"], 5);
+    let second = bench.refresh(Oidc, text(&first, "refresh_token")).await.json();
+    bench.simulator.advance(Duration::from_secs(9));
+    let again = bench.refresh(Oidc, text(&first, "refresh_token")).await.json();
+    assert_eq!(again["refresh_token"], second["refresh_token"]);
+    assert!(bench.simulator.access_token_is_live(text(&again, "access_token")));
+    bench.simulator.advance(Duration::from_secs(2));
+    let late = bench.refresh(Oidc, text(&first, "refresh_token")).await.refusal();
+    assert_eq!(late.1, "invalid_grant");
+    assert!(
+        !bench
+            .simulator
+            .refresh_token_is_live(text(&second, "refresh_token"))
+    );
+}
+
+#[tokio::test]
+async fn an_application_without_rotation_keeps_its_refresh_token() {
+    let bench = rotating(Rotation::Never).await;
+    let first = bench.connect(Oidc, &[SCOPE]).await;
+    for _ in 0..3 {
+        let answer = bench.refresh(Oidc, text(&first, "refresh_token")).await.json();
+        assert!(answer["refresh_token"].is_null());
+        assert!(
+            bench
+                .simulator
+                .access_token_is_live(text(&answer, "access_token"))
+        );
+    }
+    let known = bench.simulator.access_token_of(text(&first, "access_token"));
+    assert!(known.is_some());
 }
