@@ -32,7 +32,7 @@ const CLAIM_TRIES_MAX: u32 = 3;
 /// planned before.
 const CLAIM: &str = concat!(
     "WITH old AS (
-        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until
+        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at
         FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
         WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
             AND (t.claim_until IS NULL OR t.claim_until <= now())
@@ -46,11 +46,11 @@ const CLAIM: &str = concat!(
             next_refresh_at = least(new.next_refresh_at, now())
         FROM old WHERE new.integration_id = old.integration_id
         RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
-            old.claim_since AS stale_since, old.claim_until AS stale_until
+            old.claim_since AS stale_since, old.claim_until AS stale_until, old.next_refresh_at AS planned_at
     )
     SELECT ",
     integration_columns!(),
-    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_until, true AS stale_stale
+    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_until, true AS stale_stale, t.planned_at
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
@@ -155,7 +155,7 @@ const REPLAY: Statement = Statement {
 
 const RETURN_CLAIM: &str = "\
 UPDATE oauth_tokens
-SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_until = $6
+SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_until = $6, next_refresh_at = $7
 WHERE integration_id = $1 AND claim_attempt = $2";
 
 const COMMIT_FAILURE: &str = concat!(
@@ -227,8 +227,13 @@ impl Storage {
             )
             .await?;
         row.map(|row| {
+            let mut integration = row::integration(&row)?;
+            // Whoever claims is told what was planned, and not that it is due because it is claimed.
+            if let Some(grant) = &mut integration.grant {
+                grant.next_refresh_at = row::planned_at(&row)?;
+            }
             Ok(ClaimOutcome::Claimed {
-                integration: Box::new(row::integration(&row)?),
+                integration: Box::new(integration),
                 stale: row::stale_claim(&row)?,
             })
         })
@@ -269,6 +274,7 @@ impl Storage {
                     &stale.map(|stale| stale.node.0),
                     &stale.map(|stale| stale.since),
                     &stale.map(|stale| stale.until),
+                    &claim.planned_at,
                 ],
             )
             .await?;

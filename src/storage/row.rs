@@ -218,6 +218,11 @@ fn claim(record: &Record<'_>, columns: [&str; 5]) -> StoreResult<Option<Claim>> 
     }))
 }
 
+/// When the work of a row that was just claimed had been planned for.
+pub(super) fn planned_at(row: &Row) -> StoreResult<Option<oauth_manager_actors::domain::Timestamp>> {
+    Record::of("oauth_tokens", row)?.get("planned_at")
+}
+
 /// The claim that had run out before a new one was taken.
 pub(super) fn stale_claim(row: &Row) -> StoreResult<Option<Claim>> {
     let record = Record::of("oauth_tokens", row)?;

@@ -45,8 +45,8 @@ impl Connected {
     }
 }
 
-fn life(value: Value) -> Option<Fault> {
-    Some(Fault::ExpiresIn { value })
+fn life(value: Value) -> Fault {
+    Fault::ExpiresIn { value }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,17 +63,17 @@ async fn a_life_that_is_missing_or_nonsense_counts_as_unknown_and_is_on_record()
         (json!("soon"), "expires_in_invalid"),
         (Value::Null, "expires_in_absent"),
     ] {
-        let (view, remark) = google.refreshed_with(life(value.clone())).await;
+        let (view, remark) = google.refreshed_with(Some(life(value.clone()))).await;
         assert_eq!(remark, code, "{value}");
         assert_eq!(view["status"], "active", "{value}: {view:#}");
         // Nobody knows when it ends, so nothing is planned and the first 401 tells.
         assert_eq!(view["access_token_expires_at"], Value::Null, "{value}");
         assert_eq!(view["next_refresh_at"], Value::Null, "{value}");
     }
-    let (view, remark) = google.refreshed_with(life(json!(u64::MAX))).await;
+    let (view, remark) = google.refreshed_with(Some(life(json!(u64::MAX)))).await;
     assert_eq!(remark, "expires_in_capped");
     assert!(view["access_token_expires_at"].is_string(), "{view:#}");
-    let (view, remark) = google.refreshed_with(life(json!(90))).await;
+    let (view, remark) = google.refreshed_with(Some(life(json!(90)))).await;
     assert_eq!(remark, "life_shorter_than_margin");
     assert!(
         view["next_refresh_at"].is_string(),

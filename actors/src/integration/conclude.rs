@@ -196,6 +196,12 @@ pub(super) async fn give_back(attempt: &Attempt<'_>, stale: Option<Claim>) -> Re
         id: attempt.opened.stored.id.clone(),
         attempt: attempt.attempt,
         stale,
+        planned_at: attempt
+            .opened
+            .stored
+            .grant
+            .as_ref()
+            .and_then(|grant| grant.next_refresh_at),
     };
     match shared.ports.integrations.return_claim(&claim).await {
         Ok(_) => look_again(shared),

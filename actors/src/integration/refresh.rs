@@ -209,15 +209,18 @@ fn must_wait(
         RefreshClass::Grace { window } if until(stale.since, now) < window && !is_known => return None,
         RefreshClass::Grace { .. } | RefreshClass::SingleUse => {}
     }
-    let end = opened.stored.grant.as_ref().and_then(|grant| grant.expires_at);
+    let grant = opened.stored.grant.as_ref();
+    let end = grant.and_then(|grant| grant.expires_at);
     let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
-    // By the database's clock, and a little less than was planned: clocks agree roughly.
+    // By the database's clock, and a little less than was planned, because clocks agree roughly; but no later than was
+    // planned: planning anew at each look would never come to an end where they do not.
     let handed_over_at = if is_known {
-        after(stale.until, HANDOVER.mul_f64(0.8))
+        let planned = grant.and_then(|grant| grant.next_refresh_at).unwrap_or(now);
+        after(stale.until, HANDOVER.mul_f64(0.8)).min(planned)
     } else {
         after(now, HANDOVER)
     };
-    (probe_at.max(handed_over_at) > now).then(|| probe_at.max(after(now, HANDOVER)))
+    Some(probe_at.max(handed_over_at)).filter(|at| *at > now)
 }
 
 /// Whether the claim taken then is young enough for a call to begin: a call takes less than half the lease, so that it is

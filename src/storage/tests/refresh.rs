@@ -322,6 +322,7 @@ async fn a_claim_given_back_leaves_the_row_as_it_was_found() {
         id: id.clone(),
         attempt: claim.attempt,
         stale: None,
+        planned_at: before.as_ref().unwrap().grant.as_ref().unwrap().next_refresh_at,
     };
     assert_eq!(storage.return_claim(&given_back).await.unwrap(), Commit::Done);
     assert_eq!(storage.load(&id).await.unwrap(), before);
@@ -339,6 +340,7 @@ async fn a_claim_given_back_leaves_the_row_as_it_was_found() {
         id: id.clone(),
         attempt: second.attempt,
         stale: stale.clone(),
+        planned_at: None,
     };
     assert_eq!(storage.return_claim(&given_back).await.unwrap(), Commit::Done);
     let grant = storage.load(&id).await.unwrap().unwrap().grant.unwrap();

@@ -29,7 +29,7 @@ pub struct ClaimRequest {
 /// How a claim ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimOutcome {
-    /// Held, and durable. The row is as it was claimed; `stale` is the claim that had run out before, if any: the
+    /// Held, and durable. The row is as it was claimed, with the time its work was planned for; `stale` is the claim that had run out before, if any: the
     /// outcome of that attempt is unknown.
     Claimed {
         /// The row, its grant with this claim.
@@ -54,6 +54,8 @@ pub struct ClaimReturn {
     pub attempt: AttemptId,
     /// What it had found in its place: a claim that ran out says that an outcome is unknown, and goes on saying so.
     pub stale: Option<Claim>,
+    /// What was planned before it was claimed, and is again.
+    pub planned_at: Option<Timestamp>,
 }
 
 /// How the commit of an attempt ended.

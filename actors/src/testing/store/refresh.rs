@@ -70,10 +70,16 @@ impl Tables {
             until: after(now, request.lease),
             stale: false,
         });
-        // Should this attempt vanish, finding out is due as soon as its claim has run out.
-        grant.next_refresh_at = Some(grant.next_refresh_at.unwrap_or(now).min(now));
+        // Should this attempt vanish, finding out is due as soon as its claim has run out. Whoever claims is told what was
+        // planned.
+        let planned_at = grant.next_refresh_at;
+        grant.next_refresh_at = Some(planned_at.unwrap_or(now).min(now));
+        let mut integration = row.view(now);
+        if let Some(grant) = &mut integration.grant {
+            grant.next_refresh_at = planned_at;
+        }
         ClaimOutcome::Claimed {
-            integration: Box::new(row.view(now)),
+            integration: Box::new(integration),
             stale,
         }
     }
@@ -131,6 +137,7 @@ impl Tables {
             return Commit::Fenced;
         };
         grant.claim.clone_from(&claim.stale);
+        grant.next_refresh_at = claim.planned_at;
         Commit::Done
     }
 
