@@ -38,9 +38,10 @@ async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceE
 async fn stopped_with_an_answer(universe: &Universe, id: &IntegrationId) -> MemorySpool {
     let provider = id.provider.as_str();
     let node = universe.another_node().await;
-    universe.spend(id);
     let gate = universe.provider.hold(provider, Call::Refresh);
-    let asked = token_of(&node.manager, "ada", provider, MINUTE);
+    // Its access token lives on: nobody begins anything by himself.
+    let owner = user("ada");
+    let asked = node.manager.refresh(&owner, id, by_user("ada"));
     let outage = async {
         gate.arrived(1).await;
         universe.store.away(true);
@@ -53,6 +54,11 @@ async fn stopped_with_an_answer(universe: &Universe, id: &IntegrationId) -> Memo
     assert!(!stopped.drained, "it had something in hand");
     universe.store.away(false);
     spool
+}
+
+/// A universe whose own node looks for no work: it does what it is asked, and nothing by itself.
+async fn asked_only() -> Universe {
+    Universe::tuned(|settings| settings.poll_interval = MINUTE * 60 * 24).await
 }
 
 async fn becomes_active(universe: &Universe, id: &IntegrationId) {
@@ -171,39 +177,36 @@ async fn the_spool_is_replayed_when_a_database_that_was_away_at_the_start_is_bac
 
 #[tokio::test(start_paused = true)]
 async fn while_a_node_holds_an_answer_it_presents_that_refresh_token_to_nobody() {
-    let universe = Universe::new().await;
+    let universe = asked_only().await;
     let id = universe.connect("ada", SINGLE_USE).await;
     let spool = stopped_with_an_answer(&universe, &id).await;
-    // Its claim has run out, its access token too: but for the spool the probe would be due.
-    universe.edit_grant(&id, |grant| {
-        grant.claim = None;
-    });
+    // But for the spool there is nothing in the way of a refresh.
+    universe.edit_grant(&id, |grant| grant.claim = None);
     let gate = universe.store.hold_before(Op::ReplayRefresh);
     let next = universe.node_with_spool(&spool).await;
-    let asked = token_of(&next.manager, "ada", SINGLE_USE, MINUTE);
+    let owner = user("ada");
+    let asked = next.manager.refresh(&owner, &id, by_user("ada"));
     let later = async {
         gate.arrived(1).await;
         tokio::time::sleep(SECOND * 5).await;
         assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
         gate.open();
     };
-    let (token, ()) = tokio::join!(asked, later);
-    assert!(
-        universe
-            .provider
-            .accepts(SINGLE_USE, &token.unwrap().access_token)
-    );
+    let (refreshed, ()) = tokio::join!(asked, later);
+    refreshed.unwrap();
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
+    lives(&universe, &next, &id).await;
     next.end().await;
     universe.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replay_is_harmless_when_another_node_moved_on() {
-    let universe = Universe::new().await;
+    let universe = asked_only().await;
     let id = universe.connect("ada", SAFE).await;
     let spool = stopped_with_an_answer(&universe, &id).await;
     tokio::time::sleep(SECOND * 31).await;
+    refresh(&universe, &id).await.unwrap();
     let won = universe.token("ada", SAFE).await.unwrap();
     let row = universe.store.row(&id);
     let next = universe.node_with_spool(&spool).await;
@@ -218,12 +221,15 @@ async fn a_replay_is_harmless_when_another_node_moved_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replay_waits_for_an_attempt_under_way_and_gives_way_to_its_answer() {
-    let universe = Universe::new().await;
+    let universe = asked_only().await;
     let id = universe.connect("ada", SAFE).await;
     let spool = stopped_with_an_answer(&universe, &id).await;
     tokio::time::sleep(SECOND * 31).await;
     let gate = universe.provider.hold(SAFE, Call::Refresh);
-    let here = universe.token("ada", SAFE);
+    let here = async {
+        refresh(&universe, &id).await.unwrap();
+        universe.token("ada", SAFE).await
+    };
     let there = async {
         gate.arrived(1).await;
         let next = universe.node_with_spool(&spool).await;
@@ -243,7 +249,7 @@ async fn a_replay_waits_for_an_attempt_under_way_and_gives_way_to_its_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replayed_answer_ends_outcome_unknown() {
-    let universe = Universe::new().await;
+    let universe = asked_only().await;
     let id = universe.connect("ada", SINGLE_USE).await;
     let spool = stopped_with_an_answer(&universe, &id).await;
     // Another node finds the claim run out and writes down what it must think.
