@@ -48,7 +48,8 @@ pub async fn settle(cluster: &Cluster, accounts: &[Connected]) {
         let settled = tokio::time::timeout(SETTLES, settled).await;
         assert!(
             settled.is_ok(),
-            "{account:?} is neither refreshed nor lost: {last:#?}"
+            "{account:?} is neither refreshed nor lost: {last:#?}\n{}",
+            cluster.nodes[node].log_about(&account.id)
         );
     });
     settled.await;

@@ -87,6 +87,13 @@ impl Node {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// The last lines of it that name this.
+    pub fn log_about(&self, name: &str) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(name)).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// How much lies in its spool.
     pub fn spooled_bytes(&self) -> u64 {
         let mut folders = vec![self.program.folder.path().join(SPOOL)];
