@@ -4,6 +4,7 @@ mod data_dir;
 mod demo;
 pub mod postgres;
 mod run;
+pub mod seed;
 pub mod simulated;
 pub mod simulator;
 mod welcome;
