@@ -35,7 +35,6 @@ fn days_until(time: &serde_json::Value) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_nobody_asks_for_is_refreshed_within_its_providers_rules_and_asking_changes_that() {
     let service = Service::start().await;
-    let consumer = service.service(&["*:*"]).await;
     // A refresh token of Microsoft's ends 90 days after its last use, one of Google's after six months.
     for (provider, days) in [("google", 72..=90), ("microsoft", 36..=45)] {
         let integration = service.connect("ada", provider).await;
@@ -59,7 +58,8 @@ async fn an_account_nobody_asks_for_is_refreshed_within_its_providers_rules_and_
         );
 
         // Somebody asks, and it is refreshed ahead of its token's end again.
-        let view = consumer
+        let view = service
+            .user("ada")
             .post(&format!("/integrations/{id}/refresh"), json!({}))
             .await
             .expect_status(200);
@@ -114,7 +114,8 @@ async fn the_user_is_told_in_time_that_a_connection_ends_and_connecting_again_me
         .expect_status(200);
 
     // Refreshed again, nobody is told again.
-    consumer
+    service
+        .user("ada")
         .post(&format!("/integrations/{id}/refresh"), json!({}))
         .await
         .expect_status(200);
