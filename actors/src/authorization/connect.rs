@@ -9,7 +9,6 @@ use crate::{
     authorization::provider_error,
     domain::error::ServiceResult,
     domain::{
-        Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
         caller::RequestContext,
@@ -21,12 +20,8 @@ use crate::{
         scope::ScopeSet,
         sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier, RefreshToken},
-        token::TokenAnswer,
     },
-    integration::{
-        opened::Opened,
-        schedule::{self, Lives},
-    },
+    integration::{opened::Opened, schedule},
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
@@ -34,7 +29,7 @@ use crate::{
     provider::{backlog::Wish, breaker::OpenCause, message::ProviderMsg},
     records::store_error,
     registry::RegistryMsg,
-    shared::{Shared, after},
+    shared::Shared,
 };
 
 /// Tries to store a connection when its row changes under it: a refresh or a second flow of the same account.
@@ -243,12 +238,7 @@ fn commit_of(
         }
     }
     // Without a refresh token the account lives as long as its access token: then somebody must be told.
-    let refresh_token_expires_at = refresh_token_end(provider, answer, now);
-    let lives = Lives {
-        issued_at: now,
-        expires_at: answer.expires_at,
-        refresh_token: schedule::refresh_token_life(None, refresh_token_expires_at, now),
-    };
+    let lives = schedule::Lives::of_consent(provider, answer, now);
     let next_refresh_at = match refresh_token {
         Some(_) => schedule::next_work(provider, &lives, now, now, shared.ports.rng.unit()),
         None => answer.expires_at,
@@ -271,7 +261,7 @@ fn commit_of(
         token_type: answer.token_type.clone(),
         issued_at: now,
         expires_at: answer.expires_at,
-        refresh_token_expires_at,
+        refresh_token_expires_at: lives.refresh_token.map(|life| life.until),
         next_refresh_at,
         consent: consent(shared, provider, flow, granted.clone(), context),
         audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
@@ -280,12 +270,6 @@ fn commit_of(
             .with_scopes(granted),
         reservation,
     })
-}
-
-/// When the refresh token of a consent ends: as the provider says, or as its operator knows.
-fn refresh_token_end(provider: &Provider, answer: &TokenAnswer, now: Timestamp) -> Option<Timestamp> {
-    let known = || provider.refresh_token_lifetime.map(|life| after(now, life));
-    answer.refresh_token_expires_at.or_else(known)
 }
 
 struct Sealing<'a> {

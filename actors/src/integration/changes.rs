@@ -7,10 +7,9 @@ use ractor::ActorRef;
 use super::{
     Integration, IntegrationState, lifecycle,
     lifecycle::Input,
-    load,
     message::{IntegrationMsg, RevokeAsk},
-    opened::Opened,
-    owned, revocation,
+    opened::{Opened, load, owned},
+    revocation,
     row::Row,
     schedule,
 };

@@ -31,7 +31,7 @@ use tracing::Instrument as _;
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
-    opened::Opened,
+    opened::{Opened, owned, span_of},
     refresh::RefreshOutcome,
     row::Row,
 };
@@ -39,8 +39,7 @@ use crate::{
     domain::{
         caller::RequestContext,
         error::ServiceError,
-        ids::Subject,
-        integration::{IntegrationView, Status, StoredIntegration},
+        integration::{IntegrationView, Status},
         provider::Provider,
     },
     provider::message::ProviderMsg,
@@ -396,36 +395,5 @@ impl Integration {
             stored: state.opened.stored.clone(),
             access_token: None,
         });
-    }
-}
-
-/// Whose log lines these are.
-fn span_of(stored: &StoredIntegration) -> tracing::Span {
-    tracing::info_span!(parent: None, "integration", integration.id = %stored.id)
-}
-
-fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {
-    owner.is_none_or(|owner| *owner == stored.owner.subject)
-}
-
-/// Reads and opens a row; `Ok(None)`: there is none.
-pub(crate) async fn load(
-    shared: &Shared,
-    id: &crate::domain::ids::IntegrationId,
-) -> Result<Option<Box<Opened>>, ServiceError> {
-    let opened = match shared.ports.integrations.load(id).await {
-        Ok(None) => return Ok(None),
-        Ok(Some(stored)) => Opened::open(&*shared.ports.vault, stored),
-        Err(error) => Err(opened::OpenError::Store(error)),
-    };
-    match opened {
-        Ok(opened) => Ok(Some(Box::new(opened))),
-        Err(error) => {
-            if matches!(error, opened::OpenError::Vault { .. }) {
-                crate::measure::row_unopenable(&id.provider);
-            }
-            tracing::error!(integration.id = %id, error = %error, "a row cannot be read or opened");
-            Err(refresh::open_error(&error))
-        }
     }
 }

@@ -3,6 +3,8 @@
 
 use crate::{
     domain::{
+        error::ServiceError,
+        ids::{IntegrationId, Subject},
         integration::StoredIntegration,
         sealed::SealedColumn,
         secret::{AccessToken, RefreshToken},
@@ -11,6 +13,7 @@ use crate::{
         store::StoreError,
         vault::{Vault, VaultError},
     },
+    shared::Shared,
 };
 
 /// A row and its opened access token.
@@ -70,4 +73,33 @@ fn text(
     };
     let plain = plain.map_err(failed)?;
     String::from_utf8(plain.to_vec()).map_err(|_| failed(VaultError::Refused))
+}
+
+/// Whose log lines these are.
+pub(super) fn span_of(stored: &StoredIntegration) -> tracing::Span {
+    tracing::info_span!(parent: None, "integration", integration.id = %stored.id)
+}
+
+/// Whether whoever asks may; `None`: the operator.
+pub(super) fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {
+    owner.is_none_or(|owner| *owner == stored.owner.subject)
+}
+
+/// Reads and opens a row; `Ok(None)`: there is none.
+pub(crate) async fn load(shared: &Shared, id: &IntegrationId) -> Result<Option<Box<Opened>>, ServiceError> {
+    let opened = match shared.ports.integrations.load(id).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(stored)) => Opened::open(&*shared.ports.vault, stored),
+        Err(error) => Err(OpenError::Store(error)),
+    };
+    match opened {
+        Ok(opened) => Ok(Some(Box::new(opened))),
+        Err(error) => {
+            if matches!(error, OpenError::Vault { .. }) {
+                crate::measure::row_unopenable(&id.provider);
+            }
+            tracing::error!(integration.id = %id, error = %error, "a row cannot be read or opened");
+            Err(super::refresh::open_error(&error))
+        }
+    }
 }

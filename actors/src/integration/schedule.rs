@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Timestamp, provider::Provider},
+    domain::{Timestamp, provider::Provider, token::TokenAnswer},
     shared::{after, before, until},
 };
 
@@ -58,6 +58,19 @@ pub(crate) struct Life {
     pub(crate) since: Timestamp,
     /// Its end.
     pub(crate) until: Timestamp,
+}
+
+impl Lives {
+    /// Of the tokens that a consent brought. The refresh token ends when the provider says, or as its operator knows.
+    pub(crate) fn of_consent(provider: &Provider, answer: &TokenAnswer, now: Timestamp) -> Self {
+        let known = || provider.refresh_token_lifetime.map(|life| after(now, life));
+        let end = answer.refresh_token_expires_at.or_else(known);
+        Self {
+            issued_at: now,
+            expires_at: answer.expires_at,
+            refresh_token: refresh_token_life(None, end, now),
+        }
+    }
 }
 
 /// When work falls due next: a refresh ahead of the token's end for accounts in use, and for the others no more than what

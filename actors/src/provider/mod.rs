@@ -35,7 +35,11 @@ use crate::{
         ids::{IntegrationId, Subject},
         provider::Provider,
     },
-    integration::{Integration, load, message::IntegrationMsg, opened::Opened},
+    integration::{
+        Integration,
+        message::IntegrationMsg,
+        opened::{Opened, load},
+    },
     shared::Shared,
     shelf::Activity,
     timer::Timer,
