@@ -7,7 +7,6 @@
 //!
 //! It brings its own Postgres, fills it, starts the built service on it as a process of its own and removes all of it.
 #![expect(
-    clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a program of its own: it prints what it measured, by the clock of the machine"
 )]
