@@ -73,6 +73,7 @@ impl Node {
             records: store.clone(),
             clients: store.clone(),
             egress: store.clone(),
+            overview: store.clone(),
             sessions: store,
             oauth: post.clone(),
             spool: Arc::new(spool.clone()),
