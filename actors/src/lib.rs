@@ -42,6 +42,8 @@ mod session;
 pub mod settings;
 mod shared;
 mod shelf;
+#[cfg(test)]
+mod simulation;
 mod supervision;
 pub mod system;
 #[cfg(any(test, feature = "testing"))]

@@ -2,7 +2,7 @@
 //! on: then the process exits and its orchestrator starts it afresh.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -55,7 +55,8 @@ pub(crate) struct Root {
 }
 
 pub(crate) struct RootState {
-    children: HashMap<ActorId, (Permanent, ActorCell)>,
+    /// In the order of their start.
+    children: BTreeMap<ActorId, (Permanent, ActorCell)>,
     routes: Routes,
     budgets: HashMap<Permanent, RestartBudget>,
     timers: HashMap<Permanent, Timer>,
@@ -70,7 +71,7 @@ impl Actor for Root {
 
     async fn pre_start(&self, myself: ActorRef<RootMsg>, (): ()) -> Result<RootState, ActorProcessingErr> {
         let mut state = RootState {
-            children: HashMap::new(),
+            children: BTreeMap::new(),
             routes: Routes::new(),
             budgets: HashMap::new(),
             timers: HashMap::new(),

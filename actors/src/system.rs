@@ -69,6 +69,13 @@ impl Shutdown {
         self.failed.cancelled().await;
     }
 
+    /// Ends it as a killed process ends: no actor finishes anything. What already runs beside the actors is cut off by
+    /// whoever holds the ports.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn kill(self) {
+        self.root.kill();
+    }
+
     /// Ends the system: begins nothing new, waits for what is in flight, writes what was recorded, ends the actors.
     pub async fn graceful(self) -> Stopped {
         let grace = self.shared.settings.shutdown_grace;

@@ -136,6 +136,7 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
         in_hand.write();
         in_hand.harden().await;
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(COMMIT_PAUSE_MAX),
             () = shared.effects.hard_stop().cancelled() => {
                 tracing::error!("stopped before an answer could be stored; the next start finds it in the spool");
@@ -179,6 +180,7 @@ pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> Ref
             }
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(COMMIT_PAUSE_MAX),
             () = shared.effects.hard_stop().cancelled() => {
                 tracing::error!("stopped before an attempt's outcome could be stored; its claim tells");

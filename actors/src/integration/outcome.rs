@@ -256,6 +256,25 @@ pub(super) fn failure_of(
     after_stale: bool,
     failure: &ProviderFailure,
 ) -> FailureCommit {
+    let commit = failure_of_call(attempt, after_stale, failure);
+    let may_be_spent = after_stale && attempt.provider.refresh_class != RefreshClass::Safe;
+    if !may_be_spent || commit.standing.status == Status::ReauthRequired {
+        return commit;
+    }
+    // Whatever this call came to (busy, throttled, our client refused), it says nothing of the attempt that vanished before
+    // it: its memory stays, or the token would be presented as if it had never been.
+    let standing = match failure.kind {
+        FailureKind::Operator | FailureKind::Admin => commit.standing,
+        _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), WhoMustAct::Nobody),
+    };
+    FailureCommit {
+        keep_claim: true,
+        standing,
+        ..commit
+    }
+}
+
+fn failure_of_call(attempt: &Attempt<'_>, after_stale: bool, failure: &ProviderFailure) -> FailureCommit {
     let code = &failure.reason;
     let failures = attempt.failures().saturating_add(1);
     let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);

@@ -50,6 +50,8 @@ const HANDOVER: Duration = Duration::from_secs(5);
 /// A single-use refresh token of unknown fate is presented once more this long before the access token ends: not
 /// earlier, because if it was spent, presenting it again may end the living access token too.
 pub(crate) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
+/// What a request may take to arrive at a provider: it is not sent again so late that it could miss the grace window.
+const TRANSIT_MAX: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -174,7 +176,7 @@ async fn attempt(
     if stale.is_some() {
         measure::presented_again(&provider.key, provider.refresh_class.as_str());
     }
-    let (result, took) = call(&attempt, &refresh_token, claimed_at, &permit).await;
+    let (result, took) = call(&attempt, &refresh_token, (claimed_at, stale.as_ref()), &permit).await;
     let result = permit.report(Some(opened.stored.id.uuid), result);
     // As it is understood: what sounds like one account's fault may be ours.
     measure::refreshed(&provider.key, outcome_label(&result), took);
@@ -206,7 +208,9 @@ fn must_wait(
         RefreshClass::Safe => return None,
         // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
         // not open the window anew.
-        RefreshClass::Grace { window } if until(stale.since, now) < window && !is_known => return None,
+        RefreshClass::Grace { window } if until(stale.since, now) + TRANSIT_MAX < window && !is_known => {
+            return None;
+        }
         RefreshClass::Grace { .. } | RefreshClass::SingleUse => {}
     }
     let grant = opened.stored.grant.as_ref();
@@ -251,7 +255,7 @@ fn is_known_to_be_unknown(opened: &Opened) -> bool {
 async fn call(
     attempt: &Attempt<'_>,
     refresh_token: &RefreshToken,
-    claimed_at: Instant,
+    (claimed_at, stale): (Instant, Option<&Claim>),
     permit: &Permit,
 ) -> (Result<TokenAnswer, ProviderFailure>, Duration) {
     let Attempt {
@@ -273,15 +277,34 @@ async fn call(
         return (first, took);
     };
     // Within the window, and early enough to be over before the claim may be taken for stale.
-    let in_time = claimed_at.elapsed() < window && is_young(shared, claimed_at);
-    if failure.kind == FailureKind::OutcomeUnknown && in_time && permit.may_repeat() {
-        measure::refreshed(&provider.key, outcome_label(&first), took);
-        measure::presented_again(&provider.key, provider.refresh_class.as_str());
-        let began = Instant::now();
-        let second = shared.ports.oauth.refresh(&provider.key, request()).await;
-        return (second, began.elapsed());
+    let since_first = claimed_at.elapsed() + since_vanished(opened, stale);
+    let in_time = since_first + TRANSIT_MAX < window && is_young(shared, claimed_at);
+    if failure.kind != FailureKind::OutcomeUnknown || !in_time || !permit.may_repeat() {
+        return (first, took);
     }
-    (first, took)
+    measure::refreshed(&provider.key, outcome_label(&first), took);
+    measure::presented_again(&provider.key, provider.refresh_class.as_str());
+    let began = Instant::now();
+    let second = shared.ports.oauth.refresh(&provider.key, request()).await;
+    let result = match second {
+        // Not done this time; what became of the first is as unknown as before.
+        Err(second) if second.says_nothing_of_earlier_calls() => first,
+        second => second,
+    };
+    (result, began.elapsed())
+}
+
+/// How long before this claim the vanished attempt took its own, by the database's clock: the window counts from there.
+fn since_vanished(opened: &Opened, stale: Option<&Claim>) -> Duration {
+    let claim = opened
+        .stored
+        .grant
+        .as_ref()
+        .and_then(|grant| grant.claim.as_ref());
+    match (stale, claim) {
+        (Some(stale), Some(claim)) => until(stale.since, claim.since),
+        (None, _) | (_, None) => Duration::ZERO,
+    }
 }
 
 /// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.

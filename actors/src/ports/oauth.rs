@@ -83,6 +83,21 @@ impl ProviderFailure {
         }
     }
 
+    /// Whether this call was not carried out, so that what became of one before it is as unknown as it was.
+    pub fn says_nothing_of_earlier_calls(&self) -> bool {
+        match self.kind {
+            FailureKind::Passing
+            | FailureKind::AccountThrottled
+            | FailureKind::OutcomeUnknown
+            | FailureKind::Admin
+            | FailureKind::Operator => true,
+            FailureKind::DeadGrant
+            | FailureKind::Interaction
+            | FailureKind::Unreadable
+            | FailureKind::Refused => false,
+        }
+    }
+
     /// Whose move it is.
     pub fn who_must_act(&self) -> WhoMustAct {
         match self.kind {

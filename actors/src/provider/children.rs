@@ -145,12 +145,17 @@ impl ProviderSupervisor {
         else {
             return 0;
         };
-        let mut asleep = 0;
-        for slot in state.slots.values_mut() {
+        let mut sleepy = Vec::new();
+        for (integration, slot) in &mut state.slots {
             // Every one is looked at, whether or not its turn comes: the look also notes who was asked.
-            if !slot.may_sleep(deadline, now) || asleep >= SLEEPS_PER_SWEEP_MAX {
-                continue;
+            if slot.may_sleep(deadline, now) && sleepy.len() < SLEEPS_PER_SWEEP_MAX {
+                sleepy.push((*integration, slot));
             }
+        }
+        // By age, so that a simulation can be replayed.
+        sleepy.sort_by_key(|(integration, _)| *integration);
+        let mut asleep = 0;
+        for (_, slot) in sleepy {
             if let Occupancy::Awake { actor, .. } = &slot.occupancy
                 && actor.drain().is_ok()
             {

@@ -8,7 +8,7 @@
 mod appetite;
 pub(crate) mod given;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -71,7 +71,7 @@ pub(crate) struct SchedulerState {
     purged_at: Option<Instant>,
     /// Whether the last look failed: an outage is told once, and so is its end.
     blind: bool,
-    appetites: HashMap<ProviderKey, Appetite>,
+    appetites: BTreeMap<ProviderKey, Appetite>,
 }
 
 // === impl Actor for Scheduler ===

@@ -215,6 +215,19 @@ impl Books {
             .is_some_and(|(grant, end)| self.grants[*grant].alive && end.is_none_or(|end| end > now))
     }
 
+    /// Whose token this is, and when it ends.
+    pub(super) fn known(&self, access_token: &str) -> Option<(String, Option<Timestamp>)> {
+        let (grant, end) = self.access_tokens.get(access_token)?;
+        Some((self.grants[*grant].account.clone(), *end))
+    }
+
+    /// Whether the grant of this refresh token lives.
+    pub(super) fn lives(&self, refresh_token: &str) -> bool {
+        self.refresh_tokens
+            .get(refresh_token)
+            .is_some_and(|presented| self.grants[presented.grant].alive)
+    }
+
     pub(super) fn presentations_max(&self) -> usize {
         self.refresh_tokens
             .values()

@@ -18,6 +18,7 @@ pub use self::script::{Call, Outcome};
 use super::{clock::TestClock, gate::Gate};
 use crate::{
     domain::{
+        Timestamp,
         account::Account,
         ids::ProviderKey,
         provider::Provider,
@@ -177,6 +178,20 @@ impl ScriptedProvider {
     pub fn accepts(&self, provider: &str, token: &AccessToken) -> bool {
         let now = self.clock.now();
         self.at(provider, |books| books.accepts(token.expose(), now))
+    }
+}
+
+// === the books, by token ===
+
+impl ScriptedProvider {
+    /// Whose access token this is, and when it really ends; `None`: the provider never gave it.
+    pub fn known(&self, provider: &str, token: &AccessToken) -> Option<(String, Option<Timestamp>)> {
+        self.at(provider, |books| books.known(token.expose()))
+    }
+
+    /// Whether the grant of this refresh token lives.
+    pub fn lives(&self, provider: &str, refresh_token: &str) -> bool {
+        self.at(provider, |books| books.lives(refresh_token))
     }
 }
 

@@ -98,32 +98,37 @@ impl IntegrationStore for MemoryStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
-        self.run(Op::Claim, |tables, now| Ok(tables.claim(request, now)))
+        let request = request.clone();
+        self.write(Op::Claim, move |tables, now| Ok(tables.claim(&request, now)))
             .await
     }
 
     async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
-        self.run(Op::CommitRefresh, |tables, now| {
-            Ok(tables.commit_refresh(commit, now))
+        let commit = commit.clone();
+        self.write(Op::CommitRefresh, move |tables, now| {
+            Ok(tables.commit_refresh(&commit, now))
         })
         .await
     }
 
     async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
-        self.run(Op::ReplayRefresh, |tables, now| {
-            Ok(tables.replay_refresh(commit, now))
+        let commit = commit.clone();
+        self.write(Op::ReplayRefresh, move |tables, now| {
+            Ok(tables.replay_refresh(&commit, now))
         })
         .await
     }
 
     async fn return_claim(&self, claim: &ClaimReturn) -> StoreResult<Commit> {
-        self.run(Op::ReturnClaim, |tables, _| Ok(tables.return_claim(claim)))
+        let claim = claim.clone();
+        self.write(Op::ReturnClaim, move |tables, _| Ok(tables.return_claim(&claim)))
             .await
     }
 
     async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded> {
-        self.run(Op::CommitFailure, |tables, now| {
-            Ok(tables.commit_failure(commit, now))
+        let commit = commit.clone();
+        self.write(Op::CommitFailure, move |tables, now| {
+            Ok(tables.commit_failure(&commit, now))
         })
         .await
     }
@@ -141,8 +146,9 @@ impl IntegrationStore for MemoryStore {
     }
 
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
-        self.run(Op::CommitConnect, |tables, now| {
-            Ok(tables.commit_connect(commit, now))
+        let commit = commit.clone();
+        self.write(Op::CommitConnect, move |tables, now| {
+            Ok(tables.commit_connect(&commit, now))
         })
         .await
     }
@@ -155,8 +161,9 @@ impl IntegrationStore for MemoryStore {
         retry_at: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Option<StoredIntegration>> {
-        self.run(Op::Revoke, |tables, now| {
-            Ok(tables.revoke(owner, id, reason, retry_at, audit, now))
+        let (owner, id, reason, audit) = (owner.cloned(), id.clone(), reason.clone(), audit.clone());
+        self.write(Op::Revoke, move |tables, now| {
+            Ok(tables.revoke(owner.as_ref(), &id, &reason, retry_at, &audit, now))
         })
         .await
     }

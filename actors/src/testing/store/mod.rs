@@ -7,6 +7,7 @@ mod connections;
 mod egress;
 mod faults;
 mod integrations;
+mod line;
 mod overview;
 mod records;
 mod refresh;
@@ -15,8 +16,11 @@ mod tables;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use self::faults::Op;
 use self::{faults::Faults, tables::Tables};
+pub use self::{
+    faults::Op,
+    line::{Line, Passage},
+};
 use super::{clock::TestClock, gate::Gate};
 use crate::{
     domain::{Timestamp, audit::AuditEntry, ids::IntegrationId, integration::StoredIntegration},
@@ -32,6 +36,8 @@ pub struct MemoryStore {
     clock: TestClock,
     tables: Arc<Mutex<Tables>>,
     faults: Arc<Mutex<Faults>>,
+    /// How this clone reaches the tables; `None`: directly.
+    line: Option<Arc<dyn Line>>,
 }
 
 impl MemoryStore {
@@ -41,6 +47,15 @@ impl MemoryStore {
             clock,
             tables: Arc::default(),
             faults: Arc::default(),
+            line: None,
+        }
+    }
+
+    /// The same database, reached over this line: what one node sees of it.
+    pub fn over(&self, line: Arc<dyn Line>) -> Self {
+        Self {
+            line: Some(line),
+            ..self.clone()
         }
     }
 
@@ -67,7 +82,15 @@ impl MemoryStore {
         if self.faults().fails(op) {
             return Err(StoreError::Unavailable("a test cut it off".into()));
         }
+        if let Some(line) = &self.line
+            && line.request(op).await != Passage::Arrives
+        {
+            return Err(StoreError::Unavailable("the statement did not arrive".into()));
+        }
         let result = transaction(&mut self.tables(), self.clock.now());
+        if let Some(line) = &self.line {
+            line.done(op);
+        }
         let (after, torn) = self.faults().end(op);
         if let Some(gate) = after {
             gate.pass().await;
@@ -75,6 +98,37 @@ impl MemoryStore {
         if torn {
             return Err(StoreError::Unavailable("cut off before the answer".into()));
         }
+        if let Some(line) = &self.line {
+            line.answer(op).await?;
+        }
+        result
+    }
+
+    /// As [`run`](Self::run), for a write that may also arrive when its sender has long been told that it failed.
+    async fn write<T: Send + 'static>(
+        &self,
+        op: Op,
+        transaction: impl FnOnce(&mut Tables, Timestamp) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let Some(line) = &self.line else {
+            return self.run(op, transaction).await;
+        };
+        match line.request(op).await {
+            Passage::Arrives => {}
+            Passage::Fails => return Err(StoreError::Unavailable("the statement did not arrive".into())),
+            Passage::Late(pause) => {
+                let (store, line) = (self.clone(), Arc::clone(line));
+                line::later(pause, move || {
+                    // Nobody waits for what comes of it.
+                    let _ = transaction(&mut store.tables(), store.clock.now());
+                    line.done(op);
+                });
+                return Err(StoreError::Unavailable("no answer in time".into()));
+            }
+        }
+        let result = transaction(&mut self.tables(), self.clock.now());
+        line.done(op);
+        line.answer(op).await?;
         result
     }
 }
@@ -132,6 +186,18 @@ impl MemoryStore {
             .get(&id.uuid)
             .map(|row| row.view(now))
             .expect("a row of this id")
+    }
+
+    /// Every row as it is, past every fault.
+    pub fn look<T>(&self, look: impl FnOnce(&[&StoredIntegration]) -> T) -> T {
+        let tables = self.tables();
+        let rows: Vec<_> = tables.integrations.values().map(|row| &row.stored).collect();
+        look(&rows)
+    }
+
+    /// The newest audit row.
+    pub fn last_audit_row(&self) -> Option<AuditEntry> {
+        self.tables().audit.last().map(|(_, _, entry)| entry.clone())
     }
 
     /// Changes a row behind everybody's back.

@@ -1,0 +1,213 @@
+//! What rows may become, and what must be true of them in the end.
+
+use std::time::Duration;
+
+use super::{Answer, Checker, Seen, WINDOW, plain};
+use crate::{
+    domain::{
+        Timestamp,
+        audit::AuditEntry,
+        integration::{Status, StoredIntegration},
+    },
+    shared::until,
+    simulation::{
+        history::{Account, Event},
+        land::Land,
+    },
+    testing::{
+        oauth::ScriptedProvider,
+        store::Op,
+        universe::{GRACE, SAFE},
+    },
+};
+
+impl Checker {
+    /// A row as it is after a statement. `true`: it changed in a way that is announced.
+    pub(in crate::simulation) fn row(
+        &mut self,
+        at: Duration,
+        now: Timestamp,
+        op: Op,
+        audited: Option<&AuditEntry>,
+        row: &StoredIntegration,
+        provider: &ScriptedProvider,
+    ) -> bool {
+        let account = Land::account(row.id.provider.as_str(), &row.account.id);
+        let grant = row.grant.as_ref();
+        let seen = Seen {
+            status: row.standing.status,
+            reason: row.standing.reason.as_ref().map(ToString::to_string),
+            generation: grant.map(|grant| grant.generation),
+            claim: grant
+                .and_then(|grant| grant.claim.as_ref())
+                .map(|claim| (claim.attempt, claim.node, claim.until)),
+            refresh_token: grant
+                .and_then(|grant| grant.refresh_token.as_ref())
+                .map(|sealed| plain(&sealed.0)),
+            expires_at: grant.and_then(|grant| grant.expires_at),
+        };
+        let book = self.books.entry(account).or_default();
+        if book.row.as_ref() == Some(&seen) {
+            return false;
+        }
+        let old = book.row.replace(seen.clone());
+        if let Some(grant) = grant {
+            book.stored.insert(plain(&grant.access_token.0));
+        }
+        if let (Some((_, node, until)), Some(token)) = (&seen.claim, &seen.refresh_token)
+            && op == Op::Claim
+        {
+            book.claims.insert(*node, (*until, token.clone()));
+        }
+        if let Some(token) = &seen.refresh_token {
+            book.ends.insert(token.clone(), seen.expires_at);
+        }
+        if op == Op::CommitConnect {
+            book.withdrawn = false;
+        }
+        if seen.status == Status::Revoked {
+            book.revoked_at.get_or_insert(now);
+        } else {
+            book.revoked_at = None;
+            book.acknowledged.clear();
+        }
+        let what = format!(
+            "{op:?}: {:?} {} generation {:?}{}",
+            seen.status,
+            seen.reason.as_deref().unwrap_or("-"),
+            seen.generation,
+            if seen.claim.is_some() { ", claimed" } else { "" },
+        );
+        self.history.push(at, Event::Row(account, what));
+        self.judge_row(now, op, audited, account, old.as_ref(), &seen, provider);
+        old.is_none_or(|old| {
+            (old.status, old.reason, old.generation) != (seen.status, seen.reason, seen.generation)
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a change of a row consists of")]
+    fn judge_row(
+        &mut self,
+        now: Timestamp,
+        op: Op,
+        audited: Option<&AuditEntry>,
+        account: Account,
+        old: Option<&Seen>,
+        new: &Seen,
+        provider: &ScriptedProvider,
+    ) {
+        if let Some(generation) = new.generation {
+            let book = self.book(account);
+            let highest = book.generation_max;
+            book.generation_max = highest.max(generation);
+            let changed = old.is_some_and(|old| {
+                old.generation == new.generation && old.refresh_token != new.refresh_token
+            });
+            if generation < highest || changed {
+                self.broken(
+                    "generations only grow",
+                    format_args!("{account}: {highest} -> {generation}"),
+                );
+            }
+        }
+        let Some(old) = old else { return };
+        if let (Some((before, _, until)), Some((attempt, ..))) = (&old.claim, &new.claim)
+            && before != attempt
+            && *until > now
+            && op != Op::ReturnClaim
+        {
+            self.broken("a living claim keeps others off", account);
+        }
+        if old.status == Status::Revoked && new.status != Status::Revoked && op != Op::CommitConnect {
+            self.broken(
+                "nothing but the user brings back what was revoked",
+                format_args!("{account} by {op:?}"),
+            );
+        }
+        if audited.is_some_and(|entry| {
+            entry
+                .error
+                .as_ref()
+                .is_some_and(|error| error.as_str() == "invalid_client")
+        }) && (&old.status, &old.reason, old.generation) != (&new.status, &new.reason, new.generation)
+        {
+            self.broken("an operator's fault touches no account", account);
+        }
+        if new.status == Status::ReauthRequired && old.status != Status::ReauthRequired {
+            self.judge_end(account, old, new, provider);
+        }
+    }
+
+    /// The user is asked to connect again: was that needed?
+    fn judge_end(&mut self, account: Account, old: &Seen, new: &Seen, provider: &ScriptedProvider) {
+        let token = old.refresh_token.clone().unwrap_or_default();
+        if provider.lives(account.provider, &token) {
+            return self.broken("nobody is asked to reconnect while the grant lives", account);
+        }
+        let book = self.book(account);
+        if book.withdrawn {
+            return;
+        }
+        let presentations = book.presentations.remove(&token).unwrap_or_default();
+        let calls = book.calls.remove(&token).unwrap_or_default();
+        let first = presentations.first();
+        let answered = presentations.iter().find(|one| one.answer == Answer::Reached);
+        if account.provider == SAFE {
+            self.broken("class safe loses no grant", account);
+        } else if new.reason.as_deref() != Some("outcome_unknown") {
+            let reason = new.reason.as_deref().unwrap_or("-").to_owned();
+            self.broken(
+                "a grant lost to an unknown outcome says so",
+                format_args!("{account}: {reason}"),
+            );
+        } else if let Some(one) = answered {
+            let node = one.node;
+            self.broken(
+                "an answer that reached us is not lost",
+                format_args!("{account} on node {node}"),
+            );
+        } else if account.provider == GRACE
+            && let Some(first) = first
+            && let Answer::Lost(lost_at) = first.answer
+            && until(first.at, lost_at) < WINDOW / 2
+            && calls.iter().filter(|at| until(first.at, **at) < WINDOW).count() <= 1
+            && !self.broken_since(first.node, first.at)
+        {
+            self.broken(
+                "an answer lost within the grace window is asked for again",
+                account,
+            );
+        }
+    }
+
+    /// The end: everything was given time to recover. The row must say so.
+    pub(in crate::simulation) fn settled(
+        &mut self,
+        account: Account,
+        row: &StoredIntegration,
+        provider: &ScriptedProvider,
+    ) {
+        let grant = row.grant.as_ref();
+        let token = grant
+            .and_then(|grant| grant.refresh_token.as_ref())
+            .map(|sealed| plain(&sealed.0))
+            .unwrap_or_default();
+        let lives = provider.lives(account.provider, &token);
+        let status = row.standing.status;
+        let fine = match status {
+            // That a user ended it at the provider is learnt when it is refreshed.
+            Status::Active => lives || self.book(account).withdrawn,
+            Status::Revoked | Status::ReauthRequired => true,
+            Status::Pending | Status::Degraded | Status::Paused => false,
+        };
+        if !fine {
+            self.broken(
+                "when all faults are over, every account whose grant lives is active",
+                format_args!(
+                    "{account} is {status:?}, its grant {}",
+                    if lives { "lives" } else { "is dead" }
+                ),
+            );
+        }
+    }
+}
