@@ -523,3 +523,29 @@ async fn a_failure_that_ended_the_account_refuses_a_replay() {
     next.end().await;
     universe.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_again_and_again_does_not_put_off_the_one_probe() {
+    let universe = asked_only().await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    universe.spend(&id);
+    let now = universe.clock.now();
+    universe.edit_grant(&id, |grant| {
+        grant.claim = Some(Claim {
+            attempt: AttemptId(Uuid::now_v7()),
+            node: NodeId(Uuid::now_v7()),
+            since: now,
+            until: now,
+            stale: true,
+        });
+    });
+    for _ in 0..3 {
+        assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 0);
+        refresh(&universe, &id).await.unwrap_err();
+        tokio::time::sleep(SECOND * 3 / 2).await;
+    }
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
+    assert_eq!(universe.store.row(&id).standing, Standing::active());
+    universe.end().await;
+}
