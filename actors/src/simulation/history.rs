@@ -1,6 +1,9 @@
 //! What happened, in order: for whoever has to understand a failure, and for telling whether two runs were the same.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 /// An account: at which provider, whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +68,10 @@ impl History {
         let from = self.0.len().saturating_sub(lines);
         self.0[from..]
             .iter()
-            .map(|(at, event)| format!("{:>9.3}s  {event}\n", at.as_secs_f64()))
-            .collect()
+            .fold(String::new(), |mut text, (at, event)| {
+                let _ = writeln!(text, "{:>9.3}s  {event}", at.as_secs_f64());
+                text
+            })
     }
 }
 

@@ -62,6 +62,45 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What is kept of a world: little, so that a hundred thousand fit.
+struct Lived {
+    seed: u64,
+    events: usize,
+    violation: Option<(String, String)>,
+}
+
+impl Lived {
+    fn of(seed: u64, verdict: world::Verdict) -> Self {
+        let tail = |violation| (violation, verdict.history.tail(TAIL));
+        Self {
+            seed,
+            events: verdict.history.len(),
+            violation: verdict.violation.map(tail),
+        }
+    }
+}
+
+/// Lives all of them, on as many threads as there are processors: each world has a runtime of its own.
+fn live_all(seeds: u64) -> Vec<Lived> {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let mut lived: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || -> Vec<_> {
+                    let mine = (thread..seeds).step_by(threads as usize);
+                    mine.map(|seed| Lived::of(seed, world::live(seed))).collect()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    lived.sort_by_key(|lived| lived.seed);
+    lived
+}
+
 #[test]
 fn every_promise_holds_whatever_fails() {
     if let Some(seed) = number("OAUTH_MANAGER_SEED") {
@@ -73,13 +112,12 @@ fn every_promise_holds_whatever_fails() {
     let mut found = BTreeMap::<String, Vec<u64>>::new();
     let (mut first, mut events) = (None, 0);
     let seeds = number("OAUTH_MANAGER_SEEDS").unwrap_or(SEEDS);
-    for seed in 0..seeds {
-        let verdict = world::live(seed);
-        events += verdict.history.len();
-        if let Some(violation) = verdict.violation {
+    for lived in live_all(seeds) {
+        events += lived.events;
+        if let Some((violation, tail)) = lived.violation {
             let promise = violation.split(':').next().unwrap_or_default().to_owned();
-            found.entry(promise).or_default().push(seed);
-            first.get_or_insert((seed, violation, verdict.history.tail(TAIL)));
+            found.entry(promise).or_default().push(lived.seed);
+            first.get_or_insert((lived.seed, violation, tail));
         }
     }
     assert!(
