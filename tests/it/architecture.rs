@@ -119,9 +119,12 @@ fn sources(folder: &str) -> Vec<PathBuf> {
 
 fn is_test(path: &Path) -> bool {
     let relative = path.strip_prefix(root()).unwrap();
-    let in_test_folder = relative
-        .components()
-        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "testing")));
+    let in_test_folder = relative.components().any(|part| {
+        matches!(
+            part.as_os_str().to_str(),
+            Some("tests" | "testing" | "simulation")
+        )
+    });
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
