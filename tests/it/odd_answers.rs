@@ -45,6 +45,10 @@ impl Connected {
     }
 }
 
+fn moment(value: &Value) -> jiff::Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
 fn life(value: Value) -> Fault {
     Fault::ExpiresIn { value }
 }
@@ -66,9 +70,13 @@ async fn a_life_that_is_missing_or_nonsense_counts_as_unknown_and_is_on_record()
         let (view, remark) = google.refreshed_with(Some(life(value.clone()))).await;
         assert_eq!(remark, code, "{value}");
         assert_eq!(view["status"], "active", "{value}: {view:#}");
-        // Nobody knows when it ends, so nothing is planned and the first 401 tells.
+        // Nobody knows when it ends: the first 401 tells. What is planned is only to keep the grant alive.
         assert_eq!(view["access_token_expires_at"], Value::Null, "{value}");
-        assert_eq!(view["next_refresh_at"], Value::Null, "{value}");
+        let (created, planned) = (moment(&view["created_at"]), moment(&view["next_refresh_at"]));
+        assert!(
+            planned.duration_since(created).as_hours() > 30 * 24,
+            "{value}: {view:#}"
+        );
     }
     let (view, remark) = google.refreshed_with(Some(life(json!(u64::MAX)))).await;
     assert_eq!(remark, "expires_in_capped");

@@ -69,7 +69,7 @@ impl Bench {
     /// A single-use refresh token whose fate nobody knows is presented again only when the claim has run out and the access
     /// token is about to end: that moment is made now.
     async fn hasten(&self) {
-        let about_to_end = "UPDATE oauth_tokens SET claim_until = now() - interval '1 second', \
+        let about_to_end = "UPDATE oauth_tokens SET claim_until = now() - interval '1 minute', \
                             expires_at = least(expires_at, now() + interval '40 seconds') WHERE claim_attempt IS NOT NULL";
         self.service.sql().await.execute(about_to_end, &[]).await.unwrap();
     }
