@@ -43,7 +43,7 @@ mod world;
 use std::collections::BTreeMap;
 
 /// Worlds of the ordinary test run.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 500;
 /// Worlds in which a promise is known to be broken and not mended yet; each can be lived by its number. 537: a node that is cut
 /// off from the database for minutes holds a single-use account's answer while another one makes the probe; the grant is
 /// lost, and its reason says `invalid_grant` where it should say `outcome_unknown`. 716: the world does not end.
