@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use oauth_manager_actors::handle::OAuthManager;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::storage::Storage;
@@ -35,11 +36,18 @@ async fn listen(storage: &Storage, manager: &OAuthManager) {
 }
 
 async fn poll(storage: &Storage, manager: &OAuthManager) {
+    let mut heard_at = Instant::now();
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        // While the database is away there is nothing to hear; the Scheduler says so.
-        for id in storage.recent_changes(LOOK_BACK).await.unwrap_or_default() {
+        let asked_at = Instant::now();
+        // While the database is away there is nothing to hear; the Scheduler says so. What was changed meanwhile by nodes
+        // that could reach it is heard when it is back, however long that took.
+        let Ok(changes) = storage.recent_changes(LOOK_BACK + heard_at.elapsed()).await else {
+            continue;
+        };
+        for id in changes {
             manager.changed(&id);
         }
+        heard_at = asked_at;
     }
 }
