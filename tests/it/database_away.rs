@@ -139,15 +139,7 @@ async fn with_postgres_away_tokens_of_awake_accounts_are_served_and_no_refresh_i
 
 /// Hand-outs on record.
 async fn recorded(database_url: &str) -> i64 {
-    let (client, connection) = tokio_postgres::connect(database_url, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    #[expect(clippy::disallowed_methods, reason = "ends with its client")]
-    tokio::spawn(connection);
-    client
-        .batch_execute("SET oauth_manager.scope = 'system'")
-        .await
-        .unwrap();
+    let client = crate::harness::database::as_system(database_url).await;
     let sum = "SELECT coalesce(sum(count), 0)::bigint FROM oauth_audit_log \
                WHERE action = 'token_issued' AND outcome = 'success'";
     client.query_one(sum, &[]).await.unwrap().get(0)

@@ -16,7 +16,7 @@ use crate::{
     },
     integration::{
         answer,
-        message::{IntegrationMsg, Recipient, TokenAsk, Wish},
+        message::{IntegrationMsg, Need, Recipient, TokenAsk},
         row::usual_min_ttl,
     },
     provider::message::ProviderMsg,
@@ -164,7 +164,7 @@ impl OAuthManager {
             TokenTarget::User { .. } => None,
         }?;
         let (stored, now) = (&ready.opened.stored, self.shared.now());
-        let wish = Wish {
+        let need = Need {
             recipient,
             feature: wanted.feature.as_ref(),
             scopes: &wanted.scopes,
@@ -173,7 +173,7 @@ impl OAuthManager {
             .min_ttl
             .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
         let is_good =
-            ready.token.usable_for(now, min_ttl) && answer::check(wanted.provider, stored, &wish).is_ok();
+            ready.token.usable_for(now, min_ttl) && answer::check(wanted.provider, stored, &need).is_ok();
         if !is_good
             || !self
                 .shared

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     lifecycle::Refusal,
-    message::{Recipient, TokenAsk, Wish},
+    message::{Need, Recipient, TokenAsk},
     opened::Opened,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) fn check(
     provider: &Provider,
     stored: &StoredIntegration,
-    wish: &Wish<'_>,
+    need: &Need<'_>,
 ) -> Result<(), ServiceError> {
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
@@ -32,10 +32,10 @@ pub(crate) fn check(
     let insufficient = |missing_scopes| ServiceError::InsufficientScope {
         missing_scopes,
         provider: provider.key.clone(),
-        feature: wish.feature.cloned(),
+        feature: need.feature.cloned(),
         integration_id: stored.id.clone(),
     };
-    if let Some(key) = wish.feature {
+    if let Some(key) = need.feature {
         let missing = provider
             .feature(key)
             .map(|feature| feature.missing_scopes(&stored.scopes))
@@ -45,11 +45,11 @@ pub(crate) fn check(
             return Err(insufficient(missing));
         }
     }
-    let uncovered = provider.uncovered(wish.scopes, &stored.scopes);
+    let uncovered = provider.uncovered(need.scopes, &stored.scopes);
     if !uncovered.is_empty() {
         return Err(insufficient(uncovered));
     }
-    match wish.recipient {
+    match need.recipient {
         Recipient::InProcess => Ok(()),
         Recipient::Client(client) => {
             let beyond = client.policy.beyond(provider, &stored.scopes);

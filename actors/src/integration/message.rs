@@ -94,8 +94,8 @@ impl WishPermit {
 
 impl TokenAsk {
     /// What is asked for, apart from time.
-    pub(crate) fn wish(&self) -> Wish<'_> {
-        Wish {
+    pub(crate) fn need(&self) -> Need<'_> {
+        Need {
             recipient: &self.recipient,
             feature: self.feature.as_ref(),
             scopes: &self.scopes,
@@ -105,7 +105,7 @@ impl TokenAsk {
 
 /// What a token is to give, and to whom.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct Need<'a> {
     pub(crate) recipient: &'a Recipient,
     pub(crate) feature: Option<&'a FeatureKey>,
     pub(crate) scopes: &'a ScopeSet,

@@ -251,7 +251,7 @@ impl Integration {
     }
 
     fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
-        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
+        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.need()) {
             self.pass_on(state, ask, error);
             return;
         }
@@ -291,7 +291,7 @@ impl Integration {
             }
             Some(Waiting::Token(ask)) => {
                 // Scopes may have narrowed while it waited.
-                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.wish()) {
+                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.need()) {
                     self.pass_on(state, ask, error);
                 } else {
                     answer::hand_out(&self.shared, &state.opened, *ask);

@@ -262,16 +262,7 @@ impl Cluster {
 
     /// A session of the test's own, past every proxy.
     pub async fn sql(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(self.database.url(), tokio_postgres::NoTls)
-            .await
-            .unwrap();
-        #[expect(clippy::disallowed_methods, reason = "ends with its client")]
-        tokio::spawn(connection);
-        client
-            .batch_execute("SET oauth_manager.scope = 'system'")
-            .await
-            .unwrap();
-        client
+        crate::harness::database::as_system(self.database.url()).await
     }
 }
 

@@ -34,6 +34,18 @@ async fn migrate(postgres: &PrivatePostgres) {
     storage.close();
 }
 
+/// A connection to a database as it is, row-level security passed by declaring the system's scope.
+pub async fn as_system(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "ends with its client")]
+    tokio::spawn(connection);
+    client
+        .batch_execute("SET oauth_manager.scope = 'system'")
+        .await
+        .unwrap();
+    client
+}
+
 /// Everything in the database, as text: by `pg_dump` if the machine has one, otherwise row by row.
 pub async fn dump(url: &str) -> String {
     let postgres = shared_test_postgres().await.expect("a private Postgres");

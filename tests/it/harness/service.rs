@@ -250,16 +250,7 @@ impl Service {
 
     /// A connection to the database as it is, row-level security bypassed by declaring the system's scope.
     pub async fn sql(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls)
-            .await
-            .unwrap();
-        #[expect(clippy::disallowed_methods, reason = "ends with its client")]
-        tokio::spawn(connection);
-        client
-            .batch_execute("SET oauth_manager.scope = 'system'")
-            .await
-            .unwrap();
-        client
+        database::as_system(&self.database_url).await
     }
 }
 
