@@ -26,7 +26,8 @@ pub struct LogConfig {
 
 impl LogConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
-        if tracing_subscriber::EnvFilter::try_new(&self.filter).is_err() {
+        // The parser cuts directives at byte positions and panics inside any character of several bytes.
+        if !self.filter.is_ascii() || tracing_subscriber::EnvFilter::try_new(&self.filter).is_err() {
             problems.add(
                 "log.filter",
                 "expected levels by target, such as \"info,oauth_manager=debug\"",

@@ -280,6 +280,9 @@ async fn logged(work: impl Future<Output = ()>) -> String {
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .finish();
+    // While one subscriber is the only one of the process, whatever another test's thread, which has none, meets first is
+    // switched off for all: one for everybody that hears everything keeps all events on.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let guard = tracing::subscriber::set_default(subscriber);
     work.await;
     drop(guard);

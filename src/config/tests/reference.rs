@@ -45,6 +45,22 @@ fn the_commented_defaults_document_every_key() {
     }
 }
 
+/// Found by the property below.
+#[test]
+fn a_filter_that_the_logging_library_cannot_read_is_refused() {
+    for filter in [
+        " \u{13da}=?",
+        " a\u{e9}[",
+        "\u{2003}\u{13da}=debug",
+        "info,,=,[,]",
+    ] {
+        let text = load(&production(), "", &[("OAUTH_MANAGER__LOG__FILTER", filter)])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("log.filter"), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_a_configuration_or_refused(text in "\\PC{0,200}") {
