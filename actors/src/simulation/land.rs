@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     checker::Checker,
@@ -31,6 +31,8 @@ use crate::{
 pub(super) const PROVIDERS: [&str; 3] = [SAFE, GRACE, SINGLE_USE];
 /// Announcements that may wait for a node to hear them.
 const ANNOUNCEMENTS_MAX: usize = 4_096;
+/// Statements and calls of one instant that nothing but a circle can explain.
+const TURNS_MAX: u32 = 20_000;
 
 /// How a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,10 @@ pub(super) struct Land {
     pub(super) announced: broadcast::Sender<IntegrationId>,
     weather: Mutex<Weather>,
     checker: Mutex<Checker>,
+    /// How often anybody turned to the world at this instant.
+    turns: Mutex<(Timestamp, u32)>,
+    /// The verdict has been given.
+    pub(super) ended: Notify,
 }
 
 impl Land {
@@ -94,6 +100,8 @@ impl Land {
                 changes: Vec::new(),
             }),
             checker: Mutex::new(Checker::new(&swarm)),
+            turns: Mutex::new((clock.now(), 0)),
+            ended: Notify::new(),
             swarm,
         })
     }
@@ -114,6 +122,28 @@ impl Land {
     pub(super) fn tell(&self, event: Event) {
         let at = until(self.started_at, self.now());
         self.checker().history.push(at, event);
+    }
+
+    /// A node asks something of the world. In a world whose verdict has been given nothing happens any more; and one in
+    /// which so much happens at one instant that time cannot go on has its verdict.
+    pub(super) async fn turn(&self) {
+        let turns = {
+            let (now, mut turn) = (
+                self.now(),
+                self.turns.lock().unwrap_or_else(PoisonError::into_inner),
+            );
+            *turn = (now, if turn.0 == now { turn.1 + 1 } else { 0 });
+            turn.1
+        };
+        if turns > TURNS_MAX {
+            self.checker()
+                .broken("time goes on", "the nodes go round in circles");
+        }
+        let is_over = self.checker().violation().is_some();
+        if is_over {
+            self.ended.notify_one();
+            std::future::pending::<()>().await;
+        }
     }
 
     // === weather ===

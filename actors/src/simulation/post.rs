@@ -161,6 +161,7 @@ fn is_of_the_protocol(op: Op) -> bool {
 #[async_trait]
 impl Line for Post {
     async fn request(&self, op: Op) -> Passage {
+        self.land.turn().await;
         self.pulse.beat().await;
         if is_of_the_protocol(op) {
             self.step();

@@ -55,17 +55,26 @@ struct World {
 impl World {
     async fn live(dice: Dice) -> Verdict {
         let mut world = Self::begin(dice).await;
-        world.chaos().await;
-        if world.fine() {
-            world.calm().await;
+        let land = Arc::clone(&world.land);
+        tokio::select! {
+            () = world.pass() => {}
+            // Whoever would go on stands still.
+            () = land.ended.notified() => {}
         }
-        if world.fine() {
-            world.judge().await;
-        }
-        let mut checker = world.land.checker();
+        let mut checker = land.checker();
         Verdict {
             violation: checker.violation().map(Into::into),
             history: std::mem::take(&mut checker.history),
+        }
+    }
+
+    async fn pass(&mut self) {
+        self.chaos().await;
+        if self.fine() {
+            self.calm().await;
+        }
+        if self.fine() {
+            self.judge().await;
         }
     }
 
