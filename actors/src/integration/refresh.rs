@@ -163,7 +163,9 @@ async fn attempt(
             conclude::give_back(&attempt, stale).await;
             return conclude::reread(shared, &request.id).await;
         }
-        return conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
+        let concluded = conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
+        conclude::leave_to_the_vanished(&attempt, stale, plan).await;
+        return concluded;
     }
     let Some(refresh_token) = refresh_token else {
         return conclude::failure(&attempt, outcome::not_refreshable(&attempt)).await;

@@ -15,6 +15,7 @@ use crate::{
     shared::before,
     testing::{
         oauth::{Call, Outcome},
+        store::Op,
         universe::{GRACE, SAFE, SINGLE_USE, Universe, by_user, token_of, user, wanting},
     },
 };
@@ -124,10 +125,42 @@ async fn a_dead_grant_is_believed_only_after_reading_the_row_again() {
     );
     assert_eq!(universe.store.row(&id).standing.status, Status::Active);
     assert_eq!(
-        universe.store.calls(crate::testing::store::Op::CommitFailure),
+        universe.store.calls(Op::CommitFailure),
         0,
         "no verdict is even tried"
     );
+    other.end().await;
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_slept_through_its_claim_shows_the_newer_token_and_needs_no_verdict_to_be_stored() {
+    let universe = Universe::new().await;
+    let other = universe.another_node().await;
+    let id = universe.connect("ada", SAFE).await;
+    universe.spend(&id);
+    let gate = universe.provider.hold(SAFE, Call::Refresh);
+    let there = token_of(&other.manager, "ada", SAFE, MINUTE);
+    let here = async {
+        gate.arrived(1).await;
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let won = universe.token("ada", SAFE).await.unwrap();
+        universe.provider.next(
+            SAFE,
+            Call::Refresh,
+            Outcome::Fail(crate::ports::oauth::FailureKind::DeadGrant, "invalid_grant"),
+        );
+        // The verdict's fences cannot help: its statement does not get through.
+        universe.store.fail_next(Op::CommitFailure, usize::MAX);
+        gate.open();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        won
+    };
+    let (_too_late, won) = tokio::join!(there, here);
+    let served = token_of(&other.manager, "ada", SAFE, MINUTE).await.unwrap();
+    assert_eq!(served.access_token.expose(), won.access_token.expose());
+    assert_eq!(universe.store.row(&id).standing.status, Status::Active);
+    universe.store.fail_next(Op::CommitFailure, 0);
     other.end().await;
     universe.end().await;
 }
