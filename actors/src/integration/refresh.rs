@@ -151,7 +151,13 @@ async fn attempt(
         opened: &opened,
     };
 
-    if let Some(plan) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
+    if let Some(plan) = must_wait(
+        provider,
+        &opened,
+        stale.as_ref(),
+        shared.settings.lease,
+        shared.now(),
+    ) {
         // Written down once. Whoever looks again before its time leaves everything as it found it.
         let is_planned = opened
             .stored
@@ -161,7 +167,9 @@ async fn attempt(
             > Some(shared.now());
         if is_planned && is_known_to_be_unknown(&opened) {
             conclude::give_back(&attempt, stale).await;
-            return conclude::reread(shared, &request.id).await;
+            // Not read again: somebody else who looks at this moment has claimed it by then, and what is claimed is due. Two
+            // who look would go on looking, as fast as the database answers.
+            return RefreshOutcome::Settled(opened);
         }
         let concluded = conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
         conclude::leave_to_the_vanished(&attempt, stale, plan).await;
@@ -202,6 +210,7 @@ fn must_wait(
     provider: &Provider,
     opened: &Opened,
     stale: Option<&Claim>,
+    lease: Duration,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let stale = stale?;
@@ -220,13 +229,19 @@ fn must_wait(
     let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
     // By the database's clock, and a little less than was planned, because clocks agree roughly; but no later than was
     // planned: planning anew at each look would never come to an end where they do not.
-    let handed_over_at = if is_known {
+    let handed_over_at = if is_known && !is_unseen(stale, lease) {
         let planned = grant.and_then(|grant| grant.next_refresh_at).unwrap_or(now);
         after(stale.until, HANDOVER.mul_f64(0.8)).min(planned)
     } else {
         after(now, HANDOVER)
     };
     Some(probe_at.max(handed_over_at)).filter(|at| *at > now)
+}
+
+/// Whether nobody has seen this claim since it ran out: what was planned was planned before it, and whoever made the attempt
+/// may have its answer. Who sees one shortens it, or moves its end on. By the database's clock alone.
+fn is_unseen(stale: &Claim, lease: Duration) -> bool {
+    until(stale.since, stale.until).abs_diff(lease) < Duration::from_millis(1)
 }
 
 /// Whether the claim taken then is young enough for a call to begin: a call takes less than half the lease, so that it is
@@ -290,7 +305,11 @@ async fn call(
     let second = shared.ports.oauth.refresh(&provider.key, request()).await;
     let result = match second {
         // Not done this time; what became of the first is as unknown as before.
-        Err(second) if second.says_nothing_of_earlier_calls() => first,
+        Err(second) if second.says_nothing_of_earlier_calls() => first.map_err(|first| ProviderFailure {
+            // But when it names a time to come again, it names it to everybody.
+            retry_after: second.retry_after.filter(|_| second.kind == FailureKind::Passing),
+            ..first
+        }),
         second => second,
     };
     (result, began.elapsed())

@@ -21,6 +21,7 @@ use crate::{
     testing::{
         clock::TestClock,
         oauth::ScriptedProvider,
+        spool::MemorySpool,
         store::{MemoryStore, Op},
         universe::{GRACE, SAFE, SINGLE_USE, one_of_each_class},
         vault::TransparentVault,
@@ -181,6 +182,12 @@ impl Land {
             return Some(self.now());
         }
         weather.database_trouble_at
+    }
+
+    pub(super) fn set_disk_full(&self, disk: &MemorySpool, place: usize, is_full: bool) {
+        disk.full(is_full);
+        self.checker().disk_turned(place, is_full);
+        self.tell(Event::World("a disk", if is_full { "full" } else { "has room" }));
     }
 
     pub(super) fn set_sky(&self, provider: &'static str, sky: Sky) {

@@ -20,7 +20,7 @@ use crate::{
     testing::{
         oauth::{Call, Outcome},
         store::Op,
-        universe::{SINGLE_USE, Universe},
+        universe::{SINGLE_USE, Universe, by_user, user},
     },
 };
 
@@ -67,6 +67,45 @@ async fn reaches(universe: &Universe, id: &IntegrationId, standing: &Standing) {
         tokio::time::sleep(SECOND / 10).await;
     }
     panic!("never {standing:?}: {:?}", universe.store.row(id).standing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_probe_that_vanished_its_answer_is_waited_for_too() {
+    let universe = Universe::tuned(|settings| settings.poll_interval = SECOND * 3600).await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    universe.spend(&id);
+    let now = universe.clock.now();
+    universe.edit_grant(&id, |grant| {
+        grant.claim = Some(Claim {
+            attempt: AttemptId(Uuid::now_v7()),
+            node: NodeId(Uuid::now_v7()),
+            since: before(now, SECOND * 30),
+            until: now,
+            stale: true,
+        });
+        grant.next_refresh_at = Some(before(now, SECOND * 31));
+    });
+    universe.store.edit(&id, |row| {
+        row.standing = Standing::because(
+            Status::Degraded,
+            ReasonCode::new("outcome_unknown"),
+            WhoMustAct::Nobody,
+        );
+    });
+    let owner = user("ada");
+    let ask = || universe.manager.refresh(&owner, &id, by_user("ada"));
+    ask().await.unwrap_err();
+    tokio::time::sleep(SECOND * 3).await;
+    ask().await.unwrap_err();
+    assert_eq!(
+        universe.provider.calls(SINGLE_USE, Call::Refresh),
+        0,
+        "whoever has the answer can store it now"
+    );
+    tokio::time::sleep(SECOND * 3).await;
+    let _ = ask().await;
+    assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
+    universe.end().await;
 }
 
 #[tokio::test(start_paused = true)]

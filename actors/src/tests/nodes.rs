@@ -12,7 +12,7 @@ use crate::{
         integration::{Claim, Status},
     },
     ports::clock::Clock as _,
-    shared::before,
+    shared::{after, before},
     testing::{
         oauth::{Call, Outcome},
         store::Op,
@@ -162,6 +162,39 @@ async fn whoever_slept_through_its_claim_shows_the_newer_token_and_needs_no_verd
     assert_eq!(universe.store.row(&id).standing.status, Status::Active);
     universe.store.fail_next(Op::CommitFailure, 0);
     other.end().await;
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_does_not_take_the_claim_of_another_who_looks_for_work() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    vanished(&universe, &id, MINUTE);
+    // It is found, and planned for later.
+    refresh(&universe, &id).await.unwrap_err();
+    let planned_at = universe.grant(&id).next_refresh_at;
+    assert!(planned_at > Some(universe.clock.now()));
+    let claims = universe.store.calls(Op::Claim);
+    let gate = universe.store.hold_after(Op::ReturnClaim);
+    let another = async {
+        gate.arrived(1).await;
+        let now = universe.clock.now();
+        universe.edit_grant(&id, |grant| {
+            grant.claim = Some(Claim {
+                attempt: AttemptId(Uuid::now_v7()),
+                node: NodeId(Uuid::now_v7()),
+                since: now,
+                until: after(now, Duration::from_secs(20)),
+                stale: false,
+            });
+            grant.next_refresh_at = Some(now);
+        });
+        gate.open();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let (looked, ()) = tokio::join!(refresh(&universe, &id), another);
+    looked.unwrap_err();
+    assert_eq!(universe.store.calls(Op::Claim), claims + 1);
     universe.end().await;
 }
 
