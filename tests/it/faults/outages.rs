@@ -178,15 +178,20 @@ async fn an_answer_in_hand_when_postgres_stops_is_stored_when_it_is_back() {
                 let answer = api.post(&path, serde_json::json!({})).await;
                 // A node that has not noticed yet that Postgres is back begins nothing.
                 if answer.status != 503 || gate.arrivals() > 0 {
-                    return answer;
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let both = async { tokio::join!(asked, outage) };
-        let (answer, ()) = tokio::time::timeout(ONE_OUTAGE, both).await.expect("it goes on");
-        assert_eq!(answer.status, 200, "{number}: {answer:?}");
-        assert_eq!(answer.body["status"], "active", "{number}: {answer:?}");
+        tokio::time::timeout(ONE_OUTAGE, both).await.expect("it goes on");
+        // Whoever asked may have been told to wait, if another node found the claim stale first; the answer is kept.
+        let generation = i64::try_from(number).unwrap() + 2;
+        eventually("the answer is stored", || async {
+            let (stored, _, status) = cluster.row(&account).await;
+            (stored == generation && status == "active").then_some(())
+        })
+        .await;
     }
     let evidence = judge(&mut cluster, &accounts, Vec::new()).await;
     assert_eq!(evidence.repeats(Class::Strict), 0);
