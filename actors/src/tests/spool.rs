@@ -429,6 +429,7 @@ async fn a_claim_grown_old_before_the_call_is_given_back() {
         attempt: AttemptId(Uuid::now_v7()),
         node: NodeId(Uuid::now_v7()),
         since: universe.clock.now(),
+        unsettled_since: universe.clock.now(),
         until: universe.clock.now(),
         stale: true,
     };
@@ -535,6 +536,7 @@ async fn who_looks_again_and_again_does_not_put_off_the_one_probe() {
             attempt: AttemptId(Uuid::now_v7()),
             node: NodeId(Uuid::now_v7()),
             since: now,
+            unsettled_since: now,
             until: now,
             stale: true,
         });
