@@ -119,7 +119,8 @@ async fn attempt(
         lease: lease(shared, provider),
     };
     let claimed_at = Instant::now();
-    let (integration, stale) = match shared.ports.integrations.claim(&request).await {
+    let claimed = shared.ports.integrations.claim(&request).await;
+    let (integration, stale) = match shared.database.told(claimed) {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
             measure::claim_held_elsewhere(&provider.key);

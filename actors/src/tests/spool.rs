@@ -350,9 +350,11 @@ async fn a_full_disk_alarms_and_the_refresh_goes_on() {
         gate.open();
         tokio::time::sleep(SECOND * 10).await;
         universe.store.away(false);
+        tokio::time::sleep(SECOND * 3).await;
     };
     let (refreshed, ()) = tokio::join!(refresh(&universe, &id), outage);
-    refreshed.unwrap();
+    refreshed.unwrap_err();
+    assert_eq!(universe.grant(&id).generation, 3);
     assert_eq!(universe.spool.puts(), 0);
     // A disk that is there again is used again.
     universe.spool.full(false);
