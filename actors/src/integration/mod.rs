@@ -6,7 +6,6 @@
 
 pub(crate) mod answer;
 pub(crate) mod answers;
-mod begun;
 mod changes;
 mod conclude;
 pub(crate) mod lifecycle;
@@ -20,6 +19,7 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
+mod under_way;
 mod urgency;
 
 pub(crate) use refresh::PROBE_BEFORE_END;
@@ -150,6 +150,7 @@ impl Actor for Integration {
             IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),
             IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
+            IntegrationMsg::Stalled(is_stalled) => self.stalled(&myself, state, is_stalled),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
             IntegrationMsg::RevocationStored(ask, result) => {
                 self.revocation_stored(&myself, state, ask, result);
@@ -221,9 +222,7 @@ impl Integration {
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served && state.opened.access_token.is_some() => {
-                place.lay_out(&state.opened, token);
-            }
+            Some(token) if is_served => place.lay_out(&state.opened, token),
             Some(_) | None => place.clear(),
         }
     }

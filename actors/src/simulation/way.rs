@@ -25,7 +25,7 @@ use crate::{
     testing::universe::SAFE,
 };
 
-/// When the provider engine gives up on a call: less than half the lease.
+/// When the provider engine gives up on a call, but for what the provider's class asks for: less than half the lease.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// A refusal that no table knows.
 pub(super) const ODD: &str = "odd_error";
@@ -37,6 +37,17 @@ fn failure(provider: &ProviderKey, kind: FailureKind, reason: &str) -> ProviderF
 }
 
 impl Post {
+    fn deadline(&self, provider: &ProviderKey) -> Duration {
+        let declared = self.land.provider.providers().iter();
+        let class = declared
+            .filter(|one| one.key == *provider)
+            .map(|one| one.refresh_class);
+        class
+            .map(|class| class.deadline(CALL_DEADLINE))
+            .next()
+            .unwrap_or(CALL_DEADLINE)
+    }
+
     fn fate(&self, sky: Sky) -> Call {
         match sky {
             _ if !self.land.chaos() => Call::Answered,
@@ -67,8 +78,8 @@ impl Post {
         self.provider(account, format!("{verdict} {token}, answer {fate:?}"));
         let lost = answer.is_ok() && matches!(fate, Call::AnswerLost | Call::AnswerGarbled);
         let pause = match fate {
-            Call::AnswerLost => self.dice.between(ms(10), CALL_DEADLINE - ms(200)),
-            Call::Slow => CALL_DEADLINE - ms(200),
+            Call::AnswerLost => self.dice.between(ms(10), self.deadline(provider) - ms(200)),
+            Call::Slow => self.deadline(provider) - ms(200),
             _ => self.dice.between(ms(1), ms(500)),
         };
         tokio::time::sleep(pause).await;
@@ -132,7 +143,7 @@ impl Post {
             (_, Call::RefusedOddly) => failure(provider, FailureKind::Refused, ODD),
             (_, Call::WantsUser) => failure(provider, FailureKind::Interaction, WANTS_USER),
             (_, Call::Vanished) => {
-                let pause = *self.dice.pick(&[ms(3), ms(300), CALL_DEADLINE]);
+                let pause = *self.dice.pick(&[ms(3), ms(300), self.deadline(provider)]);
                 tokio::time::sleep(pause).await;
                 failure(provider, FailureKind::OutcomeUnknown, "timeout")
             }

@@ -34,6 +34,7 @@ fn claimed_since(universe: &Universe, id: &IntegrationId) {
             attempt: AttemptId(Uuid::now_v7()),
             node: NodeId(Uuid::now_v7()),
             since: before(now, SECOND * 20),
+            unsettled_since: before(now, SECOND * 60),
             until: now,
             stale: true,
         });
@@ -80,6 +81,7 @@ async fn after_a_probe_that_vanished_its_answer_is_waited_for_too() {
             attempt: AttemptId(Uuid::now_v7()),
             node: NodeId(Uuid::now_v7()),
             since: before(now, SECOND * 30),
+            unsettled_since: before(now, SECOND * 30),
             until: now,
             stale: true,
         });

@@ -1,4 +1,5 @@
-//! Attempts: how one is begun, and what its outcome is to the lifecycle.
+//! A refresh as its actor sees it: begun as an effect, which tells when the database goes and comes meanwhile, and in the
+//! end what came of it.
 
 use std::sync::Arc;
 
@@ -38,14 +39,29 @@ impl Integration {
         let asked_at = self.activity.asked_at();
         let failed = Self::fails_with(&myself);
         let effect = async move {
-            let outcome =
-                refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at).await;
+            let work = refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at);
+            let tell = |is_away| drop(myself.cast(IntegrationMsg::Stalled(is_away)));
+            let outcome = shared.database.watched(work, tell).await;
             // If the actor is gone, its next incarnation reads the row.
             let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
         };
         self.shared
             .effects
             .spawn_or(failed, effect.instrument(span_of(&state.opened.stored)));
+    }
+
+    pub(super) fn stalled(
+        &self,
+        myself: &ActorRef<IntegrationMsg>,
+        state: &mut IntegrationState,
+        is_stalled: bool,
+    ) {
+        let input = if is_stalled {
+            Input::Stalled
+        } else {
+            Input::Resumed
+        };
+        self.feed(myself, state, input);
     }
 
     pub(super) fn refreshed(
