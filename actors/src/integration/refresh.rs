@@ -35,7 +35,7 @@ use crate::{
         egress::{Held, Permit},
         load::Load,
     },
-    shared::{Shared, after, before},
+    shared::{Shared, after, before, until},
 };
 
 /// How soon to look again when another node holds the claim, at the least.

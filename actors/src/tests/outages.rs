@@ -162,8 +162,11 @@ async fn a_time_named_to_a_call_that_was_repeated_holds_too() {
         Call::Refresh,
         Outcome::RateLimited(Duration::from_secs(120)),
     );
-    let refreshed = universe.manager.refresh(&user("ada"), &id, by_user("ada"));
-    refreshed.await.unwrap_err();
+    universe
+        .manager
+        .refresh(&user("ada"), &id, by_user("ada"))
+        .await
+        .unwrap_err();
     assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 2);
     assert_eq!(egress(&universe.manager, GRACE).await.breaker, BreakerState::Open);
     universe.end().await;
