@@ -46,7 +46,7 @@ mod world;
 use std::collections::BTreeMap;
 
 /// Worlds of the ordinary test run.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1_000;
 /// Lines of the history that a failure shows.
 const TAIL: usize = 100;
 
