@@ -132,6 +132,12 @@ impl Ground {
 }
 
 impl Seeded {
+    /// Transactions committed so far, the service's readings among them.
+    pub async fn transactions(&self) -> anyhow::Result<i64> {
+        const COMMITTED: &str = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+        Ok(self.client.query_one(COMMITTED, &[]).await?.get(0))
+    }
+
     pub async fn books(&self) -> anyhow::Result<Books> {
         const BOOKS: &str = "SELECT
             (SELECT coalesce(sum(generation - 1), 0)::bigint FROM oauth_tokens),

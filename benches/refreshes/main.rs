@@ -22,7 +22,7 @@ mod service;
 mod wire;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -83,7 +83,7 @@ async fn wished_for(
     class: Class,
     seconds: usize,
     connections: usize,
-    folder: &PathBuf,
+    folder: &Path,
 ) -> anyhow::Result<()> {
     let later = Due {
         first: HOUR,
@@ -101,7 +101,7 @@ async fn wished_for(
     };
     load.run(&seeded.ids[..WARM_UP], 0, HOUR)?;
     let processes = processes(ground, &service, &provider)?;
-    let before = processes.spent();
+    let (before, transactions) = (processes.spent(), seeded.transactions().await?);
     let measured = load.run(
         &seeded.ids[WARM_UP..],
         WARM_UP,
@@ -118,11 +118,15 @@ async fn wished_for(
     );
     println!("    {}", spent.each_since(&before, measured.refreshed as u64));
     service.stop().await?;
+    println!(
+        "    transactions of one: {:.2}",
+        (seeded.transactions().await? - transactions) as f64 / measured.refreshed as f64
+    );
     settle(&seeded, &provider, folder).await
 }
 
 /// Refreshes of accounts that fall due at one moment: how fast a backlog drains.
-async fn fallen_due(ground: &Ground, class: Class, accounts: usize, folder: &PathBuf) -> anyhow::Result<()> {
+async fn fallen_due(ground: &Ground, class: Class, accounts: usize, folder: &Path) -> anyhow::Result<()> {
     let due_in = START + Duration::from_secs_f64(accounts as f64 / SEEDED_PER_SECOND);
     let due = Due {
         first: due_in,
@@ -142,6 +146,7 @@ async fn fallen_due(ground: &Ground, class: Class, accounts: usize, folder: &Pat
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let (began, before) = (Instant::now(), processes.spent());
+    let transactions = seeded.transactions().await?;
     while provider.tally()?.calls < accounts as u64 {
         anyhow::ensure!(began.elapsed() < HOUR / 4, "they are not refreshed");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -155,6 +160,10 @@ async fn fallen_due(ground: &Ground, class: Class, accounts: usize, folder: &Pat
     );
     println!("    {}", spent.each_since(&before, accounts as u64));
     service.stop().await?;
+    println!(
+        "    transactions of one: {:.2}",
+        (seeded.transactions().await? - transactions) as f64 / accounts as f64
+    );
     settle(&seeded, &provider, folder).await
 }
 
@@ -218,7 +227,7 @@ fn processes(ground: &Ground, service: &Service, provider: &Provider) -> anyhow:
 }
 
 /// Every call is a generation, an audit row and an event, and no refresh token was presented twice.
-async fn settle(seeded: &Seeded, provider: &Provider, folder: &PathBuf) -> anyhow::Result<()> {
+async fn settle(seeded: &Seeded, provider: &Provider, folder: &Path) -> anyhow::Result<()> {
     let (tally, books) = (provider.tally()?, seeded.books().await?);
     let calls = i64::try_from(tally.calls)?;
     let agree = [books.generations, books.audited, books.events] == [calls; 3];

@@ -16,6 +16,8 @@ pub struct Spent {
     postgres: Duration,
     provider: Duration,
     load: Duration,
+    /// Of the whole machine, since it was started: busy, and at all.
+    machine: (u64, u64),
 }
 
 impl Processes {
@@ -25,6 +27,7 @@ impl Processes {
             postgres: of_family(self.postmaster),
             provider: of(self.provider).0,
             load: of(std::process::id()).0,
+            machine: machine(),
         }
     }
 }
@@ -35,12 +38,18 @@ impl Spent {
         let each = |now: Duration, before: Duration| {
             (now.saturating_sub(before)).as_secs_f64() * 1e6 / refreshes.max(1) as f64
         };
+        let (busy, all) = (
+            self.machine.0 - before.machine.0,
+            self.machine.1 - before.machine.1,
+        );
         format!(
-            "processor time of one: service {:.0} us, Postgres {:.0} us, provider {:.0} us, load {:.0} us",
+            "processor time of one: service {:.0} us, Postgres {:.0} us, provider {:.0} us, load {:.0} us; \
+             the machine was busy {:.0} % of the time",
             each(self.service, before.service),
             each(self.postgres, before.postgres),
             each(self.provider, before.provider),
             each(self.load, before.load),
+            busy as f64 * 100.0 / all.max(1) as f64,
         )
     }
 }
@@ -60,6 +69,20 @@ fn of(pid: u32) -> (Duration, Duration, u32) {
         ticks(field(13) + field(14)),
         u32::try_from(field(1)).unwrap_or(0),
     )
+}
+
+/// All processors' time, in ticks: spent on anything, and spent at all (`proc(5)`, `stat`: the fourth and fifth are idle).
+fn machine() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let all = ticks.iter().sum();
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    (all - idle, all)
 }
 
 /// A process and its children, those that have ended included.
