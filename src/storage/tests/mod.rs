@@ -5,6 +5,7 @@ mod connections;
 mod dispatch;
 mod egress;
 mod isolation;
+mod listing;
 mod postgres;
 mod records;
 mod refresh;
