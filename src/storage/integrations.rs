@@ -65,6 +65,9 @@ impl Storage {
         &self,
         id: &IntegrationId,
     ) -> StoreResult<Option<StoredIntegration>> {
+        if let Some(answer) = self.0.loads.ask(self, id.clone()).await? {
+            return Ok(answer);
+        }
         let client = self.system().await?;
         let row = client.query_opt(LOAD, &[&id.uuid, &id.provider.as_str()]).await?;
         row.as_ref().map(row::integration).transpose()

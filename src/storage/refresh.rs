@@ -1,10 +1,12 @@
 //! The refresh protocol's writes (design, section 5): claim, commit, give up, give the claim back, commit late. Each is
-//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers.
+//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers. Claims and
+//! commits of many accounts at one time go together (`refresh_batch`); here is what each of them is, and what is done where
+//! going together did not do it.
 //!
 //! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
 //! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use oauth_manager_actors::{
@@ -22,6 +24,7 @@ use super::{
     Storage,
     audit::{AuditRow, insert_audit},
     events::insert_event,
+    refresh_batch,
     row::{self, integration_columns},
 };
 
@@ -193,8 +196,9 @@ const COMMIT_FAILURE: &str = concat!(
 
 impl Storage {
     pub(super) async fn claim_refresh(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
+        let mut outcome = self.0.claims.ask(self, request.clone()).await?;
         for _ in 0..CLAIM_TRIES_MAX {
-            if let Some(outcome) = self.try_claim(request).await? {
+            if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
             let Some(present) = self.load_integration(&request.id).await? else {
@@ -203,6 +207,10 @@ impl Storage {
             if let Some(outcome) = refusal(present, request) {
                 return Ok(outcome);
             }
+            outcome = self.try_claim(request).await?;
+        }
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
         }
         // Claimed by others and given back, time after time: to the caller, that is held.
         Ok(match self.load_integration(&request.id).await? {
@@ -226,21 +234,15 @@ impl Storage {
                 ],
             )
             .await?;
-        row.map(|row| {
-            let mut integration = row::integration(&row)?;
-            // Whoever claims is told what was planned, and not that it is due because it is claimed.
-            if let Some(grant) = &mut integration.grant {
-                grant.next_refresh_at = row::planned_at(&row)?;
-            }
-            Ok(ClaimOutcome::Claimed {
-                integration: Box::new(integration),
-                stale: row::stale_claim(&row)?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(claimed).transpose()
     }
 
     pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
+        if refresh_batch::is_usual(commit)
+            && let Some(row) = self.0.commits.ask(self, commit.clone()).await?
+        {
+            return Ok(Concluded::Stored(Box::new(row)));
+        }
         Ok(match self.write_refresh(&COMMIT, commit).await? {
             Some(row) => Concluded::Stored(Box::new(row)),
             None => Concluded::Fenced,
@@ -352,6 +354,19 @@ impl Storage {
         }
         Ok(Concluded::Stored(Box::new(row::integration(&row)?)))
     }
+}
+
+/// A row that was claimed.
+pub(super) fn claimed(row: &Row) -> StoreResult<ClaimOutcome> {
+    let mut integration = row::integration(row)?;
+    // Whoever claims is told what was planned, and not that it is due because it is claimed.
+    if let Some(grant) = &mut integration.grant {
+        grant.next_refresh_at = row::planned_at(row)?;
+    }
+    Ok(ClaimOutcome::Claimed {
+        integration: Box::new(integration),
+        stale: row::stale_claim(row)?,
+    })
 }
 
 /// Why a claim was refused; `None`: nothing is in its way any more.

@@ -1,6 +1,7 @@
 //! What must hold of storage, against a real Postgres, as a role that row-level security binds.
 
 mod authorizations;
+mod combining;
 mod connections;
 mod dispatch;
 mod egress;
