@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     audit::AuditHandle,
+    database::Database,
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
     integration::answers::Answers,
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) effects: Effects,
     pub(crate) audit: AuditHandle,
     pub(crate) answers: Answers,
+    /// Whether the database is there, as far as this node has noticed.
+    pub(crate) database: Database,
     pub(crate) providers: Vec<Arc<Provider>>,
     egress: HashMap<ProviderKey, Arc<Egress>>,
     measures: HashMap<ProviderKey, Measures>,
@@ -116,6 +119,7 @@ impl Shared {
             effects,
             audit,
             answers: Answers::default(),
+            database: Database::default(),
             providers,
             egress: egress.into_iter().collect(),
             shelves,

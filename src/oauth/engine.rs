@@ -5,7 +5,12 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use oauth_manager_actors::{
-    domain::{ids::ProviderKey, provider::Provider, reason::ReasonCode, token::TokenAnswer},
+    domain::{
+        ids::ProviderKey,
+        provider::{Provider, RefreshClass},
+        reason::ReasonCode,
+        token::TokenAnswer,
+    },
     ports::{
         clock::Clock,
         oauth::{
@@ -97,6 +102,11 @@ impl Engine {
     /// When a call begun now must be over.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.deadline
+    }
+
+    /// When a refresh begun now must be over: its claim lasts as long as the provider's class allows.
+    pub(super) fn refresh_deadline(&self, class: RefreshClass) -> Instant {
+        Instant::now() + class.deadline(self.deadline)
     }
 
     /// The registration of a provider that can be spoken to.

@@ -20,7 +20,8 @@ impl Engine {
         registration: &Registration,
         request: RefreshRequest,
     ) -> Result<TokenAnswer, ProviderFailure> {
-        let deadline = self.deadline();
+        let class = registration.provider.refresh_class;
+        let deadline = self.refresh_deadline(class);
         let endpoints = self.endpoints(registration, &request.metadata, deadline).await?;
         let extra = registration.dialect.refresh_parameters(&request.scopes);
         let mut parameters = vec![
@@ -30,7 +31,7 @@ impl Engine {
         parameters.extend(extra.iter().map(|(name, value)| (*name, value.as_str())));
         let auth = Some(endpoints.client_auth);
 
-        let step = Step::Refresh(registration.provider.refresh_class);
+        let step = Step::Refresh(class);
         let sent_at = self.clock.now();
         let sent = self
             .post_authenticated(registration, endpoints.token, auth, parameters, deadline)

@@ -51,6 +51,7 @@ UPDATE oauth_tokens
 SET generation = generation + 1, data_key = $3, access_token = $4, refresh_token = $5, token_type = $6,
     issued_at = $7, expires_at = $8, refresh_token_expires_at = $9, next_refresh_at = $10, failures = 0,
     claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL,
+    claim_unsettled_since = NULL,
     last_used_at = now(), refresh_token_since = $7, refresh_token_warned_at = NULL,
     dispatched_to = NULL, dispatched_until = NULL, revoked_at = NULL, updated_at = now()
 WHERE integration_id = $1 AND subject = $2 AND generation = $11 AND (revoked_at IS NOT NULL) = $12::boolean";

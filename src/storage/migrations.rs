@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "status_since",
         sql: include_str!("../../migrations/0007_status_since.sql"),
     },
+    Migration {
+        version: 8,
+        name: "claim_unsettled_since",
+        sql: include_str!("../../migrations/0008_claim_unsettled_since.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

@@ -31,11 +31,12 @@ use super::{
 /// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
 const CLAIM_TRIES_MAX: u32 = 3;
 
-/// What is claimed is due: should the attempt vanish, somebody finds out as soon as its claim has run out, whatever was
-/// planned before.
+/// What is claimed is due, and nobody's by dispatch: should the attempt vanish, somebody finds out as soon as its claim has
+/// run out, whatever was planned before and whoever was given it.
 const CLAIM: &str = concat!(
     "WITH old AS (
-        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at
+        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at,
+            coalesce(t.claim_unsettled_since, t.claim_since) AS unsettled_since
         FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
         WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
             AND (t.claim_until IS NULL OR t.claim_until <= now())
@@ -45,15 +46,17 @@ const CLAIM: &str = concat!(
     ), t AS (
         UPDATE oauth_tokens AS new
         SET claim_attempt = $4, claim_node = $5, claim_since = now(),
+            claim_unsettled_since = CASE WHEN old.claim_attempt IS NULL THEN now() ELSE old.unsettled_since END,
             claim_until = now() + $6::double precision * interval '1 second',
-            next_refresh_at = least(new.next_refresh_at, now())
+            next_refresh_at = least(new.next_refresh_at, now()), dispatched_to = NULL, dispatched_until = NULL
         FROM old WHERE new.integration_id = old.integration_id
         RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
-            old.claim_since AS stale_since, old.claim_until AS stale_until, old.next_refresh_at AS planned_at
+            old.claim_since AS stale_since, old.unsettled_since AS stale_unsettled_since,
+            old.claim_until AS stale_until, old.next_refresh_at AS planned_at
     )
     SELECT ",
     integration_columns!(),
-    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_until, true AS stale_stale, t.planned_at
+    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_unsettled_since, t.stale_until, true AS stale_stale, t.planned_at
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
@@ -73,7 +76,8 @@ macro_rules! store_refresh {
             $warned,
             ",
             next_refresh_at = $25, failures = $26, dispatched_to = NULL, dispatched_until = NULL,
-            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
+            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_unsettled_since = NULL,
+            claim_until = NULL, updated_at = now()
         WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
             AND revoked_at IS NULL AND data_key IS NOT NULL
         RETURNING *
@@ -158,7 +162,8 @@ const REPLAY: Statement = Statement {
 
 const RETURN_CLAIM: &str = "\
 UPDATE oauth_tokens
-SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_until = $6, next_refresh_at = $7
+SET claim_attempt = $3, claim_node = $4, claim_since = $5, claim_unsettled_since = $6, claim_until = $7,
+    next_refresh_at = $8
 WHERE integration_id = $1 AND claim_attempt = $2";
 
 const COMMIT_FAILURE: &str = concat!(
@@ -174,6 +179,7 @@ const COMMIT_FAILURE: &str = concat!(
             claim_attempt = CASE WHEN $22::boolean THEN claim_attempt END,
             claim_node = CASE WHEN $22 THEN claim_node END,
             claim_since = CASE WHEN $22 THEN claim_since END,
+            claim_unsettled_since = CASE WHEN $22 THEN claim_unsettled_since END,
             claim_until = CASE WHEN $22 THEN least(claim_until, now()) END,
             dispatched_to = NULL, dispatched_until = NULL
         WHERE integration_id = $16 AND generation = $17 AND claim_attempt = $18 AND revoked_at IS NULL
@@ -275,6 +281,7 @@ impl Storage {
                     &stale.map(|stale| stale.attempt.0),
                     &stale.map(|stale| stale.node.0),
                     &stale.map(|stale| stale.since),
+                    &stale.map(|stale| stale.unsettled_since),
                     &stale.map(|stale| stale.until),
                     &claim.planned_at,
                 ],

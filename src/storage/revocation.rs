@@ -28,7 +28,8 @@ const REVOKE: &str = concat!(
         UPDATE oauth_tokens AS own
         SET revoked_at = now(), failures = 0, updated_at = now(),
             next_refresh_at = CASE WHEN own.access_token IS NULL THEN NULL ELSE $20::timestamptz END,
-            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL
+            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL,
+            claim_unsettled_since = NULL
         FROM oauth_integrations AS whose
         WHERE own.integration_id = $16 AND whose.id = own.integration_id AND whose.provider = $17
             AND own.revoked_at IS NULL AND ($18::text IS NULL OR whose.subject = $18)

@@ -27,7 +27,8 @@ macro_rules! integration_columns {
          i.created_at, i.updated_at, i.last_refreshed_at, t.generation, t.data_key, t.access_token, \
          t.refresh_token, t.token_type, t.issued_at, t.expires_at, t.refresh_token_expires_at, \
          t.refresh_token_since, t.last_used_at, t.next_refresh_at, t.failures, t.claim_attempt, t.claim_node, \
-         t.claim_since, t.claim_until, t.claim_until <= now() AS claim_stale"
+         t.claim_since, coalesce(t.claim_unsettled_since, t.claim_since) AS claim_unsettled_since, t.claim_until, \
+         t.claim_until <= now() AS claim_stale"
     };
 }
 pub(super) use integration_columns;
@@ -201,6 +202,7 @@ fn grant(record: &Record<'_>) -> StoreResult<Option<StoredGrant>> {
                 "claim_attempt",
                 "claim_node",
                 "claim_since",
+                "claim_unsettled_since",
                 "claim_until",
                 "claim_stale",
             ],
@@ -208,9 +210,9 @@ fn grant(record: &Record<'_>) -> StoreResult<Option<StoredGrant>> {
     }))
 }
 
-/// A claim in these columns: attempt, node, since, until, stale.
-fn claim(record: &Record<'_>, columns: [&str; 5]) -> StoreResult<Option<Claim>> {
-    let [attempt, node, since, until, stale] = columns;
+/// A claim in these columns: attempt, node, since, unsettled since, until, stale.
+fn claim(record: &Record<'_>, columns: [&str; 6]) -> StoreResult<Option<Claim>> {
+    let [attempt, node, since, unsettled_since, until, stale] = columns;
     let Some(held_by) = record.get::<Option<Uuid>>(attempt)? else {
         return Ok(None);
     };
@@ -218,6 +220,7 @@ fn claim(record: &Record<'_>, columns: [&str; 5]) -> StoreResult<Option<Claim>> 
         attempt: AttemptId(held_by),
         node: NodeId(record.get(node)?),
         since: record.get(since)?,
+        unsettled_since: record.get(unsettled_since)?,
         until: record.get(until)?,
         stale: record.get(stale)?,
     }))
@@ -237,6 +240,7 @@ pub(super) fn stale_claim(row: &Row) -> StoreResult<Option<Claim>> {
             "stale_attempt",
             "stale_node",
             "stale_since",
+            "stale_unsettled_since",
             "stale_until",
             "stale_stale",
         ],

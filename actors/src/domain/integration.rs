@@ -116,6 +116,9 @@ pub struct Claim {
     pub node: NodeId,
     /// When it was taken, by the database's clock.
     pub since: Timestamp,
+    /// Since when the refresh token may have been presented, by the database's clock: when the first of the attempts took
+    /// its claim that vanished or lost its answer, one taking over from the other; this one's `since` if there was none.
+    pub unsettled_since: Timestamp,
     /// Until when it keeps others off, by the database's clock.
     pub until: Timestamp,
     /// Whether it had run out when the row was read, by the database's clock.

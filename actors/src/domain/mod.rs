@@ -14,6 +14,7 @@ pub mod metric;
 pub mod page;
 pub mod provider;
 pub mod reason;
+pub mod refresh_class;
 pub mod scope;
 pub mod sealed;
 pub mod secret;

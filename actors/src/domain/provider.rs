@@ -4,42 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
+pub use super::refresh_class::RefreshClass;
 use super::{
     feature::{FeatureKey, FeatureSpec},
     ids::ProviderKey,
     scope::{Scope, ScopeSet},
 };
-
-/// What a lost answer to a refresh means at this provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "class", rename_all = "snake_case")]
-pub enum RefreshClass {
-    /// The same refresh token may be presented again (it does not rotate, or the old one stays good).
-    Safe,
-    /// It may be presented again within this window.
-    Grace {
-        /// How long after the first presentation.
-        #[serde(rename = "seconds", serialize_with = "as_seconds")]
-        window: Duration,
-    },
-    /// Presenting it again may revoke the whole grant.
-    SingleUse,
-}
-
-impl RefreshClass {
-    /// As shown in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Safe => "safe",
-            Self::Grace { .. } => "grace",
-            Self::SingleUse => "single_use",
-        }
-    }
-}
-
-fn as_seconds<S: serde::Serializer>(window: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(window.as_secs())
-}
 
 /// What calls to a provider are counted against: its token endpoint and our client id there. Two providers of one
 /// registration (Google and YouTube in one project) share it, because the provider throttles and refuses the client; two

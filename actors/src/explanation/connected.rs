@@ -16,7 +16,7 @@ use crate::{
     integration::PROBE_BEFORE_END,
     ports::store::FaultKind,
     provider::egress_view::EgressView,
-    shared::{after, before, until},
+    shared::{before, until},
 };
 
 impl Account<'_> {
@@ -84,8 +84,8 @@ impl Account<'_> {
                 ),
                 when: grant.next_refresh_at,
             },
-            Some(RefreshClass::Grace { window })
-                if !self.is_unknown() && after(claim.since, window) > self.now() =>
+            Some(class @ RefreshClass::Grace { window })
+                if class.takes_again(until(claim.unsettled_since, self.now())) =>
             {
                 Next {
                     what: format!(

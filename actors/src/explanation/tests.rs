@@ -117,6 +117,7 @@ fn claim(stale: bool) -> Claim {
         attempt: AttemptId(Uuid::nil()),
         node: NodeId(Uuid::from_u128(NODE)),
         since: minutes(-2),
+        unsettled_since: minutes(-2),
         until: minutes(if stale { -1 } else { 1 }),
         stale,
     }

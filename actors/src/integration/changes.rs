@@ -102,7 +102,7 @@ impl Integration {
                 let known = generation(&state.opened);
                 let newer =
                     generation(&opened) > known || opened.stored.standing != state.opened.stored.standing;
-                let refreshing = state.lifecycle.phase == lifecycle::Phase::Refreshing;
+                let refreshing = state.lifecycle.is_refreshing();
                 Self::learn(state, *opened);
                 // A refresh under way ends with its own reading of the row; until then its waiters keep waiting,
                 // unless what they wait for is here already.

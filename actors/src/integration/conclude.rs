@@ -122,7 +122,8 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
     }
     let mut pause = COMMIT_PAUSE_MIN;
     loop {
-        match shared.ports.integrations.commit_refresh(&commit).await {
+        let committed = shared.ports.integrations.commit_refresh(&commit).await;
+        match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => {
                 in_hand.settle();
                 return settled(shared, *row);
@@ -171,7 +172,8 @@ pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> Ref
     let shared = attempt.shared;
     let mut pause = COMMIT_PAUSE_MIN;
     loop {
-        match shared.ports.integrations.commit_failure(&commit).await {
+        let committed = shared.ports.integrations.commit_failure(&commit).await;
+        match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => return settled(shared, *row),
             Ok(Concluded::Fenced) => return reread(shared, &commit.id).await,
             Err(error) => {

@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Active,
     /// A refresh is under way here.
     Refreshing,
+    /// The same, and the database that is to take its outcome is away: nobody waits for that.
+    Stalled,
     /// Another node refreshes; look again then.
     RefreshedElsewhere { look_at: Timestamp },
     /// Not now; again then.
@@ -81,6 +83,10 @@ pub(crate) enum Input {
     BreakerOpen { cause: OpenCause, until: Timestamp },
     /// The database could not be asked or written.
     DatabaseAway { until: Timestamp },
+    /// The database is away while an attempt is under way, which goes on.
+    Stalled,
+    /// It is back.
+    Resumed,
     /// The row is gone.
     Gone,
 }
@@ -161,7 +167,13 @@ pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effec
         // Only an attempt under way has an outcome. One whose row settled meanwhile (revoked, reconnected, refreshed
         // elsewhere) comes too late: the row knows better, and whatever the attempt reports resurrects nothing.
         Input::HeldElsewhere { .. } | Input::BreakerOpen { .. } | Input::DatabaseAway { .. }
-            if state.phase != Phase::Refreshing => {}
+            if !state.is_refreshing() => {}
+        Input::Stalled if state.phase == Phase::Refreshing => {
+            state.phase = Phase::Stalled;
+            state.release_waiters(now, &mut effects);
+        }
+        Input::Resumed if state.phase == Phase::Stalled => state.phase = Phase::Refreshing,
+        Input::Stalled | Input::Resumed => {}
         Input::HeldElsewhere { look_at } => {
             state.phase = Phase::RefreshedElsewhere { look_at };
             effects.push(Effect::ArmTimer(look_at));
@@ -180,9 +192,15 @@ pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effec
 // === impl State ===
 
 impl State {
+    /// Whether an attempt is under way here.
+    pub(crate) fn is_refreshing(&self) -> bool {
+        matches!(self.phase, Phase::Refreshing | Phase::Stalled)
+    }
+
     /// Whether it may be put to sleep: nothing is under way and nobody waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiters.is_empty() && !matches!(self.phase, Phase::Refreshing | Phase::RefreshedElsewhere { .. })
+        let is_elsewhere = matches!(self.phase, Phase::RefreshedElsewhere { .. });
+        self.waiters.is_empty() && !self.is_refreshing() && !is_elsewhere
     }
 
     /// Derives phase and timer from the row.
@@ -205,7 +223,7 @@ impl State {
     /// Looks at the clock: begins what is due, or arms the timer for it.
     fn due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let at = match &self.phase {
-            Phase::Refreshing | Phase::ReauthRequired => None,
+            Phase::Refreshing | Phase::Stalled | Phase::ReauthRequired => None,
             Phase::Active => self.row.due_at,
             Phase::RefreshedElsewhere { look_at } => Some(*look_at),
             Phase::BackedOff { until, .. } => Some(*until).filter(|until| *until != Timestamp::MAX),
@@ -267,7 +285,7 @@ impl State {
                     effects.push(Effect::Refuse(waiter.id, refusal));
                 }
             }
-            Phase::ReauthRequired | Phase::Revoked => {
+            Phase::Stalled | Phase::ReauthRequired | Phase::Revoked => {
                 let refusal = self.refusal(now);
                 effects.push(Effect::Refuse(waiter.id, refusal));
             }
@@ -323,6 +341,9 @@ impl State {
         match &self.phase {
             Phase::Revoked => Refusal::NotConnected,
             Phase::ReauthRequired => Refusal::Reauth(reason),
+            Phase::Stalled => Refusal::Database {
+                retry_after: schedule::RETRY_AFTER_MIN,
+            },
             Phase::BackedOff { until: at, hold } => {
                 // Whoever is told to wait is told a time that a person can wait, even where none is planned.
                 let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);

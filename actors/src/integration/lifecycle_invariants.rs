@@ -16,6 +16,8 @@ enum Event {
     HeldElsewhere(Duration),
     BreakerOpen(bool, Duration),
     DatabaseAway(Duration),
+    Stalled,
+    Resumed,
     Gone,
 }
 
@@ -97,6 +99,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => seconds(60).prop_map(Event::HeldElsewhere),
         1 => (any::<bool>(), seconds(60)).prop_map(|(operator, wait)| Event::BreakerOpen(operator, wait)),
         1 => seconds(60).prop_map(Event::DatabaseAway),
+        1 => Just(Event::Stalled),
+        1 => Just(Event::Resumed),
         1 => Just(Event::Gone),
     ]
 }
@@ -164,6 +168,8 @@ impl World {
                 }
             }
             Event::DatabaseAway(wait) => Input::DatabaseAway { until: then(wait) },
+            Event::Stalled => Input::Stalled,
+            Event::Resumed => Input::Resumed,
             Event::Gone => {
                 ends_attempt = true;
                 Input::Gone
@@ -181,6 +187,7 @@ impl World {
         if outcome || matches!(input, Input::Settled(_) | Input::Gone) {
             self.under_way = false;
         }
+        let stalls = input == Input::Stalled;
         let only_asked = matches!(input, Input::Asked(..) | Input::Due);
         let newcomer = match input {
             Input::Asked(waiter, want) => Some((waiter, want)),
@@ -188,7 +195,7 @@ impl World {
         };
         let effects = step(&mut self.state, input, self.now);
 
-        if outcome && before.phase != Phase::Refreshing {
+        if outcome && !before.is_refreshing() {
             assert_eq!(effects, [], "a late outcome changes nothing");
             assert_eq!(self.state, before);
         }
@@ -218,6 +225,12 @@ impl World {
             );
         }
         self.hear(effects);
+        if stalls && self.under_way {
+            assert!(
+                self.waiting.is_empty(),
+                "somebody waits for a database that is away"
+            );
+        }
         if released {
             assert!(
                 self.waiting.is_empty(),
@@ -261,7 +274,7 @@ impl World {
                 }
             }
         }
-        assert_eq!(self.under_way, self.state.phase == Phase::Refreshing);
+        assert_eq!(self.under_way, self.state.is_refreshing());
         let somebody_comes = matches!(
             self.state.phase,
             Phase::Refreshing | Phase::RefreshedElsewhere { .. }

@@ -254,6 +254,34 @@ mod table {
     }
 
     #[test]
+    fn while_the_database_is_away_nobody_waits_for_a_refresh_and_what_lives_is_served() {
+        let away = Refusal::Database {
+            retry_after: Duration::from_secs(1),
+        };
+        let mut state = refreshing(ending(), &[(1, token(HOUR / 2)), (2, Wanted::Refresh)]);
+        assert_eq!(
+            step(&mut state, Input::Stalled, now()),
+            [refused(1, away.clone()), refused(2, away.clone())]
+        );
+        assert_eq!(ask(&mut state, 3, token(HOUR / 2)), [refused(3, away.clone())]);
+        assert_eq!(ask(&mut state, 4, Wanted::Refresh), [refused(4, away)]);
+        assert_eq!(ask(&mut state, 5, any_token()), [granted(5)]);
+        assert_eq!(step(&mut state, Input::Due, now()), [], "it is under way still");
+        assert!(!state.is_idle());
+        // It is back: the same attempt is worth waiting for again.
+        assert_eq!(step(&mut state, Input::Resumed, now()), []);
+        assert_eq!(ask(&mut state, 6, token(HOUR / 2)), []);
+        let effects = step(&mut state, Input::Settled(fresh()), now());
+        assert!(effects.contains(&granted(6)));
+        assert_eq!(
+            step(&mut state, Input::Stalled, now()),
+            [],
+            "nothing is under way"
+        );
+        assert_eq!(state.phase, Phase::Active);
+    }
+
+    #[test]
     fn a_claim_held_elsewhere_keeps_the_waiters_and_looks_again() {
         let mut state = refreshing(spent(), &[(1, any_token())]);
         let look_at = after(now(), Duration::from_millis(300));

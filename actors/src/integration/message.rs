@@ -40,6 +40,9 @@ pub(crate) enum IntegrationMsg {
     Reload,
     /// From its own effect: the row as it is now, `None`: it is gone; and which change of it was known when it was read.
     Reloaded(u64, Result<Option<Box<Opened>>, ServiceError>),
+    /// From its own effect: the database has gone (`true`) or come back while a refresh is under way, which goes on. Losing this
+    /// message makes callers wait.
+    Stalled(bool),
     /// From its own effect: how a refresh ended. Durable already; losing this message loses nothing.
     Refreshed(Box<RefreshOutcome>),
     /// From its own effect: the revocation is durable (or there was nothing to revoke).
@@ -148,6 +151,7 @@ impl IntegrationMsg {
             Self::Found(_) => "found",
             Self::Reload => "reload",
             Self::Reloaded(..) => "reloaded",
+            Self::Stalled(_) => "stalled",
             Self::Refreshed(_) => "refreshed",
             Self::RevocationStored(..) => "revocation_stored",
             Self::ProviderTold(..) => "provider_told",
@@ -168,6 +172,7 @@ impl IntegrationMsg {
             | Self::Found(_)
             | Self::Reload
             | Self::Reloaded(..)
+            | Self::Stalled(_)
             | Self::Refreshed(_)
             | Self::ProviderTold(None, _) => {}
             #[cfg(any(test, feature = "testing"))]

@@ -19,6 +19,7 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
+mod under_way;
 mod urgency;
 
 pub(crate) use refresh::PROBE_BEFORE_END;
@@ -26,22 +27,15 @@ pub(crate) use refresh::PROBE_BEFORE_END;
 use std::{collections::HashMap, sync::Arc};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tracing::Instrument as _;
 
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
     opened::{Opened, owned, span_of},
-    refresh::RefreshOutcome,
     row::Row,
 };
 use crate::{
-    domain::{
-        caller::RequestContext,
-        error::ServiceError,
-        integration::{IntegrationView, Status},
-        provider::Provider,
-    },
+    domain::{caller::RequestContext, error::ServiceError, integration::IntegrationView, provider::Provider},
     provider::message::ProviderMsg,
     shared::{Shared, until},
     shelf::{Activity, Place},
@@ -156,6 +150,7 @@ impl Actor for Integration {
             IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),
             IntegrationMsg::Reloaded(learnt, result) => self.reloaded(&myself, state, learnt, result),
+            IntegrationMsg::Stalled(is_stalled) => self.stalled(&myself, state, is_stalled),
             IntegrationMsg::Refreshed(outcome) => self.refreshed(&myself, state, *outcome),
             IntegrationMsg::RevocationStored(ask, result) => {
                 self.revocation_stored(&myself, state, ask, result);
@@ -226,9 +221,7 @@ impl Integration {
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served && state.opened.access_token.is_some() => {
-                place.lay_out(&state.opened, token);
-            }
+            Some(token) if is_served => place.lay_out(&state.opened, token),
             Some(_) | None => place.clear(),
         }
     }
@@ -330,59 +323,6 @@ impl Integration {
                 }
             }
         }
-    }
-
-    fn start_refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
-        let Some(token) = state.lifecycle.row.token else {
-            return;
-        };
-        let (shared, provider, myself) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.provider),
-            myself.clone(),
-        );
-        let id = state.opened.stored.id.clone();
-        let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
-        let wish = self.wish(state);
-        let asked_at = self.activity.asked_at();
-        let effect = async move {
-            let outcome =
-                refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at).await;
-            // If the actor is gone, its next incarnation reads the row.
-            let _ = myself.cast(IntegrationMsg::Refreshed(Box::new(outcome)));
-        };
-        self.shared
-            .effects
-            .spawn(effect.instrument(span_of(&state.opened.stored)));
-    }
-
-    fn refreshed(
-        &self,
-        myself: &ActorRef<IntegrationMsg>,
-        state: &mut IntegrationState,
-        outcome: RefreshOutcome,
-    ) {
-        let input = match outcome {
-            // The row was read before it was revoked, or is connected again: only a reading begun now can tell.
-            RefreshOutcome::Settled(opened)
-                if state.lifecycle.phase == lifecycle::Phase::Revoked
-                    && opened.stored.standing.status != Status::Revoked =>
-            {
-                return self.reload(myself, state);
-            }
-            RefreshOutcome::Settled(opened) => {
-                Self::learn(state, opened);
-                Input::Settled(Row::of(&state.opened.stored))
-            }
-            RefreshOutcome::HeldElsewhere { look_at } => Input::HeldElsewhere { look_at },
-            RefreshOutcome::BreakerOpen { cause, until } => Input::BreakerOpen { cause, until },
-            RefreshOutcome::DatabaseAway { until } => Input::DatabaseAway { until },
-            RefreshOutcome::Gone => {
-                Self::forget_token(state);
-                Input::Gone
-            }
-        };
-        self.feed(myself, state, input);
     }
 
     fn learn(state: &mut IntegrationState, opened: Opened) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     opened::{OpenError, Opened},
     refresh::{PROBE_BEFORE_END, reason},
@@ -24,7 +26,7 @@ use crate::{
         oauth::{FailureKind, ProviderFailure},
         store::{FailureCommit, RefreshCommit},
     },
-    shared::{Shared, after, before},
+    shared::{Shared, after, before, until},
 };
 
 /// Odd refusals of one account in a row before a reconnect is suspected (facts, section 8, rule 9).
@@ -43,6 +45,8 @@ pub(super) struct Attempt<'a> {
     /// When somebody last asked this node for the token: later than the row knows.
     pub(super) asked_at: Option<Timestamp>,
     pub(super) opened: &'a Opened,
+    /// Before its claim was asked for, by this process' own clock.
+    pub(super) claimed_at: Instant,
 }
 
 // === impl Attempt ===
@@ -54,6 +58,14 @@ impl Attempt<'_> {
 
     fn generation(&self) -> i64 {
         self.grant().map_or(0, |grant| grant.generation)
+    }
+
+    /// For how long the refresh token may have been out: since the first attempt of this generation whose outcome is unknown,
+    /// or this one's own claim. The part before this claim is by the database's clock alone, the rest by this process' own.
+    pub(super) fn unsettled_for(&self) -> Duration {
+        let claim = self.grant().and_then(|grant| grant.claim.as_ref());
+        let before = claim.map_or(Duration::ZERO, |claim| until(claim.unsettled_since, claim.since));
+        before + self.claimed_at.elapsed()
     }
 
     fn failures(&self) -> u32 {
@@ -291,11 +303,13 @@ fn failure_of_call(attempt: &Attempt<'_>, after_stale: bool, failure: &ProviderF
                     next_refresh_at: Some(again),
                     ..attempt.failure(degraded(code), code)
                 },
-                RefreshClass::Grace { .. } | RefreshClass::SingleUse => {
+                class @ (RefreshClass::Grace { .. } | RefreshClass::SingleUse) => {
                     let end = attempt.grant().and_then(|grant| grant.expires_at);
                     let probe_at = end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)));
+                    let pause = until(attempt.shared.now(), again);
+                    let is_taken_again = class.takes_again(attempt.unsettled_for() + pause);
                     FailureCommit {
-                        next_refresh_at: Some(probe_at),
+                        next_refresh_at: Some(if is_taken_again { again } else { probe_at }),
                         keep_claim: true,
                         ..attempt.failure(degraded(&unknown), &unknown)
                     }

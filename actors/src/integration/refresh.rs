@@ -35,7 +35,7 @@ use crate::{
         egress::{Held, Permit},
         load::Load,
     },
-    shared::{Shared, after, before, until},
+    shared::{Shared, after, before},
 };
 
 /// How soon to look again when another node holds the claim, at the least.
@@ -50,8 +50,6 @@ const HANDOVER: Duration = Duration::from_secs(5);
 /// A single-use refresh token of unknown fate is presented once more this long before the access token ends: not
 /// earlier, because if it was spent, presenting it again may end the living access token too.
 pub(crate) const PROBE_BEFORE_END: Duration = Duration::from_secs(60);
-/// What a request may take to arrive at a provider: it is not sent again so late that it could miss the grace window.
-const TRANSIT_MAX: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -118,10 +116,11 @@ async fn attempt(
         generation,
         attempt,
         node: shared.settings.node,
-        lease: shared.settings.lease,
+        lease: lease(shared, provider),
     };
     let claimed_at = Instant::now();
-    let (integration, stale) = match shared.ports.integrations.claim(&request).await {
+    let claimed = shared.ports.integrations.claim(&request).await;
+    let (integration, stale) = match shared.database.told(claimed) {
         Ok(ClaimOutcome::Claimed { integration, stale }) => (*integration, stale),
         Ok(ClaimOutcome::Held(_)) => {
             measure::claim_held_elsewhere(&provider.key);
@@ -149,9 +148,10 @@ async fn attempt(
         cause,
         asked_at,
         opened: &opened,
+        claimed_at,
     };
 
-    if let Some(plan) = must_wait(provider, &opened, stale.as_ref(), shared.now()) {
+    if let Some(plan) = must_wait(&attempt, stale.as_ref(), shared.now()) {
         // Written down once. Whoever looks again before its time leaves everything as it found it.
         let is_planned = opened
             .stored
@@ -168,7 +168,7 @@ async fn attempt(
     let Some(refresh_token) = refresh_token else {
         return conclude::failure(&attempt, outcome::not_refreshable(&attempt)).await;
     };
-    if shared.effects.stopping() || !is_young(shared, claimed_at) {
+    if shared.effects.stopping() || !is_young(&attempt) {
         // Nobody knows how long this process stood still, or it is about to end: whoever comes next begins afresh.
         return conclude::give_back(&attempt, stale).await;
     }
@@ -176,7 +176,7 @@ async fn attempt(
     if stale.is_some() {
         measure::presented_again(&provider.key, provider.refresh_class.as_str());
     }
-    let (result, took) = call(&attempt, &refresh_token, (claimed_at, stale.as_ref()), &permit).await;
+    let (result, took) = call(&attempt, &refresh_token, &permit).await;
     let result = permit.report(Some(opened.stored.id.uuid), result);
     // As it is understood: what sounds like one account's fault may be ours.
     measure::refreshed(&provider.key, outcome_label(&result), took);
@@ -196,23 +196,17 @@ fn open(
 }
 
 /// Whether a vanished attempt forbids presenting the refresh token now, and when it is looked at again.
-fn must_wait(
-    provider: &Provider,
-    opened: &Opened,
-    stale: Option<&Claim>,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn must_wait(attempt: &Attempt<'_>, stale: Option<&Claim>, now: Timestamp) -> Option<Timestamp> {
     let stale = stale?;
-    let is_known = is_known_to_be_unknown(opened);
-    match provider.refresh_class {
-        RefreshClass::Safe => return None,
-        // The claim counts from the last attempt; one that already found the outcome unknown presented nothing, and does
-        // not open the window anew.
-        RefreshClass::Grace { window } if until(stale.since, now) + TRANSIT_MAX < window && !is_known => {
-            return None;
-        }
-        RefreshClass::Grace { .. } | RefreshClass::SingleUse => {}
+    if attempt
+        .provider
+        .refresh_class
+        .takes_again(attempt.unsettled_for())
+    {
+        return None;
     }
+    let opened = attempt.opened;
+    let is_known = is_known_to_be_unknown(opened);
     let grant = opened.stored.grant.as_ref();
     let end = grant.and_then(|grant| grant.expires_at);
     let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
@@ -227,11 +221,16 @@ fn must_wait(
     Some(probe_at.max(handed_over_at)).filter(|at| *at > now)
 }
 
-/// Whether the claim taken then is young enough for a call to begin: a call takes less than half the lease, so that it is
-/// over before anybody may take the claim for stale. Judged by this process' own monotonic clock, from before the claim
-/// was asked for: a process that stood still, or a database that took its time, finds the claim old.
-fn is_young(shared: &Shared, claimed_at: Instant) -> bool {
-    claimed_at.elapsed() < shared.settings.lease / 2
+/// How long a claim of this provider's accounts keeps other nodes off.
+fn lease(shared: &Shared, provider: &Provider) -> Duration {
+    provider.refresh_class.lease(shared.settings.lease)
+}
+
+/// Whether the claim is young enough for a call to begin: a call takes less than half the lease, so that it is over before
+/// anybody may take the claim for stale. Judged by this process' own monotonic clock, from before the claim was asked for:
+/// a process that stood still, or a database that took its time, finds the claim old.
+fn is_young(attempt: &Attempt<'_>) -> bool {
+    attempt.claimed_at.elapsed() < lease(attempt.shared, attempt.provider) / 2
 }
 
 fn outcome_label(result: &Result<TokenAnswer, ProviderFailure>) -> &'static str {
@@ -255,7 +254,6 @@ fn is_known_to_be_unknown(opened: &Opened) -> bool {
 async fn call(
     attempt: &Attempt<'_>,
     refresh_token: &RefreshToken,
-    (claimed_at, stale): (Instant, Option<&Claim>),
     permit: &Permit,
 ) -> (Result<TokenAnswer, ProviderFailure>, Duration) {
     let Attempt {
@@ -273,12 +271,11 @@ async fn call(
     let began = Instant::now();
     let first = shared.ports.oauth.refresh(&provider.key, request()).await;
     let took = began.elapsed();
-    let (RefreshClass::Grace { window }, Err(failure)) = (provider.refresh_class, &first) else {
+    let (class @ RefreshClass::Grace { .. }, Err(failure)) = (provider.refresh_class, &first) else {
         return (first, took);
     };
     // Within the window, and early enough to be over before the claim may be taken for stale.
-    let since_first = claimed_at.elapsed() + since_vanished(opened, stale);
-    let in_time = since_first + TRANSIT_MAX < window && is_young(shared, claimed_at);
+    let in_time = class.takes_again(attempt.unsettled_for()) && is_young(attempt);
     if failure.kind != FailureKind::OutcomeUnknown || !in_time || !permit.may_repeat() {
         return (first, took);
     }
@@ -292,19 +289,6 @@ async fn call(
         second => second,
     };
     (result, began.elapsed())
-}
-
-/// How long before this claim the vanished attempt took its own, by the database's clock: the window counts from there.
-fn since_vanished(opened: &Opened, stale: Option<&Claim>) -> Duration {
-    let claim = opened
-        .stored
-        .grant
-        .as_ref()
-        .and_then(|grant| grant.claim.as_ref());
-    match (stale, claim) {
-        (Some(stale), Some(claim)) => until(stale.since, claim.since),
-        (None, _) | (_, None) => Duration::ZERO,
-    }
 }
 
 /// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.

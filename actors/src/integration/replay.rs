@@ -61,7 +61,8 @@ pub(super) enum Offered {
 pub(super) async fn offer(shared: &Shared, commit: &RefreshCommit) -> Offered {
     let mut away = AWAY_PAUSE_MIN;
     loop {
-        let pause = match shared.ports.integrations.replay_refresh(commit).await {
+        let replayed = shared.ports.integrations.replay_refresh(commit).await;
+        let pause = match shared.database.told(replayed) {
             Ok(Replayed::Stored(row)) => return Offered::Stored(*row),
             Ok(Replayed::Fenced) => return Offered::Refused,
             Ok(Replayed::Held) => look_again(shared),

@@ -232,7 +232,8 @@ async fn take(
             Vec::new()
         } else {
             let asked_at = Instant::now();
-            let got = shared.ports.integrations.dispatch(&request).await?;
+            let look = shared.ports.integrations.dispatch(&request);
+            let got = shared.database.heard(look).await?;
             shared
                 .given
                 .add(got.iter().map(|row| row.id.uuid), asked_at, HOLD);

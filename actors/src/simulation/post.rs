@@ -44,7 +44,7 @@ use crate::{
 
 /// When the database adapter gives up on a statement.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(3);
-/// When the provider engine gives up on a call: less than half the lease.
+/// When the provider engine gives up on a call, but for what the provider's class asks for: less than half the lease.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 const fn ms(ms: u64) -> Duration {
@@ -223,6 +223,17 @@ fn failure(provider: &ProviderKey, kind: FailureKind, reason: &str) -> ProviderF
 }
 
 impl Post {
+    fn deadline(&self, provider: &ProviderKey) -> Duration {
+        let declared = self.land.provider.providers().iter();
+        let class = declared
+            .filter(|one| one.key == *provider)
+            .map(|one| one.refresh_class);
+        class
+            .map(|class| class.deadline(CALL_DEADLINE))
+            .next()
+            .unwrap_or(CALL_DEADLINE)
+    }
+
     fn fate(&self, sky: Sky) -> Call {
         match sky {
             _ if !self.land.chaos() => Call::Answered,
@@ -253,8 +264,8 @@ impl Post {
         self.provider(account, format!("{verdict} {token}, answer {fate:?}"));
         let lost = answer.is_ok() && matches!(fate, Call::AnswerLost | Call::AnswerGarbled);
         let pause = match fate {
-            Call::AnswerLost => self.dice.between(ms(10), CALL_DEADLINE - ms(200)),
-            Call::Slow => CALL_DEADLINE - ms(200),
+            Call::AnswerLost => self.dice.between(ms(10), self.deadline(provider) - ms(200)),
+            Call::Slow => self.deadline(provider) - ms(200),
             _ => self.dice.between(ms(1), ms(500)),
         };
         tokio::time::sleep(pause).await;
@@ -303,7 +314,7 @@ impl Post {
                 ..failure(provider, FailureKind::AccountThrottled, "rate_limited")
             },
             (_, Call::Vanished) => {
-                let pause = *self.dice.pick(&[ms(3), ms(300), CALL_DEADLINE]);
+                let pause = *self.dice.pick(&[ms(3), ms(300), self.deadline(provider)]);
                 tokio::time::sleep(pause).await;
                 failure(provider, FailureKind::OutcomeUnknown, "timeout")
             }

@@ -10,9 +10,13 @@ use crate::{
         error::ServiceError,
         ids::{AttemptId, IntegrationId, NodeId},
         integration::{Claim, Status},
+        provider::RefreshClass,
     },
-    ports::clock::Clock as _,
-    shared::before,
+    ports::{
+        clock::Clock as _,
+        store::{ClaimOutcome, ClaimRequest, DispatchRequest, IntegrationStore as _},
+    },
+    shared::{before, until},
     testing::{
         oauth::{Call, Outcome},
         universe::{GRACE, SAFE, SINGLE_USE, Universe, by_user, token_of, user, wanting},
@@ -21,14 +25,22 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Leaves the claim of an attempt that vanished this long ago.
 fn vanished(universe: &Universe, id: &IntegrationId, ago: Duration) {
+    vanished_again(universe, id, ago, ago);
+}
+
+/// The same of one that had taken over from others, the first of which had vanished that long ago.
+fn vanished_again(universe: &Universe, id: &IntegrationId, first: Duration, last: Duration) {
     let now = universe.clock.now();
     universe.edit_grant(id, |grant| {
         grant.claim = Some(Claim {
             attempt: AttemptId(Uuid::now_v7()),
             node: NodeId(Uuid::now_v7()),
-            since: before(now, ago),
+            since: before(now, last),
+            unsettled_since: before(now, first),
             until: now,
             stale: true,
         });
@@ -161,6 +173,92 @@ async fn after_a_vanished_attempt_a_grace_provider_is_asked_within_its_window_on
         universe.token("ada", GRACE).await.unwrap();
     }
     assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_window_runs_from_the_first_attempt_however_many_have_vanished_since() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", GRACE).await;
+    vanished_again(&universe, &id, SECOND * 8, SECOND * 3);
+    refresh(&universe, &id).await.unwrap();
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 1);
+
+    vanished_again(&universe, &id, SECOND * 10, SECOND * 3);
+    let first = universe.grant(&id).claim.unwrap().unsettled_since;
+    for _ in 0..2 {
+        refresh(&universe, &id).await.unwrap_err();
+        assert_eq!(universe.grant(&id).claim.unwrap().unsettled_since, first);
+    }
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_lasts_half_the_providers_window_and_elsewhere_as_long_as_is_set() {
+    let universe = Universe::new().await;
+    for (provider, lease) in [(SAFE, 30), (GRACE, 5), (SINGLE_USE, 30)] {
+        let id = universe.connect("ada", provider).await;
+        let gate = universe.provider.hold(provider, Call::Refresh);
+        let claimed = async {
+            gate.arrived(1).await;
+            let claim = universe.grant(&id).claim.unwrap();
+            assert_eq!(until(claim.since, claim.until), SECOND * lease, "{provider}");
+            gate.open();
+        };
+        let (refreshed, ()) = tokio::join!(refresh(&universe, &id), claimed);
+        refreshed.unwrap();
+    }
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_node_left_at_a_grace_provider_is_presented_again_within_its_window() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", GRACE).await;
+    let now = universe.clock.now();
+    universe.edit_grant(&id, |grant| grant.next_refresh_at = Some(now));
+    let window = RefreshClass::Grace { window: SECOND * 10 };
+    // It was given the work, has begun it, and is no more.
+    let dead = NodeId(Uuid::now_v7());
+    let given = DispatchRequest {
+        provider: GRACE.parse().unwrap(),
+        node: dead,
+        room: 1,
+        hold: SECOND * 10,
+        overdue: Duration::ZERO,
+    };
+    assert_eq!(universe.store.dispatch(&given).await.unwrap().len(), 1);
+    let claim = ClaimRequest {
+        id: id.clone(),
+        generation: 1,
+        attempt: AttemptId(Uuid::now_v7()),
+        node: dead,
+        lease: window.lease(SECOND * 30),
+    };
+    let outcome = universe.store.claim(&claim).await.unwrap();
+    assert!(matches!(outcome, ClaimOutcome::Claimed { .. }), "{outcome:?}");
+    tokio::time::sleep(SECOND * 4).await;
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 0);
+    tokio::time::sleep(SECOND * 4).await;
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 1);
+    assert_eq!(universe.store.row(&id).standing.status, Status::Active);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_lost_twice_is_asked_for_again_while_the_window_is_open() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", GRACE).await;
+    for _ in 0..2 {
+        universe.provider.next(GRACE, Call::Refresh, Outcome::LostAnswer);
+    }
+    refresh(&universe, &id).await.unwrap_err();
+    assert_eq!(universe.store.row(&id).standing.status, Status::Degraded);
+    tokio::time::sleep(SECOND * 6).await;
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 3);
+    assert_eq!(universe.provider.offences(GRACE), [""; 0]);
+    assert_eq!(universe.store.row(&id).standing.status, Status::Active);
     universe.end().await;
 }
 

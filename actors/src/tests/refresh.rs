@@ -11,6 +11,8 @@ use crate::{
         integration::{IntegrationView, Status},
     },
     handle::ServiceResult,
+    ports::clock::Clock as _,
+    shared::until,
     testing::{
         oauth::{Call, Outcome},
         store::Op,
@@ -60,17 +62,23 @@ async fn nobody_sees_a_token_whose_commit_fails_until_it_is_stored() {
     let id = universe.connect("ada", SINGLE_USE).await;
     universe.spend(&id);
     universe.store.fail_next(Op::CommitRefresh, 3);
-    let mut asking = Box::pin(universe.token("ada", SINGLE_USE));
-    let answer = loop {
+    let asked = async {
+        // Refused or served: what is handed out is stored.
+        while universe.token("ada", SINGLE_USE).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(universe.grant(&id).generation, 2);
+    };
+    let mut asked = Box::pin(asked);
+    loop {
         tokio::select! {
-            answer = &mut asking => break answer,
+            () = &mut asked => break,
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
         let tries = universe.store.calls(Op::CommitRefresh);
         assert!(tries >= 4 || universe.grant(&id).generation == 1);
-    };
-    answer.unwrap();
-    drop(asking);
+    }
+    drop(asked);
     assert_eq!(universe.store.calls(Op::CommitRefresh), 4);
     assert_eq!(universe.grant(&id).generation, 2);
     assert_eq!(
@@ -95,11 +103,66 @@ async fn a_commit_is_retried_until_the_database_is_back() {
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(universe.grant(&id).generation, 1);
         universe.store.away(false);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        universe.token("ada", SINGLE_USE).await.unwrap();
     };
-    let (token, ()) = tokio::join!(asking, outage);
-    token.unwrap();
+    let (refused, ()) = tokio::join!(asking, outage);
+    assert!(
+        matches!(refused, Err(ServiceError::Overloaded { .. })),
+        "{refused:?}"
+    );
     assert_eq!(universe.grant(&id).generation, 2);
     assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_answer_in_hand_and_the_database_away_callers_are_told_at_once_and_living_tokens_served() {
+    const AT_ONCE: Duration = Duration::from_millis(250);
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    universe.connect("grace", SINGLE_USE).await;
+    universe.token("grace", SINGLE_USE).await.unwrap();
+    universe.spend(&id);
+    let gate = universe.provider.hold(SINGLE_USE, Call::Refresh);
+    let refused = async || {
+        let asked_at = universe.clock.now();
+        let answer = universe.token("ada", SINGLE_USE).await;
+        assert!(
+            matches!(&answer, Err(ServiceError::Overloaded { retry_after, .. }) if !retry_after.is_zero()),
+            "{answer:?}"
+        );
+        until(asked_at, universe.clock.now())
+    };
+    let outage = async {
+        gate.arrived(1).await;
+        universe.store.away(true);
+        let gone_at = universe.clock.now();
+        gate.open();
+        gone_at
+    };
+    let ((), gone_at) = tokio::join!(async { drop(refused().await) }, outage);
+    assert!(until(gone_at, universe.clock.now()) < AT_ONCE);
+    for _ in 0..100 {
+        assert!(refused().await < AT_ONCE);
+        universe.token("grace", SINGLE_USE).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    universe.store.away(false);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    universe.token("ada", SINGLE_USE).await.unwrap();
+    assert_eq!(universe.provider.calls(SINGLE_USE, Call::Refresh), 1);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_fails_once_is_not_told_to_anybody() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    universe.spend(&id);
+    universe.store.fail_next(Op::CommitRefresh, 1);
+    universe.token("ada", SINGLE_USE).await.unwrap();
+    assert_eq!(universe.grant(&id).generation, 2);
     universe.end().await;
 }
 

@@ -350,9 +350,11 @@ async fn a_full_disk_alarms_and_the_refresh_goes_on() {
         gate.open();
         tokio::time::sleep(SECOND * 10).await;
         universe.store.away(false);
+        tokio::time::sleep(SECOND * 3).await;
     };
     let (refreshed, ()) = tokio::join!(refresh(&universe, &id), outage);
-    refreshed.unwrap();
+    refreshed.unwrap_err();
+    assert_eq!(universe.grant(&id).generation, 3);
     assert_eq!(universe.spool.puts(), 0);
     // A disk that is there again is used again.
     universe.spool.full(false);
@@ -429,6 +431,7 @@ async fn a_claim_grown_old_before_the_call_is_given_back() {
         attempt: AttemptId(Uuid::now_v7()),
         node: NodeId(Uuid::now_v7()),
         since: universe.clock.now(),
+        unsettled_since: universe.clock.now(),
         until: universe.clock.now(),
         stale: true,
     };
@@ -535,6 +538,7 @@ async fn who_looks_again_and_again_does_not_put_off_the_one_probe() {
             attempt: AttemptId(Uuid::now_v7()),
             node: NodeId(Uuid::now_v7()),
             since: now,
+            unsettled_since: now,
             until: now,
             stale: true,
         });

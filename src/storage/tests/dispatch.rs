@@ -54,6 +54,20 @@ async fn nodes_that_ask_at_once_share_the_work_and_none_is_given_twice() {
 }
 
 #[tokio::test]
+async fn what_a_node_was_given_and_claimed_is_anybodys_when_its_claim_has_run_out() {
+    let storage = fresh().await;
+    let ids = due(&storage, 1).await;
+    assert_eq!(dispatched(&storage, &taking(1, 1)).await, ids);
+    storage
+        .claim(&claim_request(&ids[0], 1, Duration::from_millis(50)))
+        .await
+        .unwrap();
+    assert_eq!(dispatched(&storage, &taking(2, 1)).await, []);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(dispatched(&storage, &taking(2, 1)).await, ids);
+}
+
+#[tokio::test]
 async fn what_is_claimed_or_not_due_or_another_providers_is_left_out() {
     let storage = fresh().await;
     let ids = due(&storage, 3).await;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use oauth_manager_actors::{
     domain::{
         audit::AuditAction,
-        integration::{Standing, Status},
+        integration::{Claim, Standing, Status},
         reason::{ReasonCode, WhoMustAct},
         token::ProviderRevocation,
     },
@@ -310,6 +310,46 @@ async fn a_late_answer_is_stored_unless_the_row_moved_on_or_somebody_is_at_it() 
         2,
         "{records:?}"
     );
+}
+
+/// Claims it for so long; the claim as the row has it then.
+async fn claim_of(storage: &Storage, id: &IntegrationId, generation: i64, lease: Duration) -> Claim {
+    let request = claim_request(id, generation, lease);
+    match storage.claim(&request).await.unwrap() {
+        ClaimOutcome::Claimed { integration, .. } => integration.grant.unwrap().claim.unwrap(),
+        other => panic!("it is free: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_takes_over_learns_since_when_the_refresh_token_may_be_out() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let short = Duration::from_millis(1);
+    let first = claim_of(&storage, &id, 1, short).await;
+    assert_eq!(first.unsettled_since, first.since);
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let next = claim_of(&storage, &id, 1, short).await;
+        assert!(next.since > first.since);
+        assert_eq!(next.unsettled_since, first.since);
+    }
+    // Found out and written down, and claimed again: the same.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let found = claimed(&storage, &id, 1).await;
+    let unknown = FailureCommit {
+        keep_claim: true,
+        ..failed(&found, Status::Degraded)
+    };
+    storage.commit_failure(&unknown).await.unwrap();
+    let last = claimed(&storage, &id, 1).await;
+    let row = storage.load(&id).await.unwrap().unwrap();
+    assert_eq!(row.grant.unwrap().claim.unwrap().unsettled_since, first.since);
+    // An answer settles it.
+    storage.commit_refresh(&refreshed(&last, &alice)).await.unwrap();
+    let settled = claim_of(&storage, &id, 2, LEASE).await;
+    assert_eq!(settled.unsettled_since, settled.since);
 }
 
 #[tokio::test]

@@ -186,8 +186,9 @@ impl Evidence {
                 let until = change.claim_until_ms.filter(|_| change.attempt.is_some());
                 until.is_some_and(|until| until + ROUNDING_MS >= at_ms)
             };
+            // The last of them: the claim before it may have run out within the same rounding.
             let states = &changes[first.saturating_sub(1)..last];
-            states.iter().copied().find(lives)
+            states.iter().copied().rfind(lives)
         };
         self.calls.iter().map(|call| (call, claim_of(call))).collect()
     }

@@ -30,9 +30,8 @@ pub enum Class {
 }
 
 pub const CLASSES: [Class; 3] = [Class::Strict, Class::Grace, Class::Safe];
-/// Long enough for several nodes to die one after the other while each repeats the attempt of the one before: between two
-/// of them lies a lease.
-pub const GRACE: Duration = Duration::from_secs(60);
+/// As identity providers have it.
+pub const GRACE: Duration = Duration::from_secs(15);
 
 impl Class {
     /// The provider's key in the configuration.
@@ -211,6 +210,22 @@ impl Cluster {
         let sessions = self.sql().await;
         let row = sessions.query_one(sql, &[&account.uuid()]).await.unwrap();
         (row.get(0), row.get(1), row.get(2))
+    }
+
+    /// Waits until nobody holds or left behind a claim on an account of this class that may have presented its refresh token
+    /// longer ago than this.
+    pub async fn settled_since(&self, class: Class, age: Duration) {
+        let sql = self.sql().await;
+        let open = "SELECT count(*) FROM oauth_tokens WHERE provider = $1 AND claim_attempt IS NOT NULL \
+                    AND claim_unsettled_since < now() - $2::double precision * interval '1 second'";
+        eventually("what was cut off is taken over", || async {
+            let row = sql
+                .query_one(open, &[&class.key(), &age.as_secs_f64()])
+                .await
+                .unwrap();
+            (row.get::<_, i64>(0) == 0).then_some(())
+        })
+        .await;
     }
 
     /// Whether somebody's claim is on the row, stale or not.

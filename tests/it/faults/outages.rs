@@ -19,6 +19,13 @@ const RECOVERED_IN: Duration = Duration::from_secs(5);
 /// The same on a machine that builds something else meanwhile.
 const RECOVERED_IN_SHORT: Duration = Duration::from_secs(15);
 
+/// How soon a node notices that Postgres is gone, at the latest.
+const NOTICED_IN_MS: i64 = 2_000;
+/// How long a caller waits then to hear that a spent token cannot be refreshed.
+const TOLD_IN_MS: i64 = 250;
+/// The same on a machine that builds something else meanwhile.
+const TOLD_IN_MS_SHORT: i64 = 3_000;
+
 /// Longer than Postgres takes to stop, start and recover, and a node to store what it holds.
 const ONE_OUTAGE: Duration = Duration::from_secs(60);
 
@@ -39,7 +46,11 @@ fn options() -> Options {
 async fn wake(cluster: &Cluster, accounts: &[Connected]) {
     for node in 0..cluster.nodes.len() {
         for account in accounts {
-            cluster.token(node, account).await.expect_status(200);
+            // A server that has just started may be slow to give every node its sessions.
+            eventually("the node hands it out", || async {
+                (cluster.token(node, account).await.status == 200).then_some(())
+            })
+            .await;
         }
     }
 }
@@ -106,15 +117,33 @@ async fn an_outage(stop: Stop, outage: Duration) {
     let served = served.stop().await;
     assert!(unserved(&served).is_empty(), "{:?}", unserved(&served));
     let mut answers = spent.stop().await;
-    let during = answers
-        .iter()
-        .filter(|answer| (gone_ms..returns_ms).contains(&answer.asked_ms));
-    let slowest_ms = during.map(|answer| answer.answered_ms - answer.asked_ms).max();
+    let during = |from_ms: i64| {
+        let during = answers
+            .iter()
+            .filter(|answer| (from_ms..returns_ms).contains(&answer.asked_ms));
+        let mut waited: Vec<i64> = during
+            .map(|answer| answer.answered_ms - answer.asked_ms)
+            .collect();
+        waited.sort_unstable();
+        waited
+    };
+    let (at_first, then) = (during(gone_ms), during(gone_ms + NOTICED_IN_MS));
+    let (slowest_ms, told_in_ms) = (at_first[at_first.len() - 1], then[(then.len() * 99 - 1) / 100]);
     println!(
-        "away for {outage:?}: {} hand-outs of living tokens, all served; recovered in {recovered_in:?}; slowest answer \
-         about a spent token {slowest_ms:?} ms",
-        served.len()
+        "away for {outage:?}: {} hand-outs of living tokens, all served; recovered in {recovered_in:?}; {} answers about \
+         spent tokens, the slowest after {slowest_ms} ms; once it was noticed 99 % of them within {told_in_ms} ms, the \
+         slowest after {} ms",
+        served.len(),
+        at_first.len(),
+        then[then.len() - 1],
     );
+    assert!(slowest_ms <= NOTICED_IN_MS + TOLD_IN_MS_SHORT, "{slowest_ms}");
+    let told_in_ms_max = if scale::is_full() {
+        TOLD_IN_MS
+    } else {
+        TOLD_IN_MS_SHORT
+    };
+    assert!(told_in_ms <= told_in_ms_max, "{told_in_ms}");
     answers.extend(served);
     let evidence = judge(&mut cluster, &[long, short].concat(), answers).await;
     let limit = if scale::is_full() {
@@ -175,18 +204,24 @@ async fn an_answer_in_hand_when_postgres_stops_is_stored_when_it_is_back() {
         };
         let asked = async {
             loop {
-                let answer = api.post(&path, serde_json::json!({})).await;
-                // A node that has not noticed yet that Postgres is back begins nothing.
-                if answer.status != 503 || gate.arrivals() > 0 {
-                    return answer;
+                api.post(&path, serde_json::json!({})).await;
+                // A node that has not noticed yet that Postgres is back begins nothing; one that has not heard yet of the
+                // last refresh, elsewhere, hears of it now and begins nothing either.
+                if gate.arrivals() > 0 {
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let both = async { tokio::join!(asked, outage) };
-        let (answer, ()) = tokio::time::timeout(ONE_OUTAGE, both).await.expect("it goes on");
-        assert_eq!(answer.status, 200, "{number}: {answer:?}");
-        assert_eq!(answer.body["status"], "active", "{number}: {answer:?}");
+        tokio::time::timeout(ONE_OUTAGE, both).await.expect("it goes on");
+        // Whoever asked may have been told to wait, if another node found the claim stale first; the answer is kept.
+        let generation = i64::try_from(number).unwrap() + 2;
+        eventually("the answer is stored", || async {
+            let (stored, _, status) = cluster.row(&account).await;
+            (stored == generation && status == "active").then_some(())
+        })
+        .await;
     }
     let evidence = judge(&mut cluster, &accounts, Vec::new()).await;
     assert_eq!(evidence.repeats(Class::Strict), 0);

@@ -67,6 +67,7 @@ impl Tables {
             attempt: request.attempt,
             node: request.node,
             since: now,
+            unsettled_since: stale.as_ref().map_or(now, |stale| stale.unsettled_since),
             until: after(now, request.lease),
             stale: false,
         });
@@ -74,6 +75,7 @@ impl Tables {
         // planned.
         let planned_at = grant.next_refresh_at;
         grant.next_refresh_at = Some(planned_at.unwrap_or(now).min(now));
+        row.dispatched = None;
         let mut integration = row.view(now);
         if let Some(grant) = &mut integration.grant {
             grant.next_refresh_at = planned_at;

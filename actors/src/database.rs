@@ -1,0 +1,139 @@
+//! Whether this node can work with the database, as far as it has noticed: so that whoever waits for a refresh is told at
+//! once that it cannot be stored, and does not find out by waiting.
+
+use std::{convert::Infallible, time::Duration};
+
+use tokio::{sync::watch, time::timeout};
+
+use crate::ports::store::{StoreError, StoreResult};
+
+/// A look for due work that hears nothing for so long means that the database is away: it waits for no row, and usually
+/// takes milliseconds. The statement's own deadline comes seconds later.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// A failure that is over within this time is nobody's business: one session ended, and the next one worked.
+const HICCUP_MAX: Duration = Duration::from_millis(150);
+
+/// What this node knows of the database: the last thing heard counts.
+#[derive(Debug)]
+pub(crate) struct Database {
+    is_away: watch::Sender<bool>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            is_away: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Database {
+    /// Takes note of how a statement ended, and passes it on.
+    pub(crate) fn told<T>(&self, result: StoreResult<T>) -> StoreResult<T> {
+        self.set(matches!(result, Err(StoreError::Unavailable(_))));
+        result
+    }
+
+    /// The same for a statement that waits for nobody: not to be answered says something as well.
+    pub(crate) async fn heard<T>(&self, statement: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        let mut statement = std::pin::pin!(statement);
+        let result = match timeout(SILENCE_MAX, &mut statement).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.set(true);
+                statement.await
+            }
+        };
+        self.told(result)
+    }
+
+    fn set(&self, is_away: bool) {
+        self.is_away
+            .send_if_modified(|known| std::mem::replace(known, is_away) != is_away);
+    }
+
+    /// Runs this, and meanwhile tells each time the database has gone (`true`) and come back (`false`).
+    pub(crate) async fn watched<T>(&self, work: impl Future<Output = T>, tell: impl Fn(bool)) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.tell_changes(tell) => match never {},
+        }
+    }
+
+    async fn tell_changes(&self, tell: impl Fn(bool)) -> Infallible {
+        // The sender is this struct's own and outlives every wait: waiting cannot fail.
+        let mut known = self.is_away.subscribe();
+        loop {
+            let _ = known.wait_for(|is_away| *is_away).await;
+            let is_over = timeout(HICCUP_MAX, known.wait_for(|is_away| !is_away))
+                .await
+                .is_ok();
+            if !is_over {
+                tell(true);
+                let _ = known.wait_for(|is_away| !is_away).await;
+                tell(false);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn failed() -> StoreResult<()> {
+        Err(StoreError::Unavailable("it is away".into()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_watches_hears_of_an_absence_that_lasts_and_of_its_end_and_of_no_hiccup() {
+        let (database, told) = (Database::default(), RefCell::new(Vec::new()));
+        let work = async {
+            let _ = database.told(failed());
+            sleep(HICCUP_MAX / 2).await;
+            let _ = database.told(Ok(()));
+            sleep(HICCUP_MAX * 2).await;
+            assert_eq!(*told.borrow(), [true; 0]);
+            let _ = database.told(failed());
+            sleep(HICCUP_MAX / 2).await;
+            let _ = database.told(failed());
+            sleep(HICCUP_MAX).await;
+            assert_eq!(*told.borrow(), [true]);
+            let _ = database.told(Ok(()));
+            sleep(HICCUP_MAX).await;
+        };
+        database
+            .watched(work, |is_away| told.borrow_mut().push(is_away))
+            .await;
+        assert_eq!(*told.borrow(), [true, false]);
+        // Whoever comes while it is away is told as well.
+        let _ = database.told(failed());
+        database
+            .watched(sleep(HICCUP_MAX * 2), |is_away| told.borrow_mut().push(is_away))
+            .await;
+        assert_eq!(*told.borrow(), [true, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hears_nothing_means_that_the_database_is_away_until_something_is_heard() {
+        let database = Database::default();
+        let slow = async {
+            sleep(SILENCE_MAX * 2).await;
+            Ok(())
+        };
+        let looked = async {
+            database.heard(slow).await.unwrap();
+        };
+        let between = async {
+            sleep(SILENCE_MAX * 3 / 2).await;
+            assert!(*database.is_away.borrow());
+        };
+        tokio::join!(looked, between);
+        assert!(!*database.is_away.borrow());
+    }
+}
