@@ -31,34 +31,54 @@ use super::{
 /// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
 const CLAIM_TRIES_MAX: u32 = 3;
 
-/// What is claimed is due, and nobody's by dispatch: should the attempt vanish, somebody finds out as soon as its claim has
-/// run out, whatever was planned before and whoever was given it.
-const CLAIM: &str = concat!(
-    "WITH old AS (
-        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at,
-            coalesce(t.claim_unsettled_since, t.claim_since) AS unsettled_since
-        FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
-        WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
-            AND (t.claim_until IS NULL OR t.claim_until <= now())
-            AND t.revoked_at IS NULL AND t.access_token IS NOT NULL
-            AND i.status NOT IN ('revoked', 'reauth_required')
-        FOR UPDATE OF t
-    ), t AS (
-        UPDATE oauth_tokens AS new
-        SET claim_attempt = $4, claim_node = $5, claim_since = now(),
-            claim_unsettled_since = CASE WHEN old.claim_attempt IS NULL THEN now() ELSE old.unsettled_since END,
-            claim_until = now() + $6::double precision * interval '1 second',
-            next_refresh_at = least(new.next_refresh_at, now()), dispatched_to = NULL, dispatched_until = NULL
-        FROM old WHERE new.integration_id = old.integration_id
-        RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
-            old.claim_since AS stale_since, old.unsettled_since AS stale_unsettled_since,
-            old.claim_until AS stale_until, old.next_refresh_at AS planned_at
-    )
-    SELECT ",
-    integration_columns!(),
-    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_unsettled_since, t.stale_until, true AS stale_stale, t.planned_at
-    FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
-);
+/// What a row of tokens is set to when new ones come: from these values, `$warned` being whether the user was told that the
+/// refresh token ends.
+macro_rules! new_tokens {
+    (
+        access_token: $access_token:literal, refresh_token: $refresh_token:literal, token_type: $token_type:literal,
+        issued_at: $issued_at:literal, expires_at: $expires_at:literal, end: $end:literal, warned: $warned:expr,
+        next_refresh_at: $next_refresh_at:literal, failures: $failures:literal
+    ) => {
+        concat!(
+            "generation = generation + 1, access_token = ",
+            $access_token,
+            ", refresh_token = ",
+            $refresh_token,
+            ",
+            token_type = ",
+            $token_type,
+            ", issued_at = ",
+            $issued_at,
+            ", expires_at = ",
+            $expires_at,
+            ",
+            refresh_token_since = CASE WHEN ",
+            $end,
+            "::timestamptz > refresh_token_expires_at + interval '1 minute'
+                OR refresh_token_expires_at IS NULL AND ",
+            $end,
+            " IS NOT NULL THEN ",
+            $issued_at,
+            "
+                ELSE refresh_token_since END,
+            refresh_token_expires_at = coalesce(",
+            $end,
+            ", refresh_token_expires_at),
+            refresh_token_warned_at = ",
+            $warned,
+            ",
+            next_refresh_at = ",
+            $next_refresh_at,
+            ", failures = ",
+            $failures,
+            ",
+            dispatched_to = NULL, dispatched_until = NULL,
+            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_unsettled_since = NULL,
+            claim_until = NULL, updated_at = now()"
+        )
+    };
+}
+pub(super) use new_tokens;
 
 /// Stores new tokens under the fences of generation and revocation, and this one of the claim; the row as it is then.
 /// `$warned`: whether the user was told that the refresh token ends; `$told`: what tells it.
@@ -67,17 +87,12 @@ macro_rules! store_refresh {
         concat!(
             "WITH t AS (
         UPDATE oauth_tokens
-        SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
-            issued_at = $22, expires_at = $23,
-            refresh_token_since = CASE WHEN $24::timestamptz > refresh_token_expires_at + interval '1 minute'
-                OR refresh_token_expires_at IS NULL AND $24 IS NOT NULL THEN $22 ELSE refresh_token_since END,
-            refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
-            refresh_token_warned_at = ",
-            $warned,
-            ",
-            next_refresh_at = $25, failures = $26, dispatched_to = NULL, dispatched_until = NULL,
-            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_unsettled_since = NULL,
-            claim_until = NULL, updated_at = now()
+        SET ",
+            new_tokens!(
+                access_token: "$19", refresh_token: "$20", token_type: "$21", issued_at: "$22", expires_at: "$23",
+                end: "$24", warned: $warned, next_refresh_at: "$25", failures: "$26"
+            ),
+            "
         WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
             AND revoked_at IS NULL AND data_key IS NOT NULL
         RETURNING *
@@ -213,7 +228,7 @@ impl Storage {
             if let Some(outcome) = refusal(present, request) {
                 return Ok(outcome);
             }
-            outcome = self.try_claim(request).await?;
+            outcome = refresh_batch::claim_alone(self, request).await?;
         }
         if let Some(outcome) = outcome {
             return Ok(outcome);
@@ -223,24 +238,6 @@ impl Storage {
             Some(present) => ClaimOutcome::Held(Box::new(present)),
             None => ClaimOutcome::Gone,
         })
-    }
-
-    async fn try_claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimOutcome>> {
-        let client = self.system().await?;
-        let row = client
-            .query_opt(
-                CLAIM,
-                &[
-                    &request.id.uuid,
-                    &request.id.provider.as_str(),
-                    &request.generation,
-                    &request.attempt.0,
-                    &request.node.0,
-                    &request.lease.as_secs_f64(),
-                ],
-            )
-            .await?;
-        row.as_ref().map(claimed).transpose()
     }
 
     pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {

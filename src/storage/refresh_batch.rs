@@ -22,12 +22,16 @@ use super::{
     arrays::{Slices, rows_of},
     audit::{AUDIT_ARRAYS, AuditColumns, AuditRow, audit_columns},
     combiner::{Answers, Batch, by_row},
-    refresh::{self, count},
+    refresh::{self, count, new_tokens},
     row::{self, integration_columns},
 };
 
-/// Claims, as `refresh::CLAIM` takes one.
-static CLAIMS: LazyLock<String> = LazyLock::new(|| {
+/// Claims, passing over what is locked.
+static CLAIMS: LazyLock<String> = LazyLock::new(|| claims("SKIP LOCKED"));
+/// The same, waiting for what is locked.
+static CLAIMS_PATIENT: LazyLock<String> = LazyLock::new(|| claims(""));
+
+fn claims(where_locked: &str) -> String {
     let rows = rows_of(
         1,
         &[
@@ -39,31 +43,37 @@ static CLAIMS: LazyLock<String> = LazyLock::new(|| {
             ("lease", "double precision"),
         ],
     );
-    format!("WITH w AS ({rows}){CLAIM_ROWS}")
-});
-const CLAIM_ROWS: &str = concat!(
-    ", old AS (
-        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at,
-            w.attempt, w.node, w.lease
-        FROM w JOIN oauth_tokens t ON t.integration_id = w.integration_id
-            JOIN oauth_integrations i ON i.id = w.integration_id
-        WHERE i.provider = w.provider AND t.generation = w.generation
-            AND (t.claim_until IS NULL OR t.claim_until <= now())
-            AND t.revoked_at IS NULL AND t.access_token IS NOT NULL
-            AND i.status NOT IN ('revoked', 'reauth_required')
-        FOR UPDATE OF t SKIP LOCKED
-    ), t AS (
+    format!("WITH w AS ({rows}), old AS ({CLAIMABLE} {where_locked}), {TAKE}")
+}
+
+const CLAIMABLE: &str = "\
+SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at,
+    coalesce(t.claim_unsettled_since, t.claim_since) AS unsettled_since, w.attempt, w.node, w.lease
+FROM w JOIN oauth_tokens t ON t.integration_id = w.integration_id
+    JOIN oauth_integrations i ON i.id = w.integration_id
+WHERE i.provider = w.provider AND t.generation = w.generation
+    AND (t.claim_until IS NULL OR t.claim_until <= now())
+    AND t.revoked_at IS NULL AND t.access_token IS NOT NULL
+    AND i.status NOT IN ('revoked', 'reauth_required')
+FOR UPDATE OF t";
+/// What is claimed is due, and nobody's by dispatch: should the attempt vanish, somebody finds out as soon as its claim has
+/// run out, whatever was planned before and whoever was given it.
+const TAKE: &str = concat!(
+    "t AS (
         UPDATE oauth_tokens AS new
         SET claim_attempt = old.attempt, claim_node = old.node, claim_since = now(),
+            claim_unsettled_since = CASE WHEN old.claim_attempt IS NULL THEN now() ELSE old.unsettled_since END,
             claim_until = now() + old.lease * interval '1 second',
-            next_refresh_at = least(new.next_refresh_at, now())
+            next_refresh_at = least(new.next_refresh_at, now()), dispatched_to = NULL, dispatched_until = NULL
         FROM old WHERE new.integration_id = old.integration_id
         RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
-            old.claim_since AS stale_since, old.claim_until AS stale_until, old.next_refresh_at AS planned_at
+            old.claim_since AS stale_since, old.unsettled_since AS stale_unsettled_since,
+            old.claim_until AS stale_until, old.next_refresh_at AS planned_at
     )
     SELECT ",
     integration_columns!(),
-    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_until, true AS stale_stale, t.planned_at
+    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_unsettled_since, t.stale_until, true AS stale_stale,
+        t.planned_at
     FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
 );
 
@@ -102,15 +112,14 @@ const COMMIT_ROWS: &str = concat!(
         FOR UPDATE OF t SKIP LOCKED
     ), t AS (
         UPDATE oauth_tokens AS own
-        SET generation = generation + 1, access_token = new_access_token, refresh_token = new_refresh_token,
-            token_type = new_token_type, issued_at = new_issued_at, expires_at = new_expires_at,
-            refresh_token_since = CASE WHEN new_end > refresh_token_expires_at + interval '1 minute'
-                OR refresh_token_expires_at IS NULL AND new_end IS NOT NULL THEN new_issued_at ELSE refresh_token_since END,
-            refresh_token_expires_at = coalesce(new_end, refresh_token_expires_at),
-            refresh_token_warned_at = CASE WHEN refreshed THEN NULL ELSE refresh_token_warned_at END,
-            next_refresh_at = new_next_refresh_at, failures = new_failures,
-            dispatched_to = NULL, dispatched_until = NULL,
-            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_until = NULL, updated_at = now()
+        SET ",
+    new_tokens!(
+        access_token: "new_access_token", refresh_token: "new_refresh_token", token_type: "new_token_type",
+        issued_at: "new_issued_at", expires_at: "new_expires_at", end: "new_end",
+        warned: "CASE WHEN refreshed THEN NULL ELSE refresh_token_warned_at END",
+        next_refresh_at: "new_next_refresh_at", failures: "new_failures"
+    ),
+    "
         FROM held
         WHERE own.integration_id = held.id AND own.generation = held.old_generation
             AND own.claim_attempt = held.attempt
@@ -150,26 +159,32 @@ impl Batch for Claims {
     }
 
     async fn run(storage: &Storage, requests: &[ClaimRequest]) -> StoreResult<Answers<Self>> {
-        let column = |value: fn(&ClaimRequest) -> Uuid| requests.iter().map(value).collect::<Vec<_>>();
-        let (ids, attempts) = (column(|wish| wish.id.uuid), column(|wish| wish.attempt.0));
-        let nodes = column(|wish| wish.node.0);
-        let providers: Vec<_> = requests.iter().map(|wish| wish.id.provider.as_str()).collect();
-        let generations: Vec<_> = requests.iter().map(|wish| wish.generation).collect();
-        let leases: Vec<_> = requests.iter().map(|wish| wish.lease.as_secs_f64()).collect();
-        let client = storage.system().await?;
-        let params = [
-            &ids as &(dyn ToSql + Sync),
-            &providers,
-            &generations,
-            &attempts,
-            &nodes,
-            &leases,
-        ];
-        let rows = client.query(&CLAIMS, &params).await?;
-        drop(client);
-        let mut claimed = by_row(&rows, refresh::claimed);
-        Ok(ids.iter().map(|id| claimed.remove(id)).collect())
+        claim(storage, &CLAIMS, requests).await
     }
+}
+
+/// Claims one, waiting for whoever locks it; `None`: it is not to be had.
+pub(super) async fn claim_alone(
+    storage: &Storage,
+    request: &ClaimRequest,
+) -> StoreResult<Option<ClaimOutcome>> {
+    let claimed = claim(storage, &CLAIMS_PATIENT, std::slice::from_ref(request)).await?;
+    claimed.into_iter().flatten().next().transpose()
+}
+
+async fn claim(storage: &Storage, sql: &str, requests: &[ClaimRequest]) -> StoreResult<Answers<Claims>> {
+    let column = |value: fn(&ClaimRequest) -> Uuid| requests.iter().map(value).collect::<Vec<_>>();
+    let ids = column(|wish| wish.id.uuid);
+    let (attempts, nodes) = (column(|wish| wish.attempt.0), column(|wish| wish.node.0));
+    let providers: Vec<_> = requests.iter().map(|wish| wish.id.provider.as_str()).collect();
+    let generations: Vec<_> = requests.iter().map(|wish| wish.generation).collect();
+    let leases: Vec<_> = requests.iter().map(|wish| wish.lease.as_secs_f64()).collect();
+    let params: [&(dyn ToSql + Sync); 6] = [&ids, &providers, &generations, &attempts, &nodes, &leases];
+    let client = storage.system().await?;
+    let rows = client.query(sql, &params).await?;
+    drop(client);
+    let mut claimed = by_row(&rows, refresh::claimed);
+    Ok(ids.iter().map(|id| claimed.remove(id)).collect())
 }
 
 /// Commits of new tokens.
