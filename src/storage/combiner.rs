@@ -2,7 +2,7 @@
 //! one wait for the disk for all of them, as group commit does inside the database.
 //!
 //! Nobody waits for company. Who comes while nothing is under way goes at once; who comes while a batch is, goes with
-//! everybody else who came meanwhile, as soon as it is done, or past it if it takes long. A batch does only what is beyond
+//! everybody else who came meanwhile, as soon as it is done: or beside it, if it takes long or they are many. A batch does only what is beyond
 //! doubt: whoever is not among its answers, and everybody if the database refused it as a whole, asks again alone, so that
 //! one row's trouble is its own. If the connection fails nobody knows what was done, and all are told so.
 
@@ -26,8 +26,9 @@ use super::{Storage, errors, row};
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Batches under way at once, at the most: connections are for others too.
 const LANES_MAX: usize = 4;
-/// Callers of one batch, at the most: an answer is a kilobyte or two, and all of them arrive together.
-const BATCH_MAX: usize = 128;
+/// Callers of one batch, at the most. What a statement costs by itself is spread over them; more would gain little, and
+/// keep everybody in step: all at the database, while the provider and this program have nothing to do, and then all there.
+const BATCH_MAX: usize = 16;
 
 /// Something that can be asked for many rows in one statement.
 pub(super) trait Batch: Send + Sync + 'static {
@@ -192,15 +193,21 @@ impl<B: Batch> Drop for Lane<B> {
 // === impl Queue ===
 
 impl<B: Batch> Queue<B> {
-    /// Takes a lane if somebody waits and none is taken, or none has moved for long.
+    /// Takes a lane if somebody waits and none is taken, or those that are have not moved for long or cannot take all.
     fn takes_a_lane(&mut self) -> bool {
-        let is_stuck = self.lanes < LANES_MAX && self.moved_at.elapsed() >= PATIENCE;
-        let takes = !self.waiting.is_empty() && (self.lanes == 0 || is_stuck);
-        if takes {
+        let is_free = match self.lanes {
+            0 => !self.waiting.is_empty(),
+            LANES_MAX.. => false,
+            _ => {
+                let is_stuck = !self.waiting.is_empty() && self.moved_at.elapsed() >= PATIENCE;
+                is_stuck || self.waiting.len() >= BATCH_MAX
+            }
+        };
+        if is_free {
             self.lanes += 1;
             self.moved_at = Instant::now();
         }
-        takes
+        is_free
     }
 
     /// Whoever goes next, in the order they came: each row once, and nobody who has given up.
