@@ -30,10 +30,12 @@ pub(super) use audit_columns;
 /// `INSERT INTO oauth_audit_log … SELECT …` of parameters 1 to 14, to be followed by `FROM` what must have happened.
 macro_rules! insert_audit {
     () => {
-        "INSERT INTO oauth_audit_log (id, actor, subject, action, outcome, provider, integration_id, \
-         authorization_id, scopes, error, count, request_id, ip, user_agent) \
-         SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text[], \
-         $10::text, $11::int, $12::text, $13::inet, $14::text"
+        concat!(
+            "INSERT INTO oauth_audit_log (",
+            super::audit::audit_columns!(),
+            ") SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text[], \
+             $10::text, $11::int, $12::text, $13::inet, $14::text"
+        )
     };
 }
 pub(super) use insert_audit;

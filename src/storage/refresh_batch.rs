@@ -1,7 +1,8 @@
 //! Claims and commits of many refreshes in one statement each: the usual case of what `refresh` does for one.
 //!
-//! The fences are the same and hold row by row. What is locked by somebody else is passed over and not waited for: a batch
-//! waits for nobody, so nobody can make it wait or deadlock with it, and whoever was passed over asks alone.
+//! The fences are the same and hold row by row. Tokens that somebody else locks are passed over and not waited for, so that
+//! nobody can deadlock with a batch, and whoever was passed over asks alone. The accounts' own rows are locked after them,
+//! as everywhere; who waits for one of those is gone past by the next batch.
 
 use std::sync::LazyLock;
 
