@@ -40,26 +40,27 @@ struct Known {
 }
 
 impl Clients {
+    /// The client with this credential, if it was read lately: without waiting for anybody.
+    pub(crate) fn known(
+        &self,
+        shared: &Shared,
+        credential: &ServiceCredential,
+    ) -> Option<Arc<ServiceClient>> {
+        let known = self.read(&digest_of(shared, credential))?;
+        (Instant::now() < known.recheck_at).then_some(known.client)
+    }
+
     /// The client with this credential.
     pub(crate) async fn authenticate(
         &self,
         shared: &Shared,
         credential: &ServiceCredential,
     ) -> Result<Arc<ServiceClient>, ServiceError> {
-        let digest = shared
-            .ports
-            .vault
-            .digest(DigestPurpose::ServiceCredential, credential.expose());
+        let digest = digest_of(shared, credential);
         let now = Instant::now();
-        let known = self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&digest)
-            .cloned();
-        let lookup = shared.ports.clients.find_by_credential(&digest);
-        let Some(known) = known else {
-            return match lookup.await {
+        let lookup = || shared.ports.clients.find_by_credential(&digest);
+        let Some(known) = self.read(&digest) else {
+            return match lookup().await {
                 Ok(Some(client)) => Ok(self.remember(digest, client, now)),
                 Ok(None) => Err(unknown()),
                 Err(error) => Err(crate::records::store_error(&error)),
@@ -68,7 +69,7 @@ impl Clients {
         if now < known.recheck_at {
             return Ok(known.client);
         }
-        match tokio::time::timeout(RECHECK_PATIENCE, lookup).await {
+        match tokio::time::timeout(RECHECK_PATIENCE, lookup()).await {
             Ok(Ok(Some(client))) => Ok(self.remember(digest, client, now)),
             Ok(Ok(None)) => {
                 self.write().remove(&digest);
@@ -96,9 +97,22 @@ impl Clients {
         client
     }
 
+    fn read(&self, digest: &Digest) -> Option<Known> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Digest, Known>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn digest_of(shared: &Shared, credential: &ServiceCredential) -> Digest {
+    let vault = &shared.ports.vault;
+    vault.digest(DigestPurpose::ServiceCredential, credential.expose())
 }
 
 fn unknown() -> ServiceError {

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Timestamp, ids::Subject},
-    integration::{opened::Opened, row::Token},
+    domain::{Timestamp, ids::Subject, token::AccessGrant},
+    integration::{answer, opened::Opened, row::Token},
 };
 
 /// How long a user's first account is taken as known. Afterwards the supervisor is asked, and looks again.
@@ -40,6 +40,8 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) opened: Arc<Opened>,
+    /// What whoever takes it receives.
+    pub(crate) grant: Arc<AccessGrant>,
     pub(crate) token: Token,
     pub(crate) activity: Arc<Activity>,
 }
@@ -153,7 +155,7 @@ impl Place {
         }
     }
 
-    /// Lays this out instead of what is there.
+    /// Lays this out instead of what is there; nothing, where there is no token in it.
     pub(crate) fn lay_out(&mut self, opened: &Arc<Opened>, token: Token) {
         if self
             .laid_out
@@ -162,9 +164,13 @@ impl Place {
         {
             return;
         }
+        let Some(grant) = answer::access_grant(opened) else {
+            return self.clear();
+        };
         self.laid_out = Some(Arc::clone(opened));
         let ready = Ready {
             opened: Arc::clone(opened),
+            grant: Arc::new(grant),
             token,
             activity: Arc::clone(&self.activity),
         };

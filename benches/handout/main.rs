@@ -1,6 +1,7 @@
 //! How many tokens a second are handed out over HTTP, against what the bare web framework answers with a constant body
-//! of the same size. Both servers are processes of their own; they are asked in turns, so that a noisy machine
-//! is as noisy for one as for the other.
+//! of the same size, and against this service's own `/health`, which does nothing but pass the edge. All are processes of
+//! their own; they are asked in turns, so that a noisy machine is as noisy for one as for the other. Then the same
+//! hand-outs with and without another provider hanging.
 //!
 //! `cargo bench --bench handout -- [SECONDS] [ROUNDS]`
 #![expect(
@@ -15,6 +16,7 @@ mod bare;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod load;
+mod neighbour;
 mod service;
 
 use std::time::Duration;
@@ -43,6 +45,7 @@ fn compare(span: Duration, rounds: usize) {
     let service = runtime.block_on(service::start());
     let bare = bare::start(service.body_bytes);
     let to_service = Load::new(service.address, service.request.clone(), CONNECTIONS);
+    let to_edge = Load::new(service.address, service.constant_request.clone(), CONNECTIONS);
     let to_bare = Load::new(bare.address, bare.request.clone(), CONNECTIONS);
     to_bare.run(WARM_UP);
     to_service.run(WARM_UP);
@@ -58,6 +61,9 @@ fn compare(span: Duration, rounds: usize) {
         let service_round = to_service.run(span);
         show("bare server", &bare_round, processor_time(bare.pid) - bare_before);
         show("hand-out", &service_round, processor_time(service.pid) - before);
+        let before = processor_time(service.pid);
+        let edge_round = to_edge.run(span);
+        show("its /health", &edge_round, processor_time(service.pid) - before);
         ratios.push(service_round.per_second() / bare_round.per_second());
     }
     ratios.sort_by(f64::total_cmp);
@@ -65,7 +71,34 @@ fn compare(span: Duration, rounds: usize) {
         "hand-out to bare server: {:.3} (median of {rounds})",
         ratios[rounds / 2]
     );
+    beside_a_neighbour_that_hangs(&runtime, &service, &to_service, span, rounds);
     runtime.block_on(service.stop());
+}
+
+/// The 99th percentiles, in turns.
+fn beside_a_neighbour_that_hangs(
+    runtime: &tokio::runtime::Runtime,
+    service: &service::Running,
+    to_service: &Load,
+    span: Duration,
+    rounds: usize,
+) {
+    let (mut calm, mut hanging) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        calm.push(to_service.run(span).quantile(0.99).as_secs_f64());
+        runtime.block_on(neighbour::hang(&service.around));
+        hanging.push(to_service.run(span).quantile(0.99).as_secs_f64());
+        runtime.block_on(neighbour::recover(&service.around));
+    }
+    calm.sort_by(f64::total_cmp);
+    hanging.sort_by(f64::total_cmp);
+    let (calm, hanging) = (calm[rounds / 2], hanging[rounds / 2]);
+    println!(
+        "p99 while another provider hangs: {:.0} us against {:.0} us, {:+.1} % (medians of {rounds})",
+        hanging * 1e6,
+        calm * 1e6,
+        (hanging / calm - 1.0) * 100.0
+    );
 }
 
 fn show(name: &str, measured: &Measured, processor: Duration) {

@@ -6,7 +6,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     harness::{Folder, Service, eventually},
-    load,
+    load, neighbour,
 };
 
 /// A service in a process of its own, and what to ask it.
@@ -14,11 +14,13 @@ pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
     pub request: Vec<u8>,
+    /// Of the route that does least: what everything around a handler costs.
+    pub constant_request: Vec<u8>,
     pub body_bytes: usize,
     process: Child,
     _folder: Folder,
     /// Simulator and database are its.
-    around: Service,
+    pub around: Service,
 }
 
 impl Running {
@@ -32,6 +34,7 @@ impl Running {
 pub async fn start() -> Running {
     let around = Service::start().await;
     around.connect("ada", "google").await;
+    neighbour::connect(&around).await;
     let consumer = around.service(&["google:*"]).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -75,6 +78,7 @@ pub async fn start() -> Running {
         address,
         pid: process.id().unwrap(),
         request,
+        constant_request: format!("GET /health HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes(),
         body_bytes,
         process,
         _folder: folder,

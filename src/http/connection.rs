@@ -1,7 +1,8 @@
 //! A connection that watches its client: one that dribbles its headers or does not take its answer is dropped.
 //!
-//! hyper has one timer for headers and for idleness together. It is given the idle time; the time for headers counts
-//! here, from the first byte of a request (or from connecting) until hyper hands the request over.
+//! hyper has one timer for headers and for idleness together, and sets it anew for each request. Here the time for
+//! headers counts from the first byte of a request (or from connecting) until hyper hands the request over, the idle time
+//! from an answer to the next request; one timer serves both, and is touched only when it rings or would ring too late.
 
 use std::{
     io,
@@ -42,14 +43,24 @@ impl Progress {
     }
 }
 
+/// What the client owes us, when we are not answering it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// Its next request.
+    Request,
+    /// The rest of a request's headers.
+    Headers,
+}
+
 /// The stream, watched.
 pub(super) struct WatchedStream {
     stream: TcpStream,
     progress: Progress,
     header_timeout: Duration,
-    write_timeout: Duration,
-    /// Since when headers are awaited; `None`: between requests, or while one is answered.
-    headers_since: Option<Instant>,
+    idle_timeout: Duration,
+    awaited: Awaited,
+    /// Until when; unset while there is something to read.
+    deadline: Option<Instant>,
     read_timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
 }
@@ -59,17 +70,40 @@ impl WatchedStream {
         stream: TcpStream,
         progress: Progress,
         header_timeout: Duration,
-        write_timeout: Duration,
+        idle_timeout: Duration,
     ) -> Self {
         Self {
             stream,
             progress,
             header_timeout,
-            write_timeout,
-            headers_since: Some(Instant::now()),
+            idle_timeout,
+            awaited: Awaited::Headers,
+            deadline: None,
             read_timer: None,
             write_timer: None,
         }
+    }
+
+    /// While there is nothing to read: an error once the client is too late.
+    fn watch_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timeout = match self.awaited {
+            Awaited::Headers => self.header_timeout,
+            Awaited::Request => self.idle_timeout,
+        };
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        let timer = self
+            .read_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        ready!(timer.as_mut().poll(cx));
+        if timer.deadline() < deadline {
+            // It was set for something that has come since.
+            timer.as_mut().reset(deadline);
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// While a write waits for the client.
@@ -78,7 +112,7 @@ impl WatchedStream {
             self.write_timer = None;
             return written;
         }
-        let timeout = self.write_timeout;
+        let timeout = self.idle_timeout;
         let timer = self
             .write_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
@@ -92,26 +126,16 @@ impl AsyncRead for WatchedStream {
         let this = self.get_mut();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if this.progress.is_answering() {
-            (this.headers_since, this.read_timer) = (None, None);
+            (this.awaited, this.deadline) = (Awaited::Request, None);
             return read;
         }
-        if read.is_ready() {
-            this.headers_since.get_or_insert_with(Instant::now);
-            return read;
+        if read.is_pending() {
+            return this.watch_read(cx);
         }
-        // Nothing to read. Between requests hyper's own idle timer counts.
-        if let Some(since) = this.headers_since {
-            let deadline = since + this.header_timeout;
-            let timer = this
-                .read_timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if timer.deadline() != deadline {
-                timer.as_mut().reset(deadline);
-            }
-            ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if this.awaited == Awaited::Request {
+            (this.awaited, this.deadline) = (Awaited::Headers, None);
         }
-        Poll::Pending
+        read
     }
 }
 

@@ -12,11 +12,18 @@ use super::problem::{Answer, Problem};
 /// What goes back to the client.
 pub(crate) type Response = warp::reply::Response;
 
+/// Header fields of most answers.
+const HEADERS_USUAL: usize = 8;
+/// A token answer's body has about this many bytes.
+const BODY_BYTES_USUAL: usize = 512;
+
 /// A body of this type. Nothing here may be cached: every answer is about one caller.
 pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Bytes::from(body).into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    // At once for all that the edge adds.
+    headers.reserve(HEADERS_USUAL);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -24,11 +31,12 @@ pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: Vec<u8
 
 /// JSON.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let body = serde_json::to_vec(body).map_err(|error| {
+    let mut text = Vec::with_capacity(BODY_BYTES_USUAL);
+    serde_json::to_writer(&mut text, body).map_err(|error| {
         tracing::error!(%error, "an answer could not be written as JSON");
         Problem::Service(oauth_manager_actors::domain::error::ServiceError::Internal)
     })?;
-    Ok(bytes(status, "application/json", body))
+    Ok(bytes(status, "application/json", text))
 }
 
 /// 200 with JSON.

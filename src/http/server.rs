@@ -6,15 +6,17 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     HttpService,
@@ -33,34 +35,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop` is cancelled and the answers under way are finished (or the grace has passed).
 pub async fn serve(listener: TcpListener, service: HttpService, stop: CancellationToken) {
     let limits = service.limits().clone();
-    let connections = TaskTracker::new();
-    let dropped = CancellationToken::new();
+    let mut connections = JoinSet::new();
     let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let accepting = accept(
-        &listener,
-        &service,
-        &limits,
-        &connections,
-        &permits,
-        &stop,
-        &dropped,
-    );
     tokio::select! {
         () = stop.cancelled() => {}
-        () = accepting => {}
+        () = accept(&listener, &service, &limits, &mut connections, &permits, &stop) => {}
     }
     drop(listener);
-    connections.close();
-    if tokio::time::timeout(limits.stop_grace, connections.wait())
-        .await
-        .is_err()
-    {
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.stop_grace, finished).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "dropping connections that did not finish in time"
         );
-        dropped.cancel();
-        connections.wait().await;
+        connections.shutdown().await;
     }
 }
 
@@ -68,10 +56,9 @@ async fn accept(
     listener: &TcpListener,
     service: &HttpService,
     limits: &Limits,
-    connections: &TaskTracker,
+    connections: &mut JoinSet<()>,
     permits: &Arc<Semaphore>,
     stop: &CancellationToken,
-    dropped: &CancellationToken,
 ) {
     // The semaphore is never closed: this ends with the task.
     while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
@@ -85,14 +72,12 @@ async fn accept(
             }
         };
         let serving = connection(stream, peer, service.edge(), limits.clone(), stop.clone());
-        let dropped = dropped.clone();
         connections.spawn(async move {
-            tokio::select! {
-                () = serving => {}
-                () = dropped.cancelled() => {}
-            }
+            serving.await;
             drop(permit);
         });
+        // What has ended is let go of.
+        while connections.try_join_next().is_some() {}
     }
 }
 
@@ -123,15 +108,18 @@ async fn connection(
         }
     });
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle_timeout)
+        // The stream watches its client itself.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
+    // In a set of one, so that it is looked at when it happens and not at every byte that comes and goes.
+    let mut stopped = FuturesUnordered::from_iter([stop.cancelled()]);
     let ended = tokio::select! {
+        biased;
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        _ = stopped.next() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -18,6 +18,7 @@ use crate::http::{
     settings::HttpSettings,
     testing,
 };
+use tokio_util::task::TaskTracker;
 
 static HELLO: Endpoint = Endpoint {
     template: "/hello",

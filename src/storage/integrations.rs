@@ -46,7 +46,8 @@ const LIST: &str = concat!(
      WHERE i.subject = $1 AND i.status <> 'revoked' AND (i.created_at, i.id) < ($2, $3) \
      ORDER BY i.created_at DESC, i.id DESC LIMIT $4"
 );
-const LIST_ALL: &str = concat!(
+/// By the index `oauth_integrations_newest`; see [`begin_listing`](super::lease::Lease::begin_listing).
+pub(super) const LIST_ALL: &str = concat!(
     "SELECT ",
     integration_columns!(),
     " FROM oauth_integrations i LEFT JOIN oauth_tokens t ON t.integration_id = i.id \
@@ -64,6 +65,9 @@ impl Storage {
         &self,
         id: &IntegrationId,
     ) -> StoreResult<Option<StoredIntegration>> {
+        if let Some(answer) = self.0.loads.ask(self, id.clone()).await? {
+            return Ok(answer);
+        }
         let client = self.system().await?;
         let row = client.query_opt(LOAD, &[&id.uuid, &id.provider.as_str()]).await?;
         row.as_ref().map(row::integration).transpose()
@@ -101,10 +105,11 @@ impl Storage {
 
     async fn list_all_integrations(&self, page: &PageRequest) -> StoreResult<Page<StoredIntegration>> {
         let after = Cursor::of(page)?;
-        let client = self.system().await?;
-        let rows = client
+        let transaction = self.system().await?.begin_listing().await?;
+        let rows = transaction
             .query(LIST_ALL, &[&after.at, &after.id, &cursor::rows_wanted(page)])
             .await?;
+        transaction.commit().await?;
         integrations_page(page, &rows)
     }
 

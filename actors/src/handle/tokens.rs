@@ -35,6 +35,29 @@ impl OAuthManager {
         self.clients.authenticate(&self.shared, credential).await
     }
 
+    /// The client with this credential, if that is known without waiting for the database.
+    pub fn known_service(&self, credential: &ServiceCredential) -> Option<Arc<ServiceClient>> {
+        self.clients.known(&self.shared, credential)
+    }
+
+    /// The token that was asked for, where its account has laid it out and the client may have it. `None` says nothing
+    /// but that [`issue_token`](Self::issue_token) is to be asked, which knows why.
+    pub fn token_at_hand(
+        &self,
+        request: &TokenRequest,
+        client: &Arc<ServiceClient>,
+    ) -> Option<Arc<AccessGrant>> {
+        let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
+        let recipient = Recipient::Client(Arc::clone(client));
+        catalogue::within_policy(&wanted, &recipient).ok()?;
+        let grant = self.take_from_shelf(request, &wanted, &recipient)?;
+        let provider = &wanted.provider.key;
+        if let Some(measures) = self.shared.measures(provider) {
+            measures.answered(provider, None);
+        }
+        Some(grant)
+    }
+
     /// For in-process services: a token that carries the feature and is good for at least `min_ttl`.
     ///
     /// # Errors
@@ -108,7 +131,7 @@ impl OAuthManager {
             return Err(error);
         }
         if let Some(grant) = self.take_from_shelf(request, wanted, recipient) {
-            return Ok(grant);
+            return Ok(Arc::unwrap_or_clone(grant));
         }
         let key = wanted.provider.key.clone();
         let question = |reply| -> ServiceResult<RegistryMsg> {
@@ -148,7 +171,7 @@ impl OAuthManager {
         request: &TokenRequest,
         wanted: &Wanted<'_>,
         recipient: &Recipient,
-    ) -> Option<AccessGrant> {
+    ) -> Option<Arc<AccessGrant>> {
         let client = match recipient {
             Recipient::Client(client) => client.id,
             Recipient::InProcess => IN_PROCESS,
@@ -183,7 +206,8 @@ impl OAuthManager {
             return None;
         }
         ready.activity.take(now);
-        answer::access_grant(&self.shared, &ready.opened, request.min_ttl)
+        answer::watch(&self.shared, &ready.grant, request.min_ttl, now);
+        Some(Arc::clone(&ready.grant))
     }
 
     pub(super) fn record_refusal(

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
+        Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         error::ServiceError,
         ids::IntegrationId,
@@ -70,10 +71,11 @@ pub(crate) fn check(
 /// Hands the token out and records it; refuses if it cannot be recorded.
 pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
     let (stored, reply) = (&opened.stored, ask.reply);
-    let Some(access_grant) = access_grant(shared, opened, ask.min_ttl) else {
+    let Some(access_grant) = access_grant(opened) else {
         let _ = reply.send(Err(ServiceError::NotConnected));
         return;
     };
+    watch(shared, &access_grant, ask.min_ttl, shared.now());
     let entry = AuditEntry::new(AuditAction::TokenIssued, AuditOutcome::Success, ask.context)
         .with_integration(&stored.id, &stored.owner.subject)
         .with_scopes(stored.scopes.clone());
@@ -88,20 +90,19 @@ pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
     let _ = reply.send(Ok(access_grant));
 }
 
-/// What is handed out of an account, if it has a token. Every token that leaves leaves here, and is checked once more
-/// against what was asked for.
-pub(crate) fn access_grant(
-    shared: &Shared,
-    opened: &Opened,
-    min_ttl: Option<Duration>,
-) -> Option<AccessGrant> {
-    let (access_token, grant) = (opened.access_token.as_ref()?, opened.stored.grant.as_ref()?);
+/// Looks at every token that leaves, once more and by nothing but what was asked for.
+pub(crate) fn watch(shared: &Shared, grant: &AccessGrant, min_ttl: Option<Duration>, now: Timestamp) {
     let kept = shared
-        .measures(&opened.stored.id.provider)
-        .is_none_or(|measures| measures.keeps_its_promise(grant.expires_at, min_ttl, shared.now()));
+        .measures(grant.provider())
+        .is_none_or(|measures| measures.keeps_its_promise(grant.expires_at, min_ttl, now));
     if !kept {
         tracing::error!("a token leaves with less life than was asked for: this is a defect, report it");
     }
+}
+
+/// What is handed out of an account, if it has a token.
+pub(crate) fn access_grant(opened: &Opened) -> Option<AccessGrant> {
+    let (access_token, grant) = (opened.access_token.as_ref()?, opened.stored.grant.as_ref()?);
     Some(AccessGrant {
         access_token: access_token.clone(),
         token_type: grant.token_type.clone(),

@@ -221,9 +221,7 @@ impl Integration {
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served && state.opened.access_token.is_some() => {
-                place.lay_out(&state.opened, token);
-            }
+            Some(token) if is_served => place.lay_out(&state.opened, token),
             Some(_) | None => place.clear(),
         }
     }

@@ -57,6 +57,15 @@ pub(crate) async fn authenticate_service(
     }
 }
 
+/// The service that calls, if that is known without waiting for the database.
+pub(crate) fn known_service(api: &Api, head: &RequestHead) -> Option<Arc<ServiceClient>> {
+    let credential = bearer(head).ok()?;
+    if !credential.starts_with(SERVICE_PREFIX) {
+        return None;
+    }
+    service::known(api, credential)
+}
+
 /// The user who calls; services are turned away.
 pub(crate) async fn authenticate_user(api: &Api, head: &RequestHead) -> Result<Subject, Problem> {
     match authenticate(api, head).await? {

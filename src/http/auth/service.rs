@@ -12,12 +12,18 @@ const CREDENTIAL_CHARS_MAX: usize = 256;
 
 /// The client with this credential.
 pub(super) async fn client(api: &Api, credential: &str) -> Result<Arc<ServiceClient>, Problem> {
+    let credential =
+        read(credential).ok_or_else(|| Problem::unauthenticated("this is not a service credential"))?;
+    Ok(api.manager.authenticate_service(&credential).await?)
+}
+
+/// The same, if it is known at once.
+pub(super) fn known(api: &Api, credential: &str) -> Option<Arc<ServiceClient>> {
+    api.manager.known_service(&read(credential)?)
+}
+
+fn read(credential: &str) -> Option<ServiceCredential> {
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    if credential.len() > CREDENTIAL_CHARS_MAX || !credential.bytes().all(safe) {
-        return Err(Problem::unauthenticated("this is not a service credential"));
-    }
-    Ok(api
-        .manager
-        .authenticate_service(&ServiceCredential::new(credential))
-        .await?)
+    let is_one = credential.len() <= CREDENTIAL_CHARS_MAX && credential.bytes().all(safe);
+    is_one.then(|| ServiceCredential::new(credential))
 }

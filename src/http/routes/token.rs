@@ -1,16 +1,19 @@
 //! Tokens for services: the one thing everything else here is for.
 
-use std::sync::Arc;
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
 
+use futures_util::future::{BoxFuture, Either};
 use oauth_manager_actors::domain::{
     caller::Actor,
-    client::ServiceClient,
     token::{TokenRequest, TokenTarget, Want},
 };
 
 use crate::http::{
     Api,
-    auth::authenticate_service,
+    auth::{authenticate_service, known_service},
     catalogue::{Catalogue, integration_id},
     endpoint::{Endpoint, GET, Route, as_json, route},
     min_ttl,
@@ -32,13 +35,15 @@ static OF_INTEGRATION: Endpoint = Endpoint {
 /// Longest account name: an e-mail address or a provider's id.
 const ACCOUNT_CHARS_MAX: usize = 320;
 
+/// Reads what is asked for.
+type Read = fn(&Api, &Call) -> Result<TokenRequest, Problem>;
+
 /// A token of a user's account that gives what is wanted.
 pub(crate) fn of_user(api: &Arc<Api>) -> Route {
-    route(api, &OF_USER, as_json, issue_of_user)
+    route(api, &OF_USER, as_json, |api, call| issue(api, call, read_of_user))
 }
 
-async fn issue_of_user(api: Arc<Api>, call: Call) -> Answer {
-    let client = authenticate_service(&api, &call).await?;
+fn read_of_user(api: &Api, call: &Call) -> Result<TokenRequest, Problem> {
     let query = call
         .query()?
         .only(&["provider", "feature", "scopes", "min_ttl", "account"], &[])?;
@@ -51,37 +56,51 @@ async fn issue_of_user(api: Arc<Api>, call: Call) -> Answer {
             "account is an integration id, an account id or an e-mail address",
         ));
     }
-    let request = TokenRequest {
+    Ok(TokenRequest {
         target: TokenTarget::User {
             subject: subject(call.capture(0))?,
             want: want(Catalogue(api.manager.providers()), &query)?,
             account,
         },
         min_ttl: min_ttl::read(query.get("min_ttl"))?,
-    };
-    issue(&api, &call, client, request).await
+    })
 }
 
 /// A token of this very integration.
 pub(crate) fn of_integration(api: &Arc<Api>) -> Route {
-    route(api, &OF_INTEGRATION, as_json, issue_of_integration)
+    route(api, &OF_INTEGRATION, as_json, |api, call| {
+        issue(api, call, read_of_integration)
+    })
 }
 
-async fn issue_of_integration(api: Arc<Api>, call: Call) -> Answer {
-    let client = authenticate_service(&api, &call).await?;
+fn read_of_integration(_: &Api, call: &Call) -> Result<TokenRequest, Problem> {
     let query = call.query()?.only(&["min_ttl"], &[])?;
-    let request = TokenRequest {
+    Ok(TokenRequest {
         min_ttl: min_ttl::read(query.get("min_ttl"))?,
         target: TokenTarget::Integration(integration_id(call.capture(0))?),
-    };
-    issue(&api, &call, client, request).await
+    })
 }
 
-async fn issue(api: &Api, call: &Call, client: Arc<ServiceClient>, request: TokenRequest) -> Answer {
-    let grant = api
-        .manager
-        .issue_token(request, call.context(Actor::Service(client)))
-        .await?;
+/// What is at hand is given at once. Everything else, waiting and refusing, is a future of its own and on the heap, so
+/// that the usual one is small: it is made and moved a hundred thousand times a second.
+fn issue(api: Arc<Api>, call: Call, read: Read) -> Either<Ready<Answer>, BoxFuture<'static, Answer>> {
+    match at_hand(&api, &call, read) {
+        Some(answer) => Either::Left(ready(answer)),
+        None => Either::Right(Box::pin(ask(api, call, read))),
+    }
+}
+
+fn at_hand(api: &Api, call: &Call, read: Read) -> Option<Answer> {
+    let client = known_service(api, call)?;
+    let grant = api.manager.token_at_hand(&read(api, call).ok()?, &client)?;
+    Some(reply::token(&grant, api.now()))
+}
+
+async fn ask(api: Arc<Api>, call: Call, read: Read) -> Answer {
+    let client = authenticate_service(&api, &call).await?;
+    let request = read(&api, &call)?;
+    let context = call.context(Actor::Service(client));
+    let grant = api.manager.issue_token(request, context).await?;
     reply::token(&grant, api.now())
 }
 
