@@ -1,24 +1,26 @@
 //! The exchange and what it makes: the integration, its sealed tokens, the consent and the audit, in one transaction.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
 use crate::{
     address::Address,
     authorization::provider_error,
+    consent,
     domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
         caller::RequestContext,
-        consent::{NewConsent, WORDING_VERSION},
+        consent::NewConsent,
         error::ServiceError,
-        integration::StoredIntegration,
+        feature::FeatureKey,
+        integration::{Status, StoredIntegration},
         provider::Provider,
         reason::ReasonCode,
         scope::ScopeSet,
-        sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
+        sealed::{KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier, RefreshToken},
     },
     integration::{opened::Opened, schedule},
@@ -233,7 +235,7 @@ fn commit_of(
     let mut action = AuditAction::Connect;
     if let Some(present) = &reservation.present {
         action = AuditAction::Reconnect;
-        if present.standing.status != crate::domain::integration::Status::Revoked {
+        if present.standing.status != Status::Revoked {
             features.extend(present.features.iter().cloned());
         }
     }
@@ -263,7 +265,7 @@ fn commit_of(
         expires_at: answer.expires_at,
         refresh_token_expires_at: lives.refresh_token.map(|life| life.until),
         next_refresh_at,
-        consent: consent(shared, provider, flow, granted.clone(), context),
+        consents: consents(shared, provider, flow, &reservation, &granted, context),
         audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
             .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
             .with_integration(&reservation.id, &flow.owner.subject)
@@ -321,7 +323,7 @@ impl Sealing<'_> {
         let Some(present) = &self.reservation.present else {
             return Ok(None);
         };
-        if present.standing.status == crate::domain::integration::Status::Revoked {
+        if present.standing.status == Status::Revoked {
             return Ok(None);
         }
         let opened = Opened {
@@ -340,37 +342,44 @@ fn seal_error(error: &crate::ports::vault::VaultError) -> StoreOrSeal {
     StoreOrSeal::Seal
 }
 
-/// Who agreed to what: the words are those of the catalogue, named by version and digest.
-fn consent(
+/// Who agreed to what: each feature that is new has a consent of its own, which can be withdrawn without the others; whoever
+/// connects again with nothing new agrees anew to all there is.
+fn consents(
     shared: &Shared,
     provider: &Provider,
     flow: &StoredAuthorization,
-    granted: ScopeSet,
+    reservation: &Reservation,
+    granted: &ScopeSet,
     context: &RequestContext,
-) -> NewConsent {
-    let mut words = String::new();
-    for feature in provider
-        .features
-        .iter()
-        .filter(|feature| flow.features.contains(&feature.key))
-    {
-        // Writing into a String cannot fail.
-        let _ = writeln!(words, "{}: {}", feature.display_name, feature.description);
+) -> Vec<NewConsent> {
+    let present = reservation
+        .present
+        .as_ref()
+        .filter(|present| present.standing.status != Status::Revoked);
+    let is_new = |key: &&FeatureKey| present.is_none_or(|present| !present.features.contains(*key));
+    let new: Vec<_> = flow.features.iter().filter(is_new).collect();
+    if new.is_empty() {
+        let all = flow.features.clone();
+        return vec![consent::to(
+            shared,
+            provider,
+            all,
+            (&flow.requested_scopes, granted),
+            context,
+        )];
     }
-    let digest = shared.ports.vault.digest(DigestPurpose::Wording, &words);
-    NewConsent {
-        requested_scopes: flow.requested_scopes.clone(),
-        granted_scopes: granted,
-        features: flow.features.clone(),
-        wording_version: WORDING_VERSION.into(),
-        wording_hash: digest.0.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
-        ip: context.ip,
-        user_agent: context.user_agent.clone(),
-        expires_at: None,
-    }
+    let one = |key: &FeatureKey| {
+        let requested = consent::part(provider, key, &flow.requested_scopes);
+        let granted = consent::part(provider, key, granted);
+        consent::to(
+            shared,
+            provider,
+            BTreeSet::from([key.clone()]),
+            (&requested, &granted),
+            context,
+        )
+    };
+    new.into_iter().map(one).collect()
 }
 
 fn open_verifier(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<PkceVerifier> {
