@@ -6,7 +6,10 @@ use tokio::time::Instant;
 
 use crate::{
     address::Address,
-    authorization::provider_error,
+    authorization::{
+        provider_error,
+        sealing::{SealFailed, Sealing},
+    },
     consent,
     domain::error::ServiceResult,
     domain::{
@@ -20,10 +23,10 @@ use crate::{
         provider::Provider,
         reason::ReasonCode,
         scope::ScopeSet,
-        sealed::{KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
-        secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+        sealed::{SealContext, Sealed, SealedColumn, WrappedKey},
+        secret::{AuthorizationCode, PkceVerifier},
     },
-    integration::{opened::Opened, schedule},
+    integration::schedule,
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
@@ -175,6 +178,12 @@ enum StoreOrSeal {
     Seal,
 }
 
+impl From<SealFailed> for StoreOrSeal {
+    fn from(_: SealFailed) -> Self {
+        Self::Seal
+    }
+}
+
 impl From<StoreError> for StoreOrSeal {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -272,74 +281,6 @@ fn commit_of(
             .with_scopes(granted),
         reservation,
     })
-}
-
-struct Sealing<'a> {
-    shared: &'a Shared,
-    flow: &'a StoredAuthorization,
-    reservation: &'a Reservation,
-}
-
-impl Sealing<'_> {
-    fn key_context(&self) -> KeyContext {
-        KeyContext {
-            record: self.reservation.id.uuid,
-            user: self.flow.owner.user_id,
-            provider: self.flow.provider.clone(),
-        }
-    }
-
-    fn data_key(&self) -> Result<WrappedKey, StoreOrSeal> {
-        let present = self
-            .reservation
-            .present
-            .as_ref()
-            .and_then(|present| present.grant.as_ref());
-        match present {
-            Some(grant) => Ok(grant.data_key.clone()),
-            None => self
-                .shared
-                .ports
-                .vault
-                .new_data_key(&self.key_context())
-                .map_err(|error| seal_error(&error)),
-        }
-    }
-
-    fn seal(&self, key: &WrappedKey, column: SealedColumn, value: &str) -> Result<Sealed, StoreOrSeal> {
-        let place = SealContext {
-            key: self.key_context(),
-            column,
-            generation: self.reservation.generation + 1,
-        };
-        self.shared
-            .ports
-            .vault
-            .seal(key, &place, value.as_bytes())
-            .map_err(|error| seal_error(&error))
-    }
-
-    fn present_refresh_token(&self) -> Result<Option<RefreshToken>, StoreOrSeal> {
-        let Some(present) = &self.reservation.present else {
-            return Ok(None);
-        };
-        if present.standing.status == Status::Revoked {
-            return Ok(None);
-        }
-        let opened = Opened {
-            stored: (**present).clone(),
-            access_token: None,
-        };
-        opened.refresh_token(&*self.shared.ports.vault).map_err(|error| {
-            tracing::error!(error = %error, "the present refresh token does not open");
-            StoreOrSeal::Seal
-        })
-    }
-}
-
-fn seal_error(error: &crate::ports::vault::VaultError) -> StoreOrSeal {
-    tracing::error!(error = %error, "new tokens cannot be sealed");
-    StoreOrSeal::Seal
 }
 
 /// Who agreed to what: each feature that is new has a consent of its own, which can be withdrawn without the others; whoever
