@@ -168,7 +168,7 @@ async fn fallen_due(ground: &Ground, class: Class, accounts: usize, folder: &Pat
 }
 
 /// How late refreshes begin while they fall due evenly and all the time. An hour's token falls due 42 to 54 minutes after
-/// it was issued; these live for a minute and fall due after 18 to 30 seconds, so as many accounts make 115 times the load.
+/// it was issued; these live for a minute and fall due after 18 to 30 seconds, so as many accounts make 120 times the load.
 async fn late(accounts: usize, span: Duration) -> anyhow::Result<()> {
     const LIFE: Duration = Duration::from_secs(60);
     const ROUND: Duration = Duration::from_secs(24);

@@ -47,7 +47,12 @@ impl Batch for Loads {
         let rows = client.query(&LOADS, &[&uuids, &providers]).await?;
         drop(client);
         let found = by_row(&rows, row::integration);
-        let answer = |id: &Uuid| found.get(id).cloned().map_or(Ok(None), |row| row.map(Some));
-        Ok(uuids.iter().map(|id| Some(answer(id))).collect())
+        let answer = |id: &IntegrationId| match found.get(&id.uuid) {
+            // Somebody may ask for it by another provider's name in the same batch.
+            Some(Ok(row)) => Ok((row.id == *id).then(|| row.clone())),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(None),
+        };
+        Ok(ids.iter().map(|id| Some(answer(id))).collect())
     }
 }
