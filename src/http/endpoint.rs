@@ -24,6 +24,8 @@ pub(crate) const READ: &[Method] = &[Method::GET, Method::HEAD];
 pub(crate) const GET: &[Method] = &[Method::GET];
 /// Causes something.
 pub(crate) const POST: &[Method] = &[Method::POST];
+/// Makes it so, however often it is said.
+pub(crate) const PUT: &[Method] = &[Method::PUT];
 /// Takes something back.
 pub(crate) const DELETE: &[Method] = &[Method::DELETE];
 
@@ -177,7 +179,11 @@ pub(crate) fn untaken(endpoints: &[&'static Endpoint], head: &RequestHead) -> Pr
 fn both(one: &'static [Method], other: &'static [Method]) -> &'static [Method] {
     const READ_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
     const READ_POST: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
+    const PUT_DELETE: &[Method] = &[Method::PUT, Method::DELETE];
     let has = |method: &Method| one.contains(method) || other.contains(method);
+    if has(&Method::PUT) && has(&Method::DELETE) {
+        return PUT_DELETE;
+    }
     match (has(&Method::GET), has(&Method::DELETE), has(&Method::POST)) {
         (true, true, false) => READ_DELETE,
         (true, false, true) => READ_POST,

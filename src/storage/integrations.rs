@@ -17,7 +17,8 @@ use oauth_manager_actors::{
     },
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
-        DispatchRequest, FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
+        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
+        Reservation, StoreResult,
     },
 };
 
@@ -73,7 +74,7 @@ impl Storage {
         row.as_ref().map(row::integration).transpose()
     }
 
-    async fn find_integration(
+    pub(super) async fn find_integration(
         &self,
         owner: &Subject,
         id: &IntegrationId,
@@ -230,6 +231,11 @@ impl IntegrationStore for Storage {
 
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
         self.within("integrations.commit_connect", self.store_connection(commit))
+            .await
+    }
+
+    async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>> {
+        self.within("integrations.switch_feature", self.store_switch(switch))
             .await
     }
 

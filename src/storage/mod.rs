@@ -21,6 +21,7 @@ mod dispatch;
 mod egress;
 mod errors;
 mod events;
+mod features;
 mod flow;
 mod integrations;
 mod key_checks;
