@@ -1,9 +1,13 @@
 //! Whether this node can work with the database, as far as it has noticed: so that whoever waits for a refresh is told at
 //! once that it cannot be stored, and does not find out by waiting.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::ports::store::{StoreError, StoreResult};
 
@@ -14,17 +18,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const HICCUP_MAX: Duration = Duration::from_millis(150);
 
 /// What this node knows of the database: the last thing heard counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Database {
-    is_away: watch::Sender<bool>,
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self {
-            is_away: watch::Sender::new(false),
-        }
-    }
+    is_away: AtomicBool,
+    /// Wakes in the order in which they wait (a watch channel does not), so that a simulated world is the same each time.
+    changed: Notify,
 }
 
 impl Database {
@@ -48,8 +46,22 @@ impl Database {
     }
 
     fn set(&self, is_away: bool) {
-        self.is_away
-            .send_if_modified(|known| std::mem::replace(known, is_away) != is_away);
+        if self.is_away.swap(is_away, Ordering::SeqCst) != is_away {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until that is so.
+    async fn becomes(&self, is_away: bool) {
+        loop {
+            // Before the look: what changes after it is not missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_away.load(Ordering::SeqCst) == is_away {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Runs this, and meanwhile tells each time the database has gone (`true`) and come back (`false`).
@@ -62,16 +74,11 @@ impl Database {
     }
 
     async fn tell_changes(&self, tell: impl Fn(bool)) -> Infallible {
-        // The sender is this struct's own and outlives every wait: waiting cannot fail.
-        let mut known = self.is_away.subscribe();
         loop {
-            let _ = known.wait_for(|is_away| *is_away).await;
-            let is_over = timeout(HICCUP_MAX, known.wait_for(|is_away| !is_away))
-                .await
-                .is_ok();
-            if !is_over {
+            self.becomes(true).await;
+            if timeout(HICCUP_MAX, self.becomes(false)).await.is_err() {
                 tell(true);
-                let _ = known.wait_for(|is_away| !is_away).await;
+                self.becomes(false).await;
                 tell(false);
             }
         }
@@ -131,9 +138,9 @@ mod tests {
         };
         let between = async {
             sleep(SILENCE_MAX * 3 / 2).await;
-            assert!(*database.is_away.borrow());
+            assert!(database.is_away.load(Ordering::SeqCst));
         };
         tokio::join!(looked, between);
-        assert!(!*database.is_away.borrow());
+        assert!(!database.is_away.load(Ordering::SeqCst));
     }
 }

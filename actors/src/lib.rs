@@ -26,6 +26,7 @@ mod authorization;
 mod catalogue;
 mod chance;
 mod clients;
+mod consent;
 mod database;
 pub mod domain;
 mod effects;

@@ -62,10 +62,21 @@ impl Body {
         limits: &Limits,
     ) -> Result<T, Problem> {
         expect_type(headers, "application/json")?;
+        from_json(&self.read(limits).await?)
+    }
+
+    /// The same of a body that may be left out.
+    pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(
+        self,
+        headers: &HeaderMap,
+        limits: &Limits,
+    ) -> Result<T, Problem> {
         let bytes = self.read(limits).await?;
-        // serde_json's words name fields and positions of the caller's own text, nothing of ours.
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        expect_type(headers, "application/json")?;
+        from_json(&bytes)
     }
 
     /// As a form of one of our pages.
@@ -92,6 +103,12 @@ impl Body {
         }
         Ok(all.freeze())
     }
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde_json's words name fields and positions of the caller's own text, nothing of ours.
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))
 }
 
 fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {

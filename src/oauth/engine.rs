@@ -53,7 +53,7 @@ pub struct Engine {
 impl Engine {
     /// An engine for these providers. Built-in ones that are not among them are known, and unconfigured.
     pub fn new(
-        settings: EngineSettings,
+        mut settings: EngineSettings,
         providers: Vec<ProviderSettings>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, InvalidSettings> {
@@ -88,6 +88,7 @@ impl Engine {
             listed.push(registration.provider.clone());
             registrations.insert(key, registration);
         }
+        settings.connect_timeout = connect_timeout(&settings, &listed);
         Ok(Self {
             providers: listed,
             registrations,
@@ -123,6 +124,16 @@ impl Engine {
             Err(refused("not_configured"))
         }
     }
+}
+
+/// How long a connection may take to stand: over before the shortest refresh would be, so that a request that never left is
+/// not taken for one whose answer was lost.
+fn connect_timeout(settings: &EngineSettings, providers: &[Arc<Provider>]) -> Duration {
+    let refreshes = providers
+        .iter()
+        .map(|provider| provider.refresh_class.deadline(settings.deadline));
+    let shortest = refreshes.min().unwrap_or(settings.deadline);
+    settings.connect_timeout.min(shortest * 2 / 3)
 }
 
 impl Registration {

@@ -568,6 +568,38 @@ async fn dripping_does_not_outlast_the_total_deadline() {
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
+/// A provider with this window, and when its engine gives up on connections.
+fn with_window(server: &Server, window: Duration) -> (ProviderSettings, Duration) {
+    let mut settings = settings_at(server, ProviderKind::Notion);
+    settings.refresh_class = Some(RefreshClass::Grace { window });
+    let declared = Registration::new(settings.clone(), false)
+        .unwrap()
+        .provider
+        .clone();
+    (settings, connect_timeout(&EngineSettings::default(), &[declared]))
+}
+
+#[tokio::test]
+async fn a_refresh_at_a_grace_provider_is_over_in_time_to_be_repeated_within_its_window() {
+    let server = Server::start();
+    server.on("/token", Reply::Drip);
+    let (settings, connect) = with_window(&server, Duration::from_secs(6));
+    let begun = Instant::now();
+    let failure = start(settings)
+        .refresh(&key(ProviderKind::Notion), refresh(Value::Null))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind, FailureKind::OutcomeUnknown);
+    assert!(begun.elapsed() < Duration::from_secs(3), "and not after ten");
+    assert_eq!(
+        connect,
+        Duration::from_millis(900),
+        "what never left is known before"
+    );
+    let (_, connect) = with_window(&server, Duration::from_secs(60));
+    assert_eq!(connect, EngineSettings::default().connect_timeout);
+}
+
 #[tokio::test]
 async fn a_compressed_answer_is_not_unfolded() {
     let headers = vec![("content-encoding".to_owned(), "gzip".to_owned())];

@@ -10,19 +10,32 @@ use uuid::Uuid;
 
 use oauth_manager_actors::domain::{audit::AuditEntry, caller::USER_AGENT_MAX_CHARS};
 
+use super::arrays::Slices;
+
 /// How many parameters an audit row takes.
 pub(super) const PARAMS: usize = 14;
 /// Longest actor and request id kept: a subject and a service's name fit.
 const ACTOR_MAX_CHARS: usize = 300;
 const REQUEST_ID_MAX_CHARS: usize = 128;
 
+/// The columns of an audit row, in the order of its parameters.
+macro_rules! audit_columns {
+    () => {
+        "id, actor, subject, action, outcome, provider, integration_id, authorization_id, scopes, error, count, \
+         request_id, ip, user_agent"
+    };
+}
+pub(super) use audit_columns;
+
 /// `INSERT INTO oauth_audit_log … SELECT …` of parameters 1 to 14, to be followed by `FROM` what must have happened.
 macro_rules! insert_audit {
     () => {
-        "INSERT INTO oauth_audit_log (id, actor, subject, action, outcome, provider, integration_id, \
-         authorization_id, scopes, error, count, request_id, ip, user_agent) \
-         SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text[], \
-         $10::text, $11::int, $12::text, $13::inet, $14::text"
+        concat!(
+            "INSERT INTO oauth_audit_log (",
+            super::audit::audit_columns!(),
+            ") SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text[], \
+             $10::text, $11::int, $12::text, $13::inet, $14::text"
+        )
     };
 }
 pub(super) use insert_audit;
@@ -101,6 +114,89 @@ impl<'a> AuditRow<'a> {
             &self.user_agent,
         ];
         own.into_iter().chain(rest.iter().copied()).collect()
+    }
+}
+
+/// The columns of [`AuditColumns`], named apart from those of other tables, and their types.
+pub(super) const AUDIT_ARRAYS: [(&str, &str); PARAMS + 1] = [
+    ("audit_id", "uuid"),
+    ("actor", "text"),
+    ("audit_subject", "text"),
+    ("action", "text"),
+    ("outcome", "text"),
+    ("audit_provider", "text"),
+    ("audit_integration", "uuid"),
+    ("authorization_id", "uuid"),
+    ("audit_scopes_from", "int"),
+    ("audit_scopes_to", "int"),
+    ("error", "text"),
+    ("audit_count", "int"),
+    ("request_id", "text"),
+    ("ip", "inet"),
+    ("user_agent", "text"),
+];
+
+/// Values of the audit rows of one statement, column by column.
+#[derive(Default)]
+pub(super) struct AuditColumns<'a> {
+    id: Vec<Uuid>,
+    actor: Vec<String>,
+    subject: Vec<Option<&'a str>>,
+    action: Vec<&'static str>,
+    outcome: Vec<&'static str>,
+    provider: Vec<Option<&'a str>>,
+    integration_id: Vec<Option<Uuid>>,
+    authorization_id: Vec<Option<Uuid>>,
+    scopes: Slices,
+    error: Vec<Option<&'a str>>,
+    count: Vec<i32>,
+    request_id: Vec<Option<String>>,
+    ip: Vec<Option<IpAddr>>,
+    user_agent: Vec<Option<String>>,
+}
+
+impl<'a> AuditColumns<'a> {
+    pub(super) fn push(&mut self, row: AuditRow<'a>) {
+        self.id.push(row.id);
+        self.actor.push(row.actor);
+        self.subject.push(row.subject);
+        self.action.push(row.action);
+        self.outcome.push(row.outcome);
+        self.provider.push(row.provider);
+        self.integration_id.push(row.integration_id);
+        self.authorization_id.push(row.authorization_id);
+        self.scopes.push(row.scopes);
+        self.error.push(row.error);
+        self.count.push(row.count);
+        self.request_id.push(row.request_id);
+        self.ip.push(row.ip);
+        self.user_agent.push(row.user_agent);
+    }
+
+    /// The scopes of all rows, of which each row has a slice.
+    pub(super) fn scopes(&self) -> &Vec<String> {
+        &self.scopes.all
+    }
+
+    /// As parameters, in the order of [`AUDIT_ARRAYS`].
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); PARAMS + 1] {
+        [
+            &self.id,
+            &self.actor,
+            &self.subject,
+            &self.action,
+            &self.outcome,
+            &self.provider,
+            &self.integration_id,
+            &self.authorization_id,
+            &self.scopes.from,
+            &self.scopes.to,
+            &self.error,
+            &self.count,
+            &self.request_id,
+            &self.ip,
+            &self.user_agent,
+        ]
     }
 }
 

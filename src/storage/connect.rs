@@ -6,8 +6,9 @@ use oauth_manager_actors::{
     domain::{
         account::{ACCOUNT_TEXT_MAX_CHARS, Account},
         caller::USER_AGENT_MAX_CHARS,
+        consent::NewConsent,
         ids::{IntegrationId, ProviderKey, UserId},
-        integration::Status,
+        integration::{Owner, Status},
     },
     ports::store::{Commit, ConnectCommit, Reservation, StoreResult},
 };
@@ -118,7 +119,13 @@ impl Storage {
             transaction.rollback().await?;
             return Ok(Commit::Fenced);
         }
-        insert_consent(&transaction, commit).await?;
+        let owner = Owner {
+            user_id: commit.user_id,
+            subject: commit.subject.clone(),
+        };
+        for consent in &commit.consents {
+            insert_consent(&transaction, &commit.reservation.id, &owner, consent).await?;
+        }
         record(&transaction, commit).await?;
         transaction.commit().await?;
         self.announce(&commit.reservation.id).await;
@@ -211,18 +218,22 @@ async fn tokens(
     transaction.execute(sql, &params).await
 }
 
-async fn insert_consent(transaction: &Transaction, commit: &ConnectCommit) -> StoreResult<()> {
-    let consent = &commit.consent;
+pub(super) async fn insert_consent(
+    transaction: &Transaction,
+    id: &IntegrationId,
+    owner: &Owner,
+    consent: &NewConsent,
+) -> StoreResult<()> {
     let agent = consent.user_agent.as_deref();
     transaction
         .execute(
             INSERT_CONSENT,
             &[
                 &Uuid::now_v7(),
-                &commit.reservation.id.uuid,
-                &commit.user_id.0,
-                &commit.subject.as_str(),
-                &commit.reservation.id.provider.as_str(),
+                &id.uuid,
+                &owner.user_id.0,
+                &owner.subject.as_str(),
+                &id.provider.as_str(),
                 &feature_names(&consent.features),
                 &consent.requested_scopes.to_strings(),
                 &consent.granted_scopes.to_strings(),

@@ -27,6 +27,9 @@ const TABLES: [&str; 13] = [
 const UNIQUE_VIOLATION: &str = "23505";
 const REFUSED_DATA: [&str; 2] = ["22", "23"];
 
+/// Before the code of what the database refused.
+const SQLSTATE: &str = "SQLSTATE ";
+
 /// An error of a statement.
 pub(super) fn of_statement(error: &Error) -> StoreError {
     match error.as_db_error() {
@@ -61,10 +64,20 @@ pub(super) fn is_duplicate(error: &StoreError) -> bool {
     matches!(error, StoreError::Inconsistent { detail, .. } if detail.ends_with(UNIQUE_VIOLATION))
 }
 
+/// Whether the database itself refused, and so undid, a statement that is a transaction of its own. Otherwise the
+/// connection failed, and nobody knows what was done.
+pub(super) fn is_refusal(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(reason) => reason.starts_with(SQLSTATE),
+        StoreError::Inconsistent { .. } => true,
+        StoreError::InvalidCursor | StoreError::Exists(_) => false,
+    }
+}
+
 /// What went wrong, in words that are safe everywhere.
 fn kind(error: &Error) -> String {
     if let Some(code) = error.code() {
-        format!("SQLSTATE {}", code.code())
+        format!("{SQLSTATE}{}", code.code())
     } else if error.is_closed() {
         "the connection is closed".into()
     } else if let Some(io) = std::error::Error::source(error).and_then(|s| s.downcast_ref::<std::io::Error>())

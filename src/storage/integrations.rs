@@ -17,7 +17,8 @@ use oauth_manager_actors::{
     },
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
-        DispatchRequest, FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
+        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
+        Reservation, StoreResult,
     },
 };
 
@@ -46,7 +47,8 @@ const LIST: &str = concat!(
      WHERE i.subject = $1 AND i.status <> 'revoked' AND (i.created_at, i.id) < ($2, $3) \
      ORDER BY i.created_at DESC, i.id DESC LIMIT $4"
 );
-const LIST_ALL: &str = concat!(
+/// By the index `oauth_integrations_newest`; see [`begin_listing`](super::lease::Lease::begin_listing).
+pub(super) const LIST_ALL: &str = concat!(
     "SELECT ",
     integration_columns!(),
     " FROM oauth_integrations i LEFT JOIN oauth_tokens t ON t.integration_id = i.id \
@@ -64,12 +66,15 @@ impl Storage {
         &self,
         id: &IntegrationId,
     ) -> StoreResult<Option<StoredIntegration>> {
+        if let Some(answer) = self.0.loads.ask(self, id.clone()).await? {
+            return Ok(answer);
+        }
         let client = self.system().await?;
         let row = client.query_opt(LOAD, &[&id.uuid, &id.provider.as_str()]).await?;
         row.as_ref().map(row::integration).transpose()
     }
 
-    async fn find_integration(
+    pub(super) async fn find_integration(
         &self,
         owner: &Subject,
         id: &IntegrationId,
@@ -101,10 +106,11 @@ impl Storage {
 
     async fn list_all_integrations(&self, page: &PageRequest) -> StoreResult<Page<StoredIntegration>> {
         let after = Cursor::of(page)?;
-        let client = self.system().await?;
-        let rows = client
+        let transaction = self.system().await?.begin_listing().await?;
+        let rows = transaction
             .query(LIST_ALL, &[&after.at, &after.id, &cursor::rows_wanted(page)])
             .await?;
+        transaction.commit().await?;
         integrations_page(page, &rows)
     }
 
@@ -225,6 +231,11 @@ impl IntegrationStore for Storage {
 
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
         self.within("integrations.commit_connect", self.store_connection(commit))
+            .await
+    }
+
+    async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>> {
+        self.within("integrations.switch_feature", self.store_switch(switch))
             .await
     }
 

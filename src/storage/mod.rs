@@ -5,30 +5,36 @@
 //! open them. Time is the database's clock wherever two nodes must agree.
 //!
 //! Two pools, so that the second wall costs the hot path nothing. Connections of the *system* pool carry
-//! `oauth_manager.scope = system` for their whole life: claims and commits are one statement and one round trip.
+//! `oauth_manager.scope = system` for their whole life: claims and commits are one statement and one round trip, and
+//! those of many accounts at one time are one statement together.
 //! Connections of the *owner* pool carry nothing: a user's reads run there in a transaction that names the user by
 //! `SET LOCAL`, which ends with it, so nothing of one user is left for the next.
 
+mod arrays;
 mod audit;
 mod authorizations;
 mod clients;
+mod combiner;
 mod connect;
 mod cursor;
 mod dispatch;
 mod egress;
 mod errors;
 mod events;
+mod features;
 mod flow;
 mod integrations;
 mod key_checks;
 mod lease;
 mod listen;
+mod load_batch;
 mod measure;
 mod migrations;
 mod overview;
 mod pool;
 mod records;
 mod refresh;
+mod refresh_batch;
 mod revocation;
 mod rotation;
 mod row;
@@ -57,12 +63,15 @@ use oauth_manager_actors::{
 };
 
 pub use authorizations::CODE_EXCHANGE_GRACE;
+use combiner::Combiner;
 pub use key_checks::KeyCheck;
 use lease::{Lease, Transaction};
+use load_batch::Loads;
 pub use measure::METRICS;
 pub use migrations::{Applied, MigrationError};
 use pool::Pools;
 pub use pool::StorageConfigError;
+use refresh_batch::{Claims, Commits};
 pub use rotation::DataKeyRow;
 
 /// How the database is reached.
@@ -112,6 +121,9 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     pools: Pools,
     deadline: Duration,
+    loads: Combiner<Loads>,
+    claims: Combiner<Claims>,
+    commits: Combiner<Commits>,
     /// Whether the database was found fit to work with; see [`Storage::hold_back`].
     admitted: AtomicBool,
 }
@@ -137,6 +149,9 @@ impl Storage {
         Ok(Self(Arc::new(Inner {
             pools,
             deadline,
+            loads: Combiner::new(),
+            claims: Combiner::new(),
+            commits: Combiner::new(),
             admitted: AtomicBool::new(true),
         })))
     }

@@ -49,6 +49,7 @@ const TROUBLED: &str = concat!(
         AND (i.created_at, i.id) < ($3, $4) \
      ORDER BY i.created_at DESC, i.id DESC LIMIT $5"
 );
+/// By the index `oauth_integrations_newest`, past all that stand otherwise.
 const OF_STATUS: &str = concat!(
     "SELECT ",
     integration_columns!(),
@@ -119,13 +120,14 @@ impl Storage {
                 TROUBLED
             }
         };
-        let client = self.system().await?;
-        let rows = client
+        let transaction = self.system().await?.begin_listing().await?;
+        let rows = transaction
             .query(
                 statement,
                 &[&status, &who, &after.at, &after.id, &cursor::rows_wanted(page)],
             )
             .await?;
+        transaction.commit().await?;
         let items = rows.iter().map(inspected).collect::<StoreResult<Vec<_>>>()?;
         Ok(cursor::page(page, items, |item| Cursor {
             at: item.integration.created_at,

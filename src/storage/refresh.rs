@@ -1,10 +1,12 @@
 //! The refresh protocol's writes (design, section 5): claim, commit, give up, give the claim back, commit late. Each is
-//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers.
+//! one statement, so that a refresh costs two round trips and holds no connection while the provider answers. Claims and
+//! commits of many accounts at one time go together (`refresh_batch`); here is what each of them is, and what is done where
+//! going together did not do it.
 //!
 //! Two fences guard every commit: the generation that was refreshed and the attempt that holds the claim. Revoking takes
 //! the claim away, so a commit after it writes nothing. Lock order everywhere: tokens, then integration.
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use oauth_manager_actors::{
@@ -22,40 +24,61 @@ use super::{
     Storage,
     audit::{AuditRow, insert_audit},
     events::insert_event,
+    refresh_batch,
     row::{self, integration_columns},
 };
 
 /// How often a claim is tried that was refused by nobody: the one in its way ended between two statements.
 const CLAIM_TRIES_MAX: u32 = 3;
 
-/// What is claimed is due, and nobody's by dispatch: should the attempt vanish, somebody finds out as soon as its claim has
-/// run out, whatever was planned before and whoever was given it.
-const CLAIM: &str = concat!(
-    "WITH old AS (
-        SELECT t.integration_id, t.claim_attempt, t.claim_node, t.claim_since, t.claim_until, t.next_refresh_at,
-            coalesce(t.claim_unsettled_since, t.claim_since) AS unsettled_since
-        FROM oauth_tokens t JOIN oauth_integrations i ON i.id = t.integration_id
-        WHERE t.integration_id = $1 AND i.provider = $2 AND t.generation = $3
-            AND (t.claim_until IS NULL OR t.claim_until <= now())
-            AND t.revoked_at IS NULL AND t.access_token IS NOT NULL
-            AND i.status NOT IN ('revoked', 'reauth_required')
-        FOR UPDATE OF t
-    ), t AS (
-        UPDATE oauth_tokens AS new
-        SET claim_attempt = $4, claim_node = $5, claim_since = now(),
-            claim_unsettled_since = CASE WHEN old.claim_attempt IS NULL THEN now() ELSE old.unsettled_since END,
-            claim_until = now() + $6::double precision * interval '1 second',
-            next_refresh_at = least(new.next_refresh_at, now()), dispatched_to = NULL, dispatched_until = NULL
-        FROM old WHERE new.integration_id = old.integration_id
-        RETURNING new.*, old.claim_attempt AS stale_attempt, old.claim_node AS stale_node,
-            old.claim_since AS stale_since, old.unsettled_since AS stale_unsettled_since,
-            old.claim_until AS stale_until, old.next_refresh_at AS planned_at
-    )
-    SELECT ",
-    integration_columns!(),
-    ", t.stale_attempt, t.stale_node, t.stale_since, t.stale_unsettled_since, t.stale_until, true AS stale_stale, t.planned_at
-    FROM t JOIN oauth_integrations i ON i.id = t.integration_id"
-);
+/// What a row of tokens is set to when new ones come: from these values, `$warned` being whether the user was told that the
+/// refresh token ends.
+macro_rules! new_tokens {
+    (
+        access_token: $access_token:literal, refresh_token: $refresh_token:literal, token_type: $token_type:literal,
+        issued_at: $issued_at:literal, expires_at: $expires_at:literal, end: $end:literal, warned: $warned:expr,
+        next_refresh_at: $next_refresh_at:expr, failures: $failures:literal
+    ) => {
+        concat!(
+            "generation = generation + 1, access_token = ",
+            $access_token,
+            ", refresh_token = ",
+            $refresh_token,
+            ",
+            token_type = ",
+            $token_type,
+            ", issued_at = ",
+            $issued_at,
+            ", expires_at = ",
+            $expires_at,
+            ",
+            refresh_token_since = CASE WHEN ",
+            $end,
+            "::timestamptz > refresh_token_expires_at + interval '1 minute'
+                OR refresh_token_expires_at IS NULL AND ",
+            $end,
+            " IS NOT NULL THEN ",
+            $issued_at,
+            "
+                ELSE refresh_token_since END,
+            refresh_token_expires_at = coalesce(",
+            $end,
+            ", refresh_token_expires_at),
+            refresh_token_warned_at = ",
+            $warned,
+            ",
+            next_refresh_at = ",
+            $next_refresh_at,
+            ", failures = ",
+            $failures,
+            ",
+            dispatched_to = NULL, dispatched_until = NULL,
+            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_unsettled_since = NULL,
+            claim_until = NULL, updated_at = now()"
+        )
+    };
+}
+pub(super) use new_tokens;
 
 /// Stores new tokens under the fences of generation and revocation, and this one of the claim; the row as it is then.
 /// `$old`, `$in_doubt`: what the row was before, and whether another attempt may have presented the same refresh token;
@@ -67,19 +90,13 @@ macro_rules! store_refresh {
             $old,
             "t AS (
         UPDATE oauth_tokens
-        SET generation = generation + 1, access_token = $19, refresh_token = $20, token_type = $21,
-            issued_at = $22, expires_at = $23,
-            refresh_token_since = CASE WHEN $24::timestamptz > refresh_token_expires_at + interval '1 minute'
-                OR refresh_token_expires_at IS NULL AND $24 IS NOT NULL THEN $22 ELSE refresh_token_since END,
-            refresh_token_expires_at = coalesce($24, refresh_token_expires_at),
-            refresh_token_warned_at = ",
-            $warned,
-            ",
-            next_refresh_at = CASE WHEN ",
-            $in_doubt,
-            " THEN now() ELSE $25 END, failures = $26, dispatched_to = NULL, dispatched_until = NULL,
-            claim_attempt = NULL, claim_node = NULL, claim_since = NULL, claim_unsettled_since = NULL,
-            claim_until = NULL, updated_at = now()
+        SET ",
+            new_tokens!(
+                access_token: "$19", refresh_token: "$20", token_type: "$21", issued_at: "$22", expires_at: "$23",
+                end: "$24", warned: $warned,
+                next_refresh_at: concat!("CASE WHEN ", $in_doubt, " THEN now() ELSE $25 END"), failures: "$26"
+            ),
+            "
         WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
             AND revoked_at IS NULL AND data_key IS NOT NULL
         RETURNING *
@@ -241,8 +258,9 @@ const COMMIT_FAILURE: &str = concat!(
 
 impl Storage {
     pub(super) async fn claim_refresh(&self, request: &ClaimRequest) -> StoreResult<ClaimOutcome> {
+        let mut outcome = self.0.claims.ask(self, request.clone()).await?;
         for _ in 0..CLAIM_TRIES_MAX {
-            if let Some(outcome) = self.try_claim(request).await? {
+            if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
             let Some(present) = self.load_integration(&request.id).await? else {
@@ -251,6 +269,10 @@ impl Storage {
             if let Some(outcome) = refusal(present, request) {
                 return Ok(outcome);
             }
+            outcome = refresh_batch::claim_alone(self, request).await?;
+        }
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
         }
         // Claimed by others and given back, time after time: to the caller, that is held.
         Ok(match self.load_integration(&request.id).await? {
@@ -259,36 +281,12 @@ impl Storage {
         })
     }
 
-    async fn try_claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimOutcome>> {
-        let client = self.system().await?;
-        let row = client
-            .query_opt(
-                CLAIM,
-                &[
-                    &request.id.uuid,
-                    &request.id.provider.as_str(),
-                    &request.generation,
-                    &request.attempt.0,
-                    &request.node.0,
-                    &request.lease.as_secs_f64(),
-                ],
-            )
-            .await?;
-        row.map(|row| {
-            let mut integration = row::integration(&row)?;
-            // Whoever claims is told what was planned, and not that it is due because it is claimed.
-            if let Some(grant) = &mut integration.grant {
-                grant.next_refresh_at = row::planned_at(&row)?;
-            }
-            Ok(ClaimOutcome::Claimed {
-                integration: Box::new(integration),
-                stale: row::stale_claim(&row)?,
-            })
-        })
-        .transpose()
-    }
-
     pub(super) async fn store_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
+        if refresh_batch::is_usual(commit)
+            && let Some(row) = self.0.commits.ask(self, commit.clone()).await?
+        {
+            return Ok(Concluded::Stored(Box::new(row)));
+        }
         Ok(match self.write_refresh(&COMMIT, commit).await? {
             Some(row) => Concluded::Stored(Box::new(row)),
             None => Concluded::Fenced,
@@ -401,6 +399,19 @@ impl Storage {
         }
         Ok(Concluded::Stored(Box::new(row::integration(&row)?)))
     }
+}
+
+/// A row that was claimed.
+pub(super) fn claimed(row: &Row) -> StoreResult<ClaimOutcome> {
+    let mut integration = row::integration(row)?;
+    // Whoever claims is told what was planned, and not that it is due because it is claimed.
+    if let Some(grant) = &mut integration.grant {
+        grant.next_refresh_at = row::planned_at(row)?;
+    }
+    Ok(ClaimOutcome::Claimed {
+        integration: Box::new(integration),
+        stale: row::stale_claim(row)?,
+    })
 }
 
 /// Why a claim was refused; `None`: nothing is in its way any more.

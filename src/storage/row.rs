@@ -139,6 +139,11 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Which integration a row is of.
+pub(super) fn id(row: &Row) -> StoreResult<Uuid> {
+    Ok(Record::of("oauth_integrations", row)?.id())
+}
+
 /// An integration with its tokens.
 pub(super) fn integration(row: &Row) -> StoreResult<StoredIntegration> {
     let record = Record::of("oauth_integrations", row)?;

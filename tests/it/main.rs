@@ -19,6 +19,7 @@ mod database_away;
 mod dev_mode;
 mod exchange;
 mod faults;
+mod features;
 mod foreign_provider;
 mod fuzz;
 mod harness;

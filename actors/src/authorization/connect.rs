@@ -1,27 +1,32 @@
 //! The exchange and what it makes: the integration, its sealed tokens, the consent and the audit, in one transaction.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
 use crate::{
     address::Address,
-    authorization::provider_error,
+    authorization::{
+        provider_error,
+        sealing::{SealFailed, Sealing},
+    },
+    consent,
     domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
         caller::RequestContext,
-        consent::{NewConsent, WORDING_VERSION},
+        consent::NewConsent,
         error::ServiceError,
-        integration::StoredIntegration,
+        feature::FeatureKey,
+        integration::{Status, StoredIntegration},
         provider::Provider,
         reason::ReasonCode,
         scope::ScopeSet,
-        sealed::{DigestPurpose, KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
-        secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+        sealed::{SealContext, Sealed, SealedColumn, WrappedKey},
+        secret::{AuthorizationCode, PkceVerifier},
     },
-    integration::{opened::Opened, schedule},
+    integration::schedule,
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
@@ -173,6 +178,12 @@ enum StoreOrSeal {
     Seal,
 }
 
+impl From<SealFailed> for StoreOrSeal {
+    fn from(_: SealFailed) -> Self {
+        Self::Seal
+    }
+}
+
 impl From<StoreError> for StoreOrSeal {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -233,7 +244,7 @@ fn commit_of(
     let mut action = AuditAction::Connect;
     if let Some(present) = &reservation.present {
         action = AuditAction::Reconnect;
-        if present.standing.status != crate::domain::integration::Status::Revoked {
+        if present.standing.status != Status::Revoked {
             features.extend(present.features.iter().cloned());
         }
     }
@@ -263,7 +274,7 @@ fn commit_of(
         expires_at: answer.expires_at,
         refresh_token_expires_at: lives.refresh_token.map(|life| life.until),
         next_refresh_at,
-        consent: consent(shared, provider, flow, granted.clone(), context),
+        consents: consents(shared, provider, flow, &reservation, &granted, context),
         audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
             .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
             .with_integration(&reservation.id, &flow.owner.subject)
@@ -272,105 +283,44 @@ fn commit_of(
     })
 }
 
-struct Sealing<'a> {
-    shared: &'a Shared,
-    flow: &'a StoredAuthorization,
-    reservation: &'a Reservation,
-}
-
-impl Sealing<'_> {
-    fn key_context(&self) -> KeyContext {
-        KeyContext {
-            record: self.reservation.id.uuid,
-            user: self.flow.owner.user_id,
-            provider: self.flow.provider.clone(),
-        }
-    }
-
-    fn data_key(&self) -> Result<WrappedKey, StoreOrSeal> {
-        let present = self
-            .reservation
-            .present
-            .as_ref()
-            .and_then(|present| present.grant.as_ref());
-        match present {
-            Some(grant) => Ok(grant.data_key.clone()),
-            None => self
-                .shared
-                .ports
-                .vault
-                .new_data_key(&self.key_context())
-                .map_err(|error| seal_error(&error)),
-        }
-    }
-
-    fn seal(&self, key: &WrappedKey, column: SealedColumn, value: &str) -> Result<Sealed, StoreOrSeal> {
-        let place = SealContext {
-            key: self.key_context(),
-            column,
-            generation: self.reservation.generation + 1,
-        };
-        self.shared
-            .ports
-            .vault
-            .seal(key, &place, value.as_bytes())
-            .map_err(|error| seal_error(&error))
-    }
-
-    fn present_refresh_token(&self) -> Result<Option<RefreshToken>, StoreOrSeal> {
-        let Some(present) = &self.reservation.present else {
-            return Ok(None);
-        };
-        if present.standing.status == crate::domain::integration::Status::Revoked {
-            return Ok(None);
-        }
-        let opened = Opened {
-            stored: (**present).clone(),
-            access_token: None,
-        };
-        opened.refresh_token(&*self.shared.ports.vault).map_err(|error| {
-            tracing::error!(error = %error, "the present refresh token does not open");
-            StoreOrSeal::Seal
-        })
-    }
-}
-
-fn seal_error(error: &crate::ports::vault::VaultError) -> StoreOrSeal {
-    tracing::error!(error = %error, "new tokens cannot be sealed");
-    StoreOrSeal::Seal
-}
-
-/// Who agreed to what: the words are those of the catalogue, named by version and digest.
-fn consent(
+/// Who agreed to what: each feature that is new has a consent of its own, which can be withdrawn without the others; whoever
+/// connects again with nothing new agrees anew to all there is.
+fn consents(
     shared: &Shared,
     provider: &Provider,
     flow: &StoredAuthorization,
-    granted: ScopeSet,
+    reservation: &Reservation,
+    granted: &ScopeSet,
     context: &RequestContext,
-) -> NewConsent {
-    let mut words = String::new();
-    for feature in provider
-        .features
-        .iter()
-        .filter(|feature| flow.features.contains(&feature.key))
-    {
-        // Writing into a String cannot fail.
-        let _ = writeln!(words, "{}: {}", feature.display_name, feature.description);
+) -> Vec<NewConsent> {
+    let present = reservation
+        .present
+        .as_ref()
+        .filter(|present| present.standing.status != Status::Revoked);
+    let is_new = |key: &&FeatureKey| present.is_none_or(|present| !present.features.contains(*key));
+    let new: Vec<_> = flow.features.iter().filter(is_new).collect();
+    if new.is_empty() {
+        let all = flow.features.clone();
+        return vec![consent::to(
+            shared,
+            provider,
+            all,
+            (&flow.requested_scopes, granted),
+            context,
+        )];
     }
-    let digest = shared.ports.vault.digest(DigestPurpose::Wording, &words);
-    NewConsent {
-        requested_scopes: flow.requested_scopes.clone(),
-        granted_scopes: granted,
-        features: flow.features.clone(),
-        wording_version: WORDING_VERSION.into(),
-        wording_hash: digest.0.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
-        ip: context.ip,
-        user_agent: context.user_agent.clone(),
-        expires_at: None,
-    }
+    let one = |key: &FeatureKey| {
+        let requested = consent::part(provider, key, &flow.requested_scopes);
+        let granted = consent::part(provider, key, granted);
+        consent::to(
+            shared,
+            provider,
+            BTreeSet::from([key.clone()]),
+            (&requested, &granted),
+            context,
+        )
+    };
+    new.into_iter().map(one).collect()
 }
 
 fn open_verifier(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<PkceVerifier> {

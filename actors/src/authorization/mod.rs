@@ -7,6 +7,7 @@ pub(crate) mod callback;
 pub(crate) mod confirm;
 pub(crate) mod connect;
 pub(crate) mod open;
+mod sealing;
 
 use crate::{
     domain::{error::ServiceError, reason::WhoMustAct},

@@ -27,6 +27,10 @@ pub enum AuditAction {
     Reconnect,
     /// A connected account was given more.
     Upgrade,
+    /// A feature of a connected account was switched on.
+    FeatureEnabled,
+    /// A feature of a connected account was switched off: its hand-outs end, the provider's grant stays.
+    FeatureDisabled,
     /// Tokens were refreshed, or it was tried.
     Refresh,
     /// An account still works and will not for long: its user was asked to connect again in time.
@@ -52,6 +56,8 @@ impl AuditAction {
             Self::Connect => "connect",
             Self::Reconnect => "reconnect",
             Self::Upgrade => "upgrade",
+            Self::FeatureEnabled => "feature_enabled",
+            Self::FeatureDisabled => "feature_disabled",
             Self::Refresh => "refresh",
             Self::Warn => "warn",
             Self::Revoke => "revoke",

@@ -125,6 +125,15 @@ impl FeatureSpec {
     }
 }
 
+/// What a user wishes of a feature of a connected account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// Services may have tokens for it.
+    On,
+    /// They may not.
+    Off,
+}
+
 /// How a feature stands for one integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +146,18 @@ pub enum FeatureStatus {
     MissingScopes,
     /// Switched on, but the whole grant is dead.
     ReauthRequired,
+}
+
+impl FeatureStatus {
+    /// Of several accounts, the one that serves the user best decides.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Active => 3,
+            Self::MissingScopes => 2,
+            Self::ReauthRequired => 1,
+            Self::Inactive => 0,
+        }
+    }
 }
 
 /// A feature's standing, as shown in views.

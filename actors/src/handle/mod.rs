@@ -6,6 +6,7 @@
 //! to put in order, and a caller that hangs up aborts nothing half-way.
 
 mod accounts;
+mod features;
 mod flows;
 mod operator;
 mod records;
@@ -47,6 +48,7 @@ pub use crate::{
     },
     shared::Look,
 };
+pub use features::{FeatureAccount, FeatureView, SwitchedOff, SwitchedOn};
 pub use operator::{
     Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,
 };

@@ -14,7 +14,7 @@ use crate::{
         caller::RequestContext,
         client::ServiceClient,
         error::ServiceError,
-        feature::FeatureKey,
+        feature::{FeatureKey, Switch},
         ids::Subject,
         integration::{IntegrationView, StoredIntegration},
         scope::ScopeSet,
@@ -32,6 +32,10 @@ pub(crate) enum IntegrationMsg {
     Refresh(Box<RefreshAsk>),
     /// From outside: take it back.
     Revoke(Box<RevokeAsk>),
+    /// From the façade: its owner switches a feature on or off.
+    Switch(Box<SwitchAsk>),
+    /// From its own effect: the switch is durable (or there was nothing to switch).
+    Switched(Box<SwitchAsk>, ServiceResult<bool>),
     /// From its own timer, or from the Scheduler by way of the supervisor: work may be due.
     Due,
     /// From the supervisor: the Scheduler found work of this awake account due, and this is its row.
@@ -91,7 +95,7 @@ impl WishPermit {
     pub(crate) fn take(wishes: &Arc<Semaphore>) -> ServiceResult<Self> {
         let permit = Arc::clone(wishes).try_acquire_owned();
         permit.map(Self).map_err(|_| ServiceError::Overloaded {
-            detail: "too many refreshes and revocations are wished for at once",
+            detail: "too many refreshes and changes are wished for at once",
             retry_after: super::schedule::RETRY_AFTER_MIN,
         })
     }
@@ -141,6 +145,20 @@ pub(crate) struct RevokeAsk {
     pub(crate) reply: RpcReplyPort<ServiceResult<RevocationReport>>,
 }
 
+/// A wish to switch a feature on or off.
+#[derive(Debug)]
+pub(crate) struct SwitchAsk {
+    /// Must own it.
+    pub(crate) owner: Subject,
+    pub(crate) feature: FeatureKey,
+    pub(crate) switch: Switch,
+    pub(crate) context: RequestContext,
+    /// One of the wishes there may be at once; travels with it.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) permit: WishPermit,
+    pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
+}
+
 impl IntegrationMsg {
     /// What kind it is, for tests that make the handling of one fail.
     #[cfg(any(test, feature = "testing"))]
@@ -149,6 +167,8 @@ impl IntegrationMsg {
             Self::Ask(_) => "ask",
             Self::Refresh(_) => "refresh",
             Self::Revoke(_) => "revoke",
+            Self::Switch(_) => "switch",
+            Self::Switched(..) => "switched",
             Self::Due => "due",
             Self::Found(_) => "found",
             Self::Reload => "reload",
@@ -168,6 +188,7 @@ impl IntegrationMsg {
         match self {
             Self::Ask(ask) => drop(ask.reply.send(Err(ask.refused.unwrap_or(error)))),
             Self::Refresh(ask) => drop(ask.reply.send(Err(error))),
+            Self::Switch(ask) | Self::Switched(ask, _) => drop(ask.reply.send(Err(error))),
             Self::Revoke(ask) | Self::RevocationStored(ask, _) | Self::ProviderTold(Some(ask), _) => {
                 drop(ask.reply.send(Err(error)));
             }

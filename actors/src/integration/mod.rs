@@ -19,6 +19,7 @@ mod revocation;
 pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
+mod switching;
 mod under_way;
 mod urgency;
 
@@ -146,6 +147,8 @@ impl Actor for Integration {
             IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
+            IntegrationMsg::Switch(ask) => self.switch(&myself, state, ask),
+            IntegrationMsg::Switched(ask, result) => self.switched(&myself, state, ask, result),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
             IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),

@@ -181,7 +181,7 @@ async fn attempt(
         measure::presented_again(&provider.key, provider.refresh_class.as_str());
     }
     let (result, took) = call(&attempt, &refresh_token, &permit).await;
-    let result = permit.report(Some(opened.stored.id.uuid), result);
+    let result = report(&attempt, permit, result, took);
     // As it is understood: what sounds like one account's fault may be ours.
     measure::refreshed(&provider.key, outcome_label(&result), took);
     match result {
@@ -305,6 +305,26 @@ async fn call(
     (result, began.elapsed())
 }
 
+/// Says how the call went, unless that says nothing about the provider.
+fn report(
+    attempt: &Attempt<'_>,
+    permit: Permit,
+    result: Result<TokenAnswer, ProviderFailure>,
+    took: Duration,
+) -> Result<TokenAnswer, ProviderFailure> {
+    match &result {
+        Err(failure) if stood_still(failure, took, lease(attempt.shared, attempt.provider)) => result,
+        _ => permit.report(Some(attempt.opened.stored.id.uuid), result),
+    }
+}
+
+/// Whether nothing was heard because this process stood still: a call takes less than half the lease. Believed, one node that
+/// was paused in the middle of its calls would have all nodes leave the provider alone.
+fn stood_still(failure: &ProviderFailure, took: Duration, lease: Duration) -> bool {
+    let is_silence = matches!(failure.kind, FailureKind::Passing | FailureKind::OutcomeUnknown);
+    is_silence && failure.retry_after.is_none() && took >= lease / 2
+}
+
 /// The claim found nothing to refresh. The row says why: gone, revoked, or waiting for its user with a token that lives.
 async fn nothing_to_refresh(shared: &Shared, id: &IntegrationId) -> RefreshOutcome {
     match conclude::reread(shared, id).await {
@@ -351,4 +371,30 @@ pub(crate) fn open_error(error: &OpenError) -> ServiceError {
 /// Why nothing could be stored, as a reason.
 pub(super) fn reason(code: &str) -> ReasonCode {
     ReasonCode::new(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_that_stood_still_did_not_hear_is_not_held_against_the_provider() {
+        const LEASE: Duration = Duration::from_secs(30);
+        let failure =
+            |kind| ProviderFailure::new("google".parse().unwrap(), kind, ReasonCode::new("timeout"));
+        for kind in [FailureKind::Passing, FailureKind::OutcomeUnknown] {
+            assert!(stood_still(&failure(kind), LEASE / 2, LEASE));
+            assert!(
+                !stood_still(&failure(kind), LEASE / 3, LEASE),
+                "the provider was silent"
+            );
+        }
+        // An answer that waited to be read is one.
+        assert!(!stood_still(&failure(FailureKind::DeadGrant), LEASE, LEASE));
+        let throttled = ProviderFailure {
+            retry_after: Some(LEASE),
+            ..failure(FailureKind::Passing)
+        };
+        assert!(!stood_still(&throttled, LEASE, LEASE));
+    }
 }

@@ -141,7 +141,12 @@ async fn with_an_answer_in_hand_and_the_database_away_callers_are_told_at_once_a
         gate.open();
         gone_at
     };
-    let ((), gone_at) = tokio::join!(async { drop(refused().await) }, outage);
+    let ((), gone_at) = tokio::join!(
+        async {
+            let _ = refused().await;
+        },
+        outage
+    );
     assert!(until(gone_at, universe.clock.now()) < AT_ONCE);
     for _ in 0..100 {
         assert!(refused().await < AT_ONCE);

@@ -11,6 +11,7 @@ mod callback;
 mod connect;
 mod connections;
 mod consents;
+mod features;
 mod integrations;
 pub(super) mod metrics;
 mod providers;
@@ -50,6 +51,9 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::refresh(api),
         integrations::revoke(api),
         consents::list(api),
+        features::list(api),
+        features::switch_on(api),
+        features::switch_off(api),
         audit::list(api),
         admin::providers(api),
         admin::actors(api),

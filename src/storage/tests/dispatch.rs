@@ -150,7 +150,7 @@ async fn an_attempt_that_vanished_is_due_whatever_was_planned() {
 }
 
 /// Many accounts, few of them due.
-async fn many(storage: &Storage) {
+pub(super) async fn many(storage: &Storage) {
     let client = storage.system().await.unwrap();
     let user = Uuid::now_v7();
     client

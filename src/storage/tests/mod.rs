@@ -1,10 +1,12 @@
 //! What must hold of storage, against a real Postgres, as a role that row-level security binds.
 
 mod authorizations;
+mod combining;
 mod connections;
 mod dispatch;
 mod egress;
 mod isolation;
+mod listing;
 mod postgres;
 mod records;
 mod refresh;

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::OnceCell,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     dev::postgres::{PrivatePostgres, shared_test_postgres},
@@ -53,6 +58,46 @@ pub(super) fn connect(url: &str, max_connections: usize) -> Storage {
         statement_timeout: Duration::from_secs(20),
     })
     .unwrap()
+}
+
+/// A way to a database that can be cut: what is on it is neither carried on nor closed politely.
+pub(super) struct Cut {
+    pub(super) url: String,
+    cut: CancellationToken,
+}
+
+impl Cut {
+    /// A way to the database of this URL.
+    pub(super) async fn before(url: &str) -> Self {
+        let mut detour: url::Url = url.parse().unwrap();
+        let server = (detour.host_str().unwrap().to_owned(), detour.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        detour
+            .set_port(Some(listener.local_addr().unwrap().port()))
+            .unwrap();
+        let cut = CancellationToken::new();
+        let accepted = cut.clone();
+        TaskTracker::new().spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (server, cut) = (server.clone(), accepted.clone());
+                TaskTracker::new().spawn(async move {
+                    let mut near = near;
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let carry = copy_bidirectional(&mut near, &mut far);
+                    let _ = cut.run_until_cancelled(carry).await;
+                });
+            }
+        });
+        Self {
+            url: detour.into(),
+            cut,
+        }
+    }
+
+    /// Cuts it.
+    pub(super) fn now(&self) {
+        self.cut.cancel();
+    }
 }
 
 async fn server() -> &'static PrivatePostgres {

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use oauth_manager_actors::{
     domain::{
         audit::AuditAction,
+        ids::IntegrationId,
         integration::{Claim, Standing, Status},
         reason::{ANSWER_LATE, ReasonCode, WhoMustAct},
         token::ProviderRevocation,
@@ -17,6 +18,7 @@ use oauth_manager_actors::{
 };
 
 use super::{fresh, scenario::*};
+use crate::storage::Storage;
 
 fn failed(claim: &ClaimRequest, status: Status) -> FailureCommit {
     let owner = user("alice");

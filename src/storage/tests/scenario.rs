@@ -140,7 +140,7 @@ pub(super) fn connection(
         expires_at: Some(at(3600)),
         refresh_token_expires_at: None,
         next_refresh_at: Some(at(3000)),
-        consent: NewConsent {
+        consents: vec![NewConsent {
             requested_scopes: scopes(&["openid", "calendar"]),
             granted_scopes: scopes(&["openid", "calendar"]),
             features: flow.features.clone(),
@@ -149,7 +149,7 @@ pub(super) fn connection(
             ip: Some("2001:db8::1".parse().unwrap()),
             user_agent: Some("agent".into()),
             expires_at: None,
-        },
+        }],
         audit,
     }
 }

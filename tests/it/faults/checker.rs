@@ -21,6 +21,14 @@ pub struct Ended {
     pub at_ms: i64,
 }
 
+/// A node that could not reach the database for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct CutOff {
+    pub node: usize,
+    pub from_ms: i64,
+    pub until_ms: i64,
+}
+
 /// A refresh that reached the provider.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -56,6 +64,7 @@ pub struct Evidence {
     pub accounts: Vec<Account>,
     pub answers: Vec<Answer>,
     pub ended: Vec<Ended>,
+    pub cut_off: Vec<CutOff>,
 }
 
 const ACCOUNTS: &str = "
@@ -79,6 +88,7 @@ impl Evidence {
             accounts: rows.iter().map(account).collect(),
             answers,
             ended: cluster.ended.clone(),
+            cut_off: cluster.cut_off.clone(),
         }
     }
 
@@ -227,7 +237,7 @@ impl Evidence {
     }
 
     /// A refresh token that works once is presented again only if whoever presented it before cannot know the answer:
-    /// it was killed, or gave up before one was sent.
+    /// it was killed, or gave up before one was sent. Within a window it may also be that it cannot tell anybody.
     fn unexplained_repeats(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for class in [Class::Strict, Class::Grace] {
@@ -238,7 +248,13 @@ impl Evidence {
                         end.node == before.node && (before.at_ms..=again.at_ms).contains(&end.at_ms)
                     });
                     let unsent = before.outcome == Some(Outcome::Dropped);
-                    if !killed && !unsent {
+                    let untold = class == Class::Grace
+                        && self.cut_off.iter().any(|cut| {
+                            cut.node == before.node
+                                && cut.from_ms <= again.at_ms
+                                && cut.until_ms >= before.at_ms
+                        });
+                    if !killed && !unsent && !untold {
                         broken.push(format!(
                             "presented again without need: {before:?}, then {again:?}"
                         ));

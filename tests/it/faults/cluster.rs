@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{
-    checker::Ended,
+    checker::{CutOff, Ended},
     database::Database,
     history,
     node::{Node, SPOOL, free_port},
@@ -112,6 +112,8 @@ pub struct Cluster {
     pub credential: String,
     /// Nodes that ended without having been asked to finish.
     pub ended: Vec<Ended>,
+    /// Nodes that could not reach the database, and the others could.
+    pub cut_off: Vec<CutOff>,
 }
 
 impl Cluster {
@@ -136,6 +138,7 @@ impl Cluster {
             http: http_client(),
             credential: String::new(),
             ended: Vec::new(),
+            cut_off: Vec::new(),
         };
         // One after the other: the first makes the schema.
         for node in &mut cluster.nodes {

@@ -121,7 +121,10 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 16_000;
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+    /// A run of the tests that was started together with this one has a neighbouring process id, and its own ports: a port
+    /// looks free while its node is down.
+    const APART: u32 = 151;
+    let start = u16::try_from(std::process::id() * APART % u32::from(COUNT)).unwrap();
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + (start.wrapping_add(step) % COUNT);

@@ -46,11 +46,7 @@ fn options() -> Options {
 async fn wake(cluster: &Cluster, accounts: &[Connected]) {
     for node in 0..cluster.nodes.len() {
         for account in accounts {
-            // A server that has just started may be slow to give every node its sessions.
-            eventually("the node hands it out", || async {
-                (cluster.token(node, account).await.status == 200).then_some(())
-            })
-            .await;
+            cluster.token(node, account).await.expect_status(200);
         }
     }
 }
@@ -109,7 +105,11 @@ async fn an_outage(stop: Stop, outage: Duration) {
                 }
             };
             let served = tokio::time::timeout(RECOVERED_IN_SHORT, served).await;
-            assert!(served.is_ok(), "{account:?} is not refreshed again: {last:#?}");
+            assert!(
+                served.is_ok(),
+                "{account:?} is not refreshed again: {last:#?}\n{}",
+                cluster.nodes[node].log_about(&account.id)
+            );
         }
     }
     let recovered_in = back.elapsed();

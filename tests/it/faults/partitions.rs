@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    checker::Evidence,
+    checker::{CutOff, Evidence},
     cluster::{Class, Cluster, Options, wall_ms},
     kills::{settle, slow_provider},
     load::{Given, Load},
@@ -30,7 +30,6 @@ async fn a_node_cut_off_from_postgres_stops_calling_the_provider_and_others_take
     accounts.extend(cluster.connect(Class::Grace, 6).await);
     slow_provider(&cluster);
     let load = Load::start(&cluster, &accounts, 4, Duration::from_millis(20));
-    let mut partitions = Vec::new();
     for number in 0..scale::repetitions(2, 40) {
         let way = &cluster.nodes[CUT_OFF].way;
         if number % 2 == 0 {
@@ -40,8 +39,12 @@ async fn a_node_cut_off_from_postgres_stops_calling_the_provider_and_others_take
         }
         let began_ms = wall_ms();
         tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
-        partitions.push((began_ms, wall_ms()));
         way.mend();
+        cluster.cut_off.push(CutOff {
+            node: CUT_OFF,
+            from_ms: began_ms,
+            until_ms: wall_ms(),
+        });
         for account in &accounts {
             eventually("it serves again", || async {
                 (cluster.token(CUT_OFF, account).await.status == 200).then_some(())
@@ -57,7 +60,12 @@ async fn a_node_cut_off_from_postgres_stops_calling_the_provider_and_others_take
     let evidence = Evidence::gather(&cluster, answers).await;
     evidence.assert_sound();
     let half_ms = i64::try_from(LEASE.as_millis() / 2).unwrap();
-    for (began_ms, ended_ms) in partitions {
+    for CutOff {
+        from_ms: began_ms,
+        until_ms: ended_ms,
+        ..
+    } in evidence.cut_off.iter().copied()
+    {
         let during = |at_ms: i64| (began_ms..ended_ms).contains(&at_ms);
         let calls = evidence.calls.iter().filter(|call| during(call.at_ms));
         let (late, others): (Vec<_>, Vec<_>) = calls

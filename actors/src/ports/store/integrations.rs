@@ -96,8 +96,23 @@ pub struct ConnectCommit {
     pub refresh_token_expires_at: Option<Timestamp>,
     /// When the first refresh falls due.
     pub next_refresh_at: Option<Timestamp>,
-    /// Who agreed to what.
-    pub consent: NewConsent,
+    /// Who agreed to what: one for each feature that came of it, or one for the scopes if there is none.
+    pub consents: Vec<NewConsent>,
+    /// The audit row of the same transaction.
+    pub audit: AuditEntry,
+}
+
+/// A wish of its owner about one feature of an integration, on its way into storage.
+#[derive(Debug, Clone)]
+pub struct FeatureSwitch {
+    /// Of which integration.
+    pub id: IntegrationId,
+    /// Must own it.
+    pub owner: Subject,
+    /// Which feature.
+    pub feature: FeatureKey,
+    /// On: what the user agreed to by it. Off: `None`, and what they agreed to for this feature is withdrawn.
+    pub consent: Option<NewConsent>,
     /// The audit row of the same transaction.
     pub audit: AuditEntry,
 }
@@ -154,6 +169,10 @@ pub trait IntegrationStore: Send + Sync {
 
     /// Stores a connection, conditional on the reservation's generation and the flow's state.
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit>;
+
+    /// Switches one feature on or off, with its consent, audit and event, and returns the row as it is then. What stands as
+    /// wished already is neither changed nor recorded. `None`: there is no such row of this owner, or it is revoked.
+    async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>>;
 
     /// Denies first: marks it revoked, withdraws its consents, plans telling the provider at `retry_at`. The tokens stay,
     /// sealed, until [`finish_revocation`](Self::finish_revocation). `owner`: must own it, unless `None` (the operator).

@@ -15,7 +15,9 @@ pub use authorizations::{
 };
 pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
-pub use integrations::{ConnectCommit, DirectoryEntry, DispatchRequest, IntegrationStore, Reservation};
+pub use integrations::{
+    ConnectCommit, DirectoryEntry, DispatchRequest, FeatureSwitch, IntegrationStore, Reservation,
+};
 pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;
 pub use refresh::{

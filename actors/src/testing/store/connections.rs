@@ -1,5 +1,7 @@
 //! Connecting and taking back.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::tables::{Row, Tables};
@@ -9,12 +11,12 @@ use crate::{
         account::Account,
         audit::AuditEntry,
         authorization::AuthorizationStatus,
-        consent::ConsentView,
+        consent::{ConsentView, NewConsent},
         ids::{IntegrationId, ProviderKey, Subject, UserId},
         integration::{Owner, Standing, Status, StoredGrant, StoredIntegration},
         reason::ReasonCode,
     },
-    ports::store::{Commit, ConnectCommit, Reservation},
+    ports::store::{Commit, ConnectCommit, FeatureSwitch, Reservation},
 };
 
 impl Tables {
@@ -92,9 +94,49 @@ impl Tables {
             }),
         };
         self.integrations.insert(id.uuid, Row::new(stored));
-        self.consents.push(consent(commit, now));
+        for new in &commit.consents {
+            self.consents
+                .push(consent(&commit.reservation.id, &commit.subject, new, now));
+        }
         self.record(&commit.audit, now);
         Commit::Done
+    }
+
+    pub(super) fn switch_feature(
+        &mut self,
+        switch: &FeatureSwitch,
+        now: Timestamp,
+    ) -> Option<StoredIntegration> {
+        let row = self.integrations.get_mut(&switch.id.uuid).filter(|row| {
+            row.stored.id == switch.id
+                && row.stored.standing.status != Status::Revoked
+                && row.stored.owner.subject == switch.owner
+        })?;
+        let changed = match &switch.consent {
+            Some(_) => row.stored.features.insert(switch.feature.clone()),
+            None => row.stored.features.remove(&switch.feature),
+        };
+        if changed {
+            row.stored.updated_at = now;
+        }
+        let seen = row.view(now);
+        if !changed {
+            return Some(seen);
+        }
+        match &switch.consent {
+            Some(new) => self.consents.push(consent(&switch.id, &switch.owner, new, now)),
+            None => {
+                let only = BTreeSet::from([switch.feature.clone()]);
+                let of_this = |consent: &&mut ConsentView| {
+                    consent.integration_id == switch.id && consent.features == only
+                };
+                for consent in self.consents.iter_mut().filter(of_this) {
+                    consent.withdrawn_at = consent.withdrawn_at.or(Some(now));
+                }
+            }
+        }
+        self.record(&switch.audit, now);
+        Some(seen)
     }
 
     pub(super) fn revoke(
@@ -146,13 +188,13 @@ impl Tables {
     }
 }
 
-fn consent(commit: &ConnectCommit, now: Timestamp) -> ConsentView {
-    let new = commit.consent.clone();
+fn consent(id: &IntegrationId, user: &Subject, new: &NewConsent, now: Timestamp) -> ConsentView {
+    let new = new.clone();
     ConsentView {
         id: Uuid::now_v7(),
-        integration_id: commit.reservation.id.clone(),
-        provider: commit.reservation.id.provider.clone(),
-        user: commit.subject.clone(),
+        integration_id: id.clone(),
+        provider: id.provider.clone(),
+        user: user.clone(),
         features: new.features,
         requested_scopes: new.requested_scopes,
         granted_scopes: new.granted_scopes,

@@ -21,6 +21,7 @@ pub enum Op {
     CommitFailure,
     Reserve,
     CommitConnect,
+    SwitchFeature,
     Revoke,
     FinishRevocation,
     PostponeRevocation,

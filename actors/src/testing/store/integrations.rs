@@ -17,7 +17,8 @@ use crate::{
     },
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
-        DispatchRequest, FailureCommit, IntegrationStore, RefreshCommit, Replayed, Reservation, StoreResult,
+        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
+        Reservation, StoreResult,
     },
 };
 
@@ -149,6 +150,14 @@ impl IntegrationStore for MemoryStore {
         let commit = commit.clone();
         self.write(Op::CommitConnect, move |tables, now| {
             Ok(tables.commit_connect(&commit, now))
+        })
+        .await
+    }
+
+    async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>> {
+        let switch = switch.clone();
+        self.write(Op::SwitchFeature, move |tables, now| {
+            Ok(tables.switch_feature(&switch, now))
         })
         .await
     }
