@@ -148,7 +148,7 @@ impl Actor for Integration {
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Switch(ask) => self.switch(&myself, state, ask),
-            IntegrationMsg::Switched(ask, result) => self.switched(&myself, state, ask, result),
+            IntegrationMsg::Switched(ask, result) => self.switched(&myself, state, *ask, result),
             IntegrationMsg::Due => self.feed(&myself, state, Input::Due),
             IntegrationMsg::Found(opened) => self.found(&myself, state, *opened),
             IntegrationMsg::Reload => self.reload(&myself, state),

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         error::{ServiceError, ServiceResult},
-        feature::Switch,
+        feature::{FeatureSpec, Switch},
         integration::{IntegrationView, StoredIntegration},
         provider::Provider,
     },
@@ -55,7 +55,7 @@ impl Integration {
         &self,
         myself: &ActorRef<IntegrationMsg>,
         state: &mut IntegrationState,
-        ask: Box<SwitchAsk>,
+        ask: SwitchAsk,
         result: ServiceResult<bool>,
     ) {
         state.changes_under_way = state.changes_under_way.saturating_sub(1);
@@ -92,7 +92,7 @@ async fn store(
 ) -> ServiceResult<bool> {
     let scopes = provider
         .feature(&ask.feature)
-        .map(|feature| feature.required_scopes())
+        .map(FeatureSpec::required_scopes)
         .unwrap_or_default();
     let (action, consent) = match ask.switch {
         Switch::On => {
