@@ -16,6 +16,8 @@ pub struct Load {
     address: SocketAddr,
     request: Vec<u8>,
     connections: usize,
+    /// Between an answer and the next question of a connection.
+    pause: Duration,
 }
 
 /// What came of it.
@@ -42,7 +44,13 @@ impl Load {
             address,
             request,
             connections,
+            pause: Duration::ZERO,
         }
+    }
+
+    /// The same at leisure: what is measured then is the answer, and not the queue of a machine that has no time.
+    pub fn with_pauses(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Asks for this long.
@@ -80,6 +88,9 @@ impl Load {
         let mut latencies = Vec::with_capacity(1 << 14);
         let mut buffer = vec![0; 16 * 1024];
         loop {
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
+            }
             let begun = Instant::now();
             if begun >= until {
                 return latencies;

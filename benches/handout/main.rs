@@ -25,6 +25,8 @@ use load::{Load, Measured};
 
 /// As many as 32 services with two connections each.
 const CONNECTIONS: usize = 64;
+/// Of each connection, where it is not about how much there can be: some ten thousand hand-outs a second.
+const PAUSE: Duration = Duration::from_millis(4);
 /// Before anything is counted.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -71,7 +73,8 @@ fn compare(span: Duration, rounds: usize) {
         "hand-out to bare server: {:.3} (median of {rounds})",
         ratios[rounds / 2]
     );
-    beside_a_neighbour_that_hangs(&runtime, &service, &to_service, span, rounds);
+    let at_leisure = to_service.with_pauses(PAUSE);
+    beside_a_neighbour_that_hangs(&runtime, &service, &at_leisure, span, rounds);
     runtime.block_on(service.stop());
 }
 
