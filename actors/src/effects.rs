@@ -24,6 +24,20 @@ impl Effects {
         self.tracker.spawn(effect.in_current_span());
     }
 
+    /// The same, for an effect somebody waits for: `failed` runs if it ends without having run to its end, which is a defect
+    /// in it (a panic). Whoever waits would wait for ever.
+    pub fn spawn_or(
+        &self,
+        failed: impl FnOnce() + Send + 'static,
+        effect: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let unfinished = Unfinished(Some(failed));
+        self.spawn(async move {
+            effect.await;
+            unfinished.finish();
+        });
+    }
+
     /// Whether no new work should begin.
     pub fn stopping(&self) -> bool {
         self.soft.is_cancelled()
@@ -61,5 +75,22 @@ impl Effects {
     /// How many are in flight.
     pub fn in_flight(&self) -> usize {
         self.tracker.len()
+    }
+}
+
+/// An effect that has not run to its end.
+struct Unfinished<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Unfinished<F> {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for Unfinished<F> {
+    fn drop(&mut self) {
+        if let Some(failed) = self.0.take() {
+            failed();
+        }
     }
 }

@@ -19,7 +19,10 @@ impl Lateness {
                 continue;
             };
             let count = count.parse().unwrap_or(0);
-            match buckets.iter_mut().find(|(known, _)| *known == bound) {
+            match buckets
+                .iter_mut()
+                .find(|(known, _)| known.total_cmp(&bound).is_eq())
+            {
                 Some((_, sum)) => *sum += count,
                 None => buckets.push((bound, count)),
             }

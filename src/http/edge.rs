@@ -6,9 +6,9 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, header};
-use http_body_util::combinators::BoxBody;
-use hyper::service::Service;
+use http::{HeaderValue, Method, Request, header, request};
+use http_body_util::{BodyExt, combinators::BoxBody};
+use hyper::{body::Body, service::Service};
 use hyper_util::service::TowerToHyperService;
 use oauth_manager_actors::domain::error::ServiceError;
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use warp::filters::BoxedFilter;
 
 use super::{
     Now, cors,
+    endpoint::AtHand,
     measure::HttpMeasures,
     problem::Problem,
     reply::Response,
@@ -37,6 +38,7 @@ type Answering = futures_util::future::BoxFuture<'static, Response>;
 
 /// Answers requests.
 pub(crate) struct Edge {
+    at_hand: Vec<AtHand>,
     routes: Box<dyn Fn(Request<IncomingBody>) -> Answering + Send + Sync>,
     permits: Semaphore,
     settings: Arc<HttpSettings>,
@@ -46,10 +48,16 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// In front of these routes, of which the last takes everything.
-    pub(crate) fn new(routes: BoxedFilter<(Response,)>, settings: Arc<HttpSettings>, now: Now) -> Self {
+    /// In front of these routes, of which the last takes everything, and of what can be answered without them.
+    pub(crate) fn new(
+        at_hand: Vec<AtHand>,
+        routes: BoxedFilter<(Response,)>,
+        settings: Arc<HttpSettings>,
+        now: Now,
+    ) -> Self {
         let service = TowerToHyperService::new(warp::service(routes));
         Self {
+            at_hand,
             routes: Box::new(move |request| {
                 let answer = service.call(request);
                 async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
@@ -62,7 +70,10 @@ impl Edge {
     }
 
     /// The answer to one request.
-    pub(crate) async fn answer(&self, peer: IpAddr, request: Request<IncomingBody>) -> Response {
+    pub(crate) async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response
+    where
+        B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
+    {
         let begun = tokio::time::Instant::now();
         let (mut parts, body) = request.into_parts();
         let head = Arc::new(RequestHead::new(
@@ -73,9 +84,8 @@ impl Edge {
             &self.settings.trusted_proxies,
             (self.now)(),
         ));
-        parts.extensions.insert(Arc::clone(&head));
         let span = tracing::debug_span!("http.request", http.request_id = %head.request_id);
-        let routed = self.route(&head, Request::from_parts(parts, body));
+        let routed = self.route(&head, parts, body);
         let mut response = AssertUnwindSafe(routed)
             .catch_unwind()
             .instrument(span.clone())
@@ -93,7 +103,10 @@ impl Edge {
         response
     }
 
-    async fn route(&self, head: &RequestHead, request: Request<IncomingBody>) -> Response {
+    async fn route<B>(&self, head: &Arc<RequestHead>, mut parts: request::Parts, body: B) -> Response
+    where
+        B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
+    {
         if let Some(problem) = out_of_bounds(head) {
             return problem.into_response(&head.request_id);
         }
@@ -110,7 +123,11 @@ impl Edge {
         {
             return preflight;
         }
-        (self.routes)(request).await
+        if let Some(response) = self.at_hand.iter().find_map(|answer| answer(head)) {
+            return response;
+        }
+        parts.extensions.insert(Arc::clone(head));
+        (self.routes)(Request::from_parts(parts, body.boxed())).await
     }
 
     fn finish(&self, head: &RequestHead, response: &mut Response) {

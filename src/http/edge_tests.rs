@@ -48,7 +48,11 @@ fn toy(endpoint: &'static Endpoint, answer: fn() -> Response) -> Route {
             })
         })
         .boxed();
-    Route { endpoint, filter }
+    Route {
+        endpoint,
+        filter,
+        at_hand: None,
+    }
 }
 
 fn service(settings: HttpSettings) -> HttpService {

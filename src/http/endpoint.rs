@@ -44,6 +44,23 @@ pub(crate) struct Route {
     pub(crate) endpoint: &'static Endpoint,
     /// How.
     pub(crate) filter: BoxedFilter<(Response,)>,
+    /// What it answers where nobody has to be waited for, tried before any filter: most hand-outs.
+    pub(crate) at_hand: Option<AtHand>,
+}
+
+/// The answer to this request, if it can be given at once. `None`: ask the filter.
+pub(crate) type AtHand = Box<dyn Fn(&Arc<RequestHead>) -> Option<Response> + Send + Sync>;
+
+impl Route {
+    /// The same, which first looks whether the answer is at hand.
+    pub(crate) fn or_at_hand(self, api: &Arc<Api>, answer: fn(&Api, &Call) -> Option<Response>) -> Self {
+        let (api, endpoint) = (Arc::clone(api), self.endpoint);
+        let at_hand: AtHand = Box::new(move |head| answer(&api, &endpoint.take(Arc::clone(head)).ok()?));
+        Self {
+            at_hand: Some(at_hand),
+            ..self
+        }
+    }
 }
 
 impl Endpoint {
@@ -119,7 +136,11 @@ where
             }
         })
         .boxed();
-    Route { endpoint, filter }
+    Route {
+        endpoint,
+        filter,
+        at_hand: None,
+    }
 }
 
 /// A route that looks at nothing but the path and cannot fail.
@@ -131,7 +152,11 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     let filter = on(endpoint).then(move |_call: Call| handler()).boxed();
-    Route { endpoint, filter }
+    Route {
+        endpoint,
+        filter,
+        at_hand: None,
+    }
 }
 
 /// A route whose handler reads the body, after it has looked at the credential.
@@ -158,7 +183,11 @@ where
             }
         })
         .boxed();
-    Route { endpoint, filter }
+    Route {
+        endpoint,
+        filter,
+        at_hand: None,
+    }
 }
 
 /// What no route took: 405 where another method would have done, 404 otherwise.

@@ -127,10 +127,14 @@ impl HttpService {
         Self::of_routes(vec![routes::metrics::show(scrape)], Arc::new(settings), now)
     }
 
-    fn of_routes(routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {
+    fn of_routes(mut routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {
         let limits = settings.limits.clone();
+        let at_hand = routes
+            .iter_mut()
+            .filter_map(|route| route.at_hand.take())
+            .collect();
         Self {
-            edge: Arc::new(Edge::new(table(routes), settings, now)),
+            edge: Arc::new(Edge::new(at_hand, table(routes), settings, now)),
             limits,
         }
     }

@@ -8,7 +8,6 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::Request;
-use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -101,7 +100,6 @@ async fn connection(
         let (edge, progress) = (Arc::clone(&edge), progress.clone());
         progress.request_came();
         async move {
-            let request = request.map(BodyExt::boxed);
             let response = edge.answer(peer.ip(), request).await;
             progress.answered();
             Ok::<_, Infallible>(response)

@@ -86,18 +86,22 @@ fn routes(limits: &Limits) -> Vec<Route> {
         Route {
             endpoint: &HELLO,
             filter: hello,
+            at_hand: None,
         },
         Route {
             endpoint: &SLOW,
             filter: slow,
+            at_hand: None,
         },
         Route {
             endpoint: &LARGE,
             filter: large,
+            at_hand: None,
         },
         Route {
             endpoint: &ECHO,
             filter: echo,
+            at_hand: None,
         },
     ]
 }

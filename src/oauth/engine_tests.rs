@@ -466,6 +466,15 @@ async fn an_answer_about_another_account_is_refused() {
         (failure.kind, failure.reason.as_str()),
         (FailureKind::Refused, "account_mismatch")
     );
+    // Where refresh tokens rotate, the presented one is spent: it is not simply tried again, and the other's is not kept.
+    let other = Signer::ec().sign(None, &json!({"sub": "somebody-else"}));
+    let answer = tokens(json!({"id_token": other, "refresh_token": "somebody-elses"}));
+    let failure = refresh_with(ProviderKind::Oidc, answer).await.0.unwrap_err();
+    assert_eq!(
+        (failure.kind, failure.reason.as_str()),
+        (FailureKind::Unreadable, "account_mismatch")
+    );
+    assert!(failure.salvaged.is_none());
     let same = Signer::ec().sign(None, &json!({"sub": "sub-1"}));
     assert!(
         refresh_with(ProviderKind::Google, tokens(json!({"id_token": same})))

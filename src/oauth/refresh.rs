@@ -1,7 +1,7 @@
 //! The refresh (RFC 6749 6): one presentation of one refresh token, and a faithful account of what came of it.
 
 use oauth_manager_actors::{
-    domain::token::TokenAnswer,
+    domain::{provider::RefreshClass, token::TokenAnswer},
     ports::oauth::{FailureKind, ProviderFailure, RefreshRequest},
 };
 use serde_json::Value;
@@ -41,7 +41,12 @@ impl Engine {
         let mut understood = self.read_tokens(registration, step, &answer, sent_at, presented)?;
 
         if is_about_another(registration, &request, &understood) {
-            return Err(registration.failure(Verdict::new(FailureKind::Refused, "account_mismatch")));
+            // Answered is done: a refresh token that rotates is spent by now, and what replaces it is not this account's.
+            let kind = match registration.provider.refresh_class {
+                RefreshClass::Safe => FailureKind::Refused,
+                RefreshClass::Grace { .. } | RefreshClass::SingleUse => FailureKind::Unreadable,
+            };
+            return Err(registration.failure(Verdict::new(kind, "account_mismatch")));
         }
         understood.answer.scopes =
             registration

@@ -37,7 +37,7 @@ macro_rules! new_tokens {
     (
         access_token: $access_token:literal, refresh_token: $refresh_token:literal, token_type: $token_type:literal,
         issued_at: $issued_at:literal, expires_at: $expires_at:literal, end: $end:literal, warned: $warned:expr,
-        next_refresh_at: $next_refresh_at:literal, failures: $failures:literal
+        next_refresh_at: $next_refresh_at:expr, failures: $failures:literal
     ) => {
         concat!(
             "generation = generation + 1, access_token = ",
@@ -81,16 +81,20 @@ macro_rules! new_tokens {
 pub(super) use new_tokens;
 
 /// Stores new tokens under the fences of generation and revocation, and this one of the claim; the row as it is then.
+/// `$old`, `$in_doubt`: what the row was before, and whether another attempt may have presented the same refresh token;
 /// `$warned`: whether the user was told that the refresh token ends; `$told`: what tells it.
 macro_rules! store_refresh {
-    ($claim:expr, $event:literal, $warned:expr, $told:expr) => {
+    ($old:expr, $in_doubt:expr, $claim:expr, $event:literal, $warned:expr, $told:expr) => {
         concat!(
-            "WITH t AS (
+            "WITH ",
+            $old,
+            "t AS (
         UPDATE oauth_tokens
         SET ",
             new_tokens!(
                 access_token: "$19", refresh_token: "$20", token_type: "$21", issued_at: "$22", expires_at: "$23",
-                end: "$24", warned: $warned, next_refresh_at: "$25", failures: "$26"
+                end: "$24", warned: $warned,
+                next_refresh_at: concat!("CASE WHEN ", $in_doubt, " THEN now() ELSE $25 END"), failures: "$26"
             ),
             "
         WHERE integration_id = $16 AND generation = $17 AND (", $claim, ")
@@ -98,7 +102,16 @@ macro_rules! store_refresh {
         RETURNING *
     ), i AS (
         UPDATE oauth_integrations AS own
-        SET scopes = $27, status = $28, status_reason = $29, who_must_act = $30,
+        SET scopes = $27,
+            status = CASE WHEN ",
+            $in_doubt,
+            " THEN 'degraded' ELSE $28 END,
+            status_reason = CASE WHEN ",
+            $in_doubt,
+            " THEN 'answer_late' ELSE $29 END,
+            who_must_act = CASE WHEN ",
+            $in_doubt,
+            " THEN 'nobody' ELSE $30 END,
             last_refreshed_at = CASE WHEN $31::boolean THEN now() ELSE last_refreshed_at END, updated_at = now()
         FROM t WHERE own.id = t.integration_id
         RETURNING own.*
@@ -127,6 +140,20 @@ macro_rules! no_living_claim {
         "claim_attempt = $18 OR claim_until IS NULL OR claim_until <= now()"
     };
 }
+/// Another attempt's claim, though it has run out: it may have presented the refresh token too.
+macro_rules! old_claim {
+    () => {
+        "old AS (
+        SELECT claim_attempt IS NOT NULL AND claim_attempt <> $18 AS in_doubt
+        FROM oauth_tokens WHERE integration_id = $16 FOR UPDATE
+    ), "
+    };
+}
+macro_rules! in_doubt {
+    () => {
+        "(SELECT in_doubt FROM old)"
+    };
+}
 macro_rules! not_warned {
     () => {
         "CASE WHEN $31 THEN NULL ELSE refresh_token_warned_at END"
@@ -153,12 +180,26 @@ macro_rules! tell {
     };
 }
 
-const COMMIT_REFRESH: &str = store_refresh!(own_claim!(), "'refreshed'", not_warned!(), "");
+const COMMIT_REFRESH: &str = store_refresh!("", "false", own_claim!(), "'refreshed'", not_warned!(), "");
 /// The same where the refresh token is about to end.
-const COMMIT_ENDING: &str = store_refresh!(own_claim!(), "'refreshed'", warned!(), tell!());
+const COMMIT_ENDING: &str = store_refresh!("", "false", own_claim!(), "'refreshed'", warned!(), tell!());
 /// The same from an attempt whose claim may be gone. An event of a change: whoever holds the row took the answer for lost.
-const REPLAY_REFRESH: &str = store_refresh!(no_living_claim!(), "'status_changed'", not_warned!(), "");
-const REPLAY_ENDING: &str = store_refresh!(no_living_claim!(), "'status_changed'", warned!(), tell!());
+const REPLAY_REFRESH: &str = store_refresh!(
+    old_claim!(),
+    in_doubt!(),
+    no_living_claim!(),
+    "'status_changed'",
+    not_warned!(),
+    ""
+);
+const REPLAY_ENDING: &str = store_refresh!(
+    old_claim!(),
+    in_doubt!(),
+    no_living_claim!(),
+    "'status_changed'",
+    warned!(),
+    tell!()
+);
 
 /// A statement, and the one that tells the user as well that the refresh token is about to end.
 struct Statement {

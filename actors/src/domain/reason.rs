@@ -10,6 +10,10 @@ const REASON_MAX_CHARS: usize = 64;
 /// An account works, and its refresh token is about to end: only connecting again gives another.
 pub const REFRESH_TOKEN_ENDING: &str = "refresh_token_ending";
 
+/// An account's tokens came in an answer that was late: another attempt may have presented the same refresh token
+/// meanwhile, for which a strict provider ends the grant. The refresh that follows at once tells.
+pub const ANSWER_LATE: &str = "answer_late";
+
 /// A short machine-readable reason: `invalid_grant`, `outcome_unknown`, `aadsts50173`. Only `[a-z0-9_.-]`; anything
 /// else a provider sends is replaced, so that a code can neither carry a secret of some other shape nor break a log line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

@@ -46,6 +46,10 @@ pub(super) fn provider_said(reason: Option<&ReasonCode>, provider: &str, failure
             "a refresh left for {provider} and no usable answer came back, so nobody knows whether its refresh token was \
              spent{times}"
         ),
+        "answer_late" => format!(
+            "an answer of {provider} was stored late, when another refresh may have been tried already: a refresh now shows \
+             whether its tokens are good{times}"
+        ),
         "answer_unreadable" => {
             format!("{provider}'s answer could not be understood; the refresh token in it was kept{times}")
         }

@@ -56,10 +56,12 @@ impl Integration {
             state.opened.stored.id.clone(),
         );
         let learnt = state.learnt;
-        self.shared.effects.spawn(async move {
-            let result = load(&shared, &id).await;
-            let _ = myself.cast(IntegrationMsg::Reloaded(learnt, result));
-        });
+        self.shared
+            .effects
+            .spawn_or(Self::fails_with(&myself), async move {
+                let result = load(&shared, &id).await;
+                let _ = myself.cast(IntegrationMsg::Reloaded(learnt, result));
+            });
     }
 
     pub(super) fn reloaded(
@@ -141,15 +143,17 @@ impl Integration {
         );
         state.changes_under_way += 1;
         self.show_busy(state);
-        self.shared.effects.spawn(async move {
-            let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
-            if let Err(ractor::MessagingErr::SendErr(unheard)) =
-                myself.cast(IntegrationMsg::RevocationStored(ask, result))
-            {
-                // Durable; the Scheduler finds it and tells the provider.
-                unheard.refuse(ServiceError::DeadlineExceeded);
-            }
-        });
+        self.shared
+            .effects
+            .spawn_or(Self::fails_with(&myself), async move {
+                let result = revocation::store(&shared, &stored, ask.owner.as_ref(), &ask.context).await;
+                if let Err(ractor::MessagingErr::SendErr(unheard)) =
+                    myself.cast(IntegrationMsg::RevocationStored(ask, result))
+                {
+                    // Durable; the Scheduler finds it and tells the provider.
+                    unheard.refuse(ServiceError::DeadlineExceeded);
+                }
+            });
     }
 
     pub(super) fn revocation_stored(
@@ -198,14 +202,16 @@ impl Integration {
         let stored = state.opened.stored.clone();
         state.changes_under_way += 1;
         self.show_busy(state);
-        self.shared.effects.spawn(async move {
-            let outcome = revocation::tell_provider(&shared, &provider, stored).await;
-            if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
-                myself.cast(IntegrationMsg::ProviderTold(ask, outcome))
-            {
-                let _ = ask.reply.send(Ok(revocation::report(&provider, outcome)));
-            }
-        });
+        self.shared
+            .effects
+            .spawn_or(Self::fails_with(&myself), async move {
+                let outcome = revocation::tell_provider(&shared, &provider, stored).await;
+                if let Err(ractor::MessagingErr::SendErr(IntegrationMsg::ProviderTold(Some(ask), outcome))) =
+                    myself.cast(IntegrationMsg::ProviderTold(ask, outcome))
+                {
+                    let _ = ask.reply.send(Ok(revocation::report(&provider, outcome)));
+                }
+            });
     }
 
     pub(super) fn provider_told(

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
+        Timestamp,
         ids::IntegrationId,
         integration::{Claim, Status, StoredIntegration},
         provider::RefreshClass,
@@ -26,7 +27,7 @@ use crate::{
     measure,
     ports::{
         oauth::{FailureKind, ProviderFailure},
-        store::{ClaimReturn, Concluded, FailureCommit, RefreshCommit},
+        store::{ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, StoreResult},
     },
     provider::breaker::OpenCause,
     shared::Shared,
@@ -195,25 +196,54 @@ pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> Ref
 /// Gives a claim back whose call was not begun, so that others need not wait for it to run out. Tried once: running out
 /// is no harm.
 pub(super) async fn give_back(attempt: &Attempt<'_>, stale: Option<Claim>) -> RefreshOutcome {
-    let shared = attempt.shared;
+    let planned_at = attempt
+        .opened
+        .stored
+        .grant
+        .as_ref()
+        .and_then(|grant| grant.next_refresh_at);
+    match return_claim(attempt, stale, planned_at).await {
+        Ok(_) => look_again(attempt.shared),
+        Err(error) => {
+            tracing::warn!(error = %error, "a claim is not given back; it runs out");
+            database_away(attempt.shared)
+        }
+    }
+}
+
+/// Nothing was presented under this claim, which stays in the row as a memory: it makes room for the vanished attempt's,
+/// whose answer may yet come and is then stored like any other. Tried once: left as it is, a late answer is merely in doubt.
+pub(super) async fn leave_to_the_vanished(
+    attempt: &Attempt<'_>,
+    vanished: Option<Claim>,
+    planned_at: Timestamp,
+) {
+    let own = attempt.opened.stored.grant.as_ref();
+    let Some((vanished, own)) = vanished.zip(own.and_then(|grant| grant.claim.as_ref())) else {
+        return;
+    };
+    let claim = Claim {
+        // Since then it is known to have run out: whoever has its answer is given time from here.
+        until: own.since,
+        ..vanished
+    };
+    if let Err(error) = return_claim(attempt, Some(claim), Some(planned_at)).await {
+        tracing::debug!(error = %error, "the vanished attempt's claim is not back in its row");
+    }
+}
+
+async fn return_claim(
+    attempt: &Attempt<'_>,
+    stale: Option<Claim>,
+    planned_at: Option<Timestamp>,
+) -> StoreResult<Commit> {
     let claim = ClaimReturn {
         id: attempt.opened.stored.id.clone(),
         attempt: attempt.attempt,
         stale,
-        planned_at: attempt
-            .opened
-            .stored
-            .grant
-            .as_ref()
-            .and_then(|grant| grant.next_refresh_at),
+        planned_at,
     };
-    match shared.ports.integrations.return_claim(&claim).await {
-        Ok(_) => look_again(shared),
-        Err(error) => {
-            tracing::warn!(error = %error, "a claim is not given back; it runs out");
-            database_away(shared)
-        }
-    }
+    attempt.shared.ports.integrations.return_claim(&claim).await
 }
 
 /// Reads the row as it is now.

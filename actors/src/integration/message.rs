@@ -53,6 +53,8 @@ pub(crate) enum IntegrationMsg {
     RevocationStored(Box<RevokeAsk>, ServiceResult<Option<Box<StoredIntegration>>>),
     /// From its own effect: what the provider said about the revocation.
     ProviderTold(Option<Box<RevokeAsk>>, ProviderRevocation),
+    /// From an effect that panicked.
+    EffectFailed,
     /// From tests: a defect.
     #[cfg(any(test, feature = "testing"))]
     Panic,
@@ -175,6 +177,7 @@ impl IntegrationMsg {
             Self::Refreshed(_) => "refreshed",
             Self::RevocationStored(..) => "revocation_stored",
             Self::ProviderTold(..) => "provider_told",
+            Self::EffectFailed => "effect_failed",
             Self::Panic => "panic",
         }
     }
@@ -195,6 +198,7 @@ impl IntegrationMsg {
             | Self::Reloaded(..)
             | Self::Stalled(_)
             | Self::Refreshed(_)
+            | Self::EffectFailed
             | Self::ProviderTold(None, _) => {}
             #[cfg(any(test, feature = "testing"))]
             Self::Panic => {}

@@ -159,6 +159,7 @@ impl Actor for Integration {
                 self.revocation_stored(&myself, state, ask, result);
             }
             IntegrationMsg::ProviderTold(ask, outcome) => self.provider_told(&myself, state, ask, outcome),
+            IntegrationMsg::EffectFailed => return Err("an effect failed".into()),
             #[cfg(any(test, feature = "testing"))]
             #[expect(clippy::panic, reason = "this is the defect a test asks for")]
             IntegrationMsg::Panic => panic!("a test asked for this"),

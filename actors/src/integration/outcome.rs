@@ -17,7 +17,7 @@ use crate::{
         ids::AttemptId,
         integration::{Standing, Status, StoredGrant},
         provider::{Provider, RefreshClass},
-        reason::{REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
+        reason::{ANSWER_LATE, REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
         sealed::{Sealed, SealedColumn},
         secret::RefreshToken,
         token::TokenAnswer,
@@ -268,25 +268,42 @@ pub(super) fn failure_of(
     after_stale: bool,
     failure: &ProviderFailure,
 ) -> FailureCommit {
-    let commit = failure_of_call(attempt, after_stale, failure);
-    let may_be_spent = after_stale && attempt.provider.refresh_class != RefreshClass::Safe;
-    if !may_be_spent || commit.standing.status == Status::ReauthRequired {
+    let in_doubt = is_in_doubt(attempt);
+    let commit = failure_of_call(attempt, after_stale || in_doubt, failure);
+    if commit.standing.status == Status::ReauthRequired {
         return commit;
     }
-    // Whatever this call came to (busy, throttled, our client refused), it says nothing of the attempt that vanished before
-    // it: its memory stays, or the token would be presented as if it had never been.
-    let standing = match failure.kind {
-        FailureKind::Operator | FailureKind::Admin => commit.standing,
-        _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), WhoMustAct::Nobody),
-    };
-    FailureCommit {
-        keep_claim: true,
-        standing,
-        ..commit
+    if after_stale && attempt.provider.refresh_class != RefreshClass::Safe {
+        // Whatever this call came to (busy, throttled, our client refused), it says nothing of the attempt that vanished
+        // before it: its memory stays, or the token would be presented as if it had never been.
+        let standing = match failure.kind {
+            FailureKind::Operator | FailureKind::Admin => commit.standing,
+            _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), WhoMustAct::Nobody),
+        };
+        return FailureCommit {
+            keep_claim: true,
+            standing,
+            ..commit
+        };
     }
+    if in_doubt && commit.standing.status == Status::Degraded && !commit.keep_claim {
+        // Nor does it say whether the grant outlived what came before it.
+        return FailureCommit {
+            standing: attempt.opened.stored.standing.clone(),
+            ..commit
+        };
+    }
+    commit
 }
 
-fn failure_of_call(attempt: &Attempt<'_>, after_stale: bool, failure: &ProviderFailure) -> FailureCommit {
+/// Whether the tokens came late, so that an attempt that nobody heard of again may have ended the grant.
+fn is_in_doubt(attempt: &Attempt<'_>) -> bool {
+    let reason = attempt.opened.stored.standing.reason.as_ref();
+    reason.is_some_and(|reason| reason.as_str() == ANSWER_LATE)
+}
+
+/// `is_second`: an attempt nobody heard of again may have presented this grant's refresh token before.
+fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFailure) -> FailureCommit {
     let code = &failure.reason;
     let failures = attempt.failures().saturating_add(1);
     let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
@@ -318,7 +335,7 @@ fn failure_of_call(attempt: &Attempt<'_>, after_stale: bool, failure: &ProviderF
         }
         FailureKind::DeadGrant => {
             // After a vanished attempt the refusal proves that attempt had spent the token: say so.
-            let code = if after_stale {
+            let code = if is_second {
                 reason(OUTCOME_UNKNOWN)
             } else {
                 code.clone()

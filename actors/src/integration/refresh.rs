@@ -35,7 +35,7 @@ use crate::{
         egress::{Held, Permit},
         load::Load,
     },
-    shared::{Shared, after, before},
+    shared::{Shared, after, before, until},
 };
 
 /// How soon to look again when another node holds the claim, at the least.
@@ -161,9 +161,13 @@ async fn attempt(
             > Some(shared.now());
         if is_planned && is_known_to_be_unknown(&opened) {
             conclude::give_back(&attempt, stale).await;
-            return conclude::reread(shared, &request.id).await;
+            // Not read again: somebody else who looks at this moment has claimed it by then, and what is claimed is due. Two
+            // who look would go on looking, as fast as the database answers.
+            return RefreshOutcome::Settled(opened);
         }
-        return conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
+        let concluded = conclude::failure(&attempt, outcome::outcome_unknown(&attempt, plan)).await;
+        conclude::leave_to_the_vanished(&attempt, stale, plan).await;
+        return concluded;
     }
     let Some(refresh_token) = refresh_token else {
         return conclude::failure(&attempt, outcome::not_refreshable(&attempt)).await;
@@ -212,13 +216,19 @@ fn must_wait(attempt: &Attempt<'_>, stale: Option<&Claim>, now: Timestamp) -> Op
     let probe_at = end.map_or(now, |end| before(end, PROBE_BEFORE_END));
     // By the database's clock, and a little less than was planned, because clocks agree roughly; but no later than was
     // planned: planning anew at each look would never come to an end where they do not.
-    let handed_over_at = if is_known {
+    let handed_over_at = if is_known && !is_unseen(stale, lease(attempt.shared, attempt.provider)) {
         let planned = grant.and_then(|grant| grant.next_refresh_at).unwrap_or(now);
         after(stale.until, HANDOVER.mul_f64(0.8)).min(planned)
     } else {
         after(now, HANDOVER)
     };
     Some(probe_at.max(handed_over_at)).filter(|at| *at > now)
+}
+
+/// Whether nobody has seen this claim since it ran out: what was planned was planned before it, and whoever made the attempt
+/// may have its answer. Who sees one shortens it, or moves its end on. By the database's clock alone.
+fn is_unseen(stale: &Claim, lease: Duration) -> bool {
+    until(stale.since, stale.until).abs_diff(lease) < Duration::from_millis(1)
 }
 
 /// How long a claim of this provider's accounts keeps other nodes off.
@@ -285,7 +295,11 @@ async fn call(
     let second = shared.ports.oauth.refresh(&provider.key, request()).await;
     let result = match second {
         // Not done this time; what became of the first is as unknown as before.
-        Err(second) if second.says_nothing_of_earlier_calls() => first,
+        Err(second) if second.says_nothing_of_earlier_calls() => first.map_err(|first| ProviderFailure {
+            // But when it names a time to come again, it names it to everybody.
+            retry_after: second.retry_after.filter(|_| second.kind == FailureKind::Passing),
+            ..first
+        }),
         second => second,
     };
     (result, began.elapsed())

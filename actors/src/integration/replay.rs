@@ -13,9 +13,15 @@
 //!    ours; its giving the claim back, or its vanishing, makes room for ours.
 //!
 //! Then it wins, whatever the row says about it, `outcome_unknown` above all: this answer *is* the outcome. That holds even if
-//! an attempt after ours vanished after presenting the token again, because nothing better is known of this generation,
-//! and the tokens prove themselves at their next use. Two answers for one generation (a provider that allows a repeat)
-//! are decided by whichever comes first: both are good.
+//! an attempt after ours vanished after presenting the token again, because nothing better is known of this generation.
+//! But a strict provider has ended the grant for that, new tokens and all: so an answer that finds another attempt's claim
+//! is stored as one in doubt (degraded, [`ANSWER_LATE`](crate::domain::reason::ANSWER_LATE)) and refreshed at once, which
+//! proves it or tells the user soon, and says that it was lost to an unknown outcome. Two answers for one generation (a
+//! provider that allows a repeat) are decided by whichever comes first: both are good.
+//!
+//! **After the provider's verdict it is too late** (rule 1). If the one probe was refused while somebody held the true answer,
+//! the tokens are forgotten and the user has been asked to connect again; a strict provider ended the grant with that
+//! probe. A lenient one did not, and there the answer is lost for good: that is the price of not waiting for ever.
 //!
 //! While a node holds an answer it presents that account's refresh token to nobody ([`Answers`](super::answers::Answers));
 //! and a node that finds a claim run out leaves the account alone for a while before it risks the one probe a single-use

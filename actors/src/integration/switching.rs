@@ -38,15 +38,17 @@ impl Integration {
         let (myself, stored) = (myself.clone(), state.opened.stored.clone());
         state.changes_under_way += 1;
         self.show_busy(state);
-        self.shared.effects.spawn(async move {
-            let result = store(&shared, &provider, &stored, &ask).await;
-            if let Err(ractor::MessagingErr::SendErr(unheard)) =
-                myself.cast(IntegrationMsg::Switched(ask, result))
-            {
-                // Durable; its next incarnation reads it.
-                unheard.refuse(ServiceError::DeadlineExceeded);
-            }
-        });
+        self.shared
+            .effects
+            .spawn_or(Self::fails_with(&myself.clone()), async move {
+                let result = store(&shared, &provider, &stored, &ask).await;
+                if let Err(ractor::MessagingErr::SendErr(unheard)) =
+                    myself.cast(IntegrationMsg::Switched(ask, result))
+                {
+                    // Durable; its next incarnation reads it.
+                    unheard.refuse(ServiceError::DeadlineExceeded);
+                }
+            });
     }
 
     pub(super) fn switched(

@@ -17,6 +17,13 @@ use super::{
 use crate::domain::{caller::RequestContext, integration::Status};
 
 impl Integration {
+    /// A defect in an effect is its actor's: it fails too, and is started again from the row within its budget. It would wait
+    /// for an outcome that never comes.
+    pub(super) fn fails_with(myself: &ActorRef<IntegrationMsg>) -> impl FnOnce() + Send + 'static {
+        let myself = myself.clone();
+        move || drop(myself.cast(IntegrationMsg::EffectFailed))
+    }
+
     pub(super) fn start_refresh(&self, myself: &ActorRef<IntegrationMsg>, state: &IntegrationState) {
         let Some(token) = state.lifecycle.row.token else {
             return;
@@ -30,6 +37,7 @@ impl Integration {
         let cause = state.cause.clone().unwrap_or_else(RequestContext::system);
         let wish = self.wish(state);
         let asked_at = self.activity.asked_at();
+        let failed = Self::fails_with(&myself);
         let effect = async move {
             let work = refresh::refresh(&shared, &provider, id, token.generation, cause, wish, asked_at);
             let tell = |is_away| drop(myself.cast(IntegrationMsg::Stalled(is_away)));
@@ -39,7 +47,7 @@ impl Integration {
         };
         self.shared
             .effects
-            .spawn(effect.instrument(span_of(&state.opened.stored)));
+            .spawn_or(failed, effect.instrument(span_of(&state.opened.stored)));
     }
 
     pub(super) fn stalled(

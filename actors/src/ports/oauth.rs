@@ -90,11 +90,9 @@ impl ProviderFailure {
             | FailureKind::AccountThrottled
             | FailureKind::OutcomeUnknown
             | FailureKind::Admin
-            | FailureKind::Operator => true,
-            FailureKind::DeadGrant
-            | FailureKind::Interaction
-            | FailureKind::Unreadable
-            | FailureKind::Refused => false,
+            | FailureKind::Operator
+            | FailureKind::Refused => true,
+            FailureKind::DeadGrant | FailureKind::Interaction | FailureKind::Unreadable => false,
         }
     }
 

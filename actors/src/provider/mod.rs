@@ -191,7 +191,12 @@ impl ProviderSupervisor {
 
     fn hydrate(&self, myself: &ActorRef<ProviderMsg>, integration: Uuid) {
         let (shared, myself, id) = (Arc::clone(&self.shared), myself.clone(), self.id(integration));
-        self.shared.effects.spawn(async move {
+        let supervisor = myself.clone();
+        let failed = move || {
+            let failed = ProviderMsg::Hydrated(integration, Err(ServiceError::Internal));
+            drop(supervisor.cast(failed));
+        };
+        self.shared.effects.spawn_or(failed, async move {
             let result = load(&shared, &id).await;
             // If the supervisor is gone, whoever waited in its slots was told by their dropped ports.
             let _ = myself.cast(ProviderMsg::Hydrated(integration, result));

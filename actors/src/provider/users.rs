@@ -48,7 +48,11 @@ impl ProviderSupervisor {
     pub(super) fn read_directory(&self, myself: &ActorRef<ProviderMsg>, subject: &Subject) {
         let (shared, myself, subject) = (Arc::clone(&self.shared), myself.clone(), subject.clone());
         let provider = self.provider.key.clone();
-        self.shared.effects.spawn(async move {
+        let (supervisor, asked) = (myself.clone(), subject.clone());
+        let failed = move || {
+            drop(supervisor.cast(ProviderMsg::DirectoryRead(asked, Err(ServiceError::Internal))));
+        };
+        self.shared.effects.spawn_or(failed, async move {
             let result = shared.ports.integrations.directory(&subject, &provider).await;
             let result = result.map_err(|error| crate::records::store_error(&error));
             let _ = myself.cast(ProviderMsg::DirectoryRead(subject, result));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     checker::Checker,
@@ -21,6 +21,7 @@ use crate::{
     testing::{
         clock::TestClock,
         oauth::ScriptedProvider,
+        spool::MemorySpool,
         store::{MemoryStore, Op},
         universe::{GRACE, SAFE, SINGLE_USE, one_of_each_class},
         vault::TransparentVault,
@@ -31,6 +32,8 @@ use crate::{
 pub(super) const PROVIDERS: [&str; 3] = [SAFE, GRACE, SINGLE_USE];
 /// Announcements that may wait for a node to hear them.
 const ANNOUNCEMENTS_MAX: usize = 4_096;
+/// Statements and calls of one instant that nothing but a circle can explain.
+const TURNS_MAX: u32 = 20_000;
 
 /// How a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,10 @@ pub(super) struct Land {
     pub(super) announced: broadcast::Sender<IntegrationId>,
     weather: Mutex<Weather>,
     checker: Mutex<Checker>,
+    /// How often anybody turned to the world at this instant.
+    turns: Mutex<(Timestamp, u32)>,
+    /// The verdict has been given.
+    pub(super) ended: Notify,
 }
 
 impl Land {
@@ -94,6 +101,8 @@ impl Land {
                 changes: Vec::new(),
             }),
             checker: Mutex::new(Checker::new(&swarm)),
+            turns: Mutex::new((clock.now(), 0)),
+            ended: Notify::new(),
             swarm,
         })
     }
@@ -114,6 +123,28 @@ impl Land {
     pub(super) fn tell(&self, event: Event) {
         let at = until(self.started_at, self.now());
         self.checker().history.push(at, event);
+    }
+
+    /// A node asks something of the world. In a world whose verdict has been given nothing happens any more; and one in
+    /// which so much happens at one instant that time cannot go on has its verdict.
+    pub(super) async fn turn(&self) {
+        let turns = {
+            let (now, mut turn) = (
+                self.now(),
+                self.turns.lock().unwrap_or_else(PoisonError::into_inner),
+            );
+            *turn = (now, if turn.0 == now { turn.1 + 1 } else { 0 });
+            turn.1
+        };
+        if turns > TURNS_MAX {
+            self.checker()
+                .broken("time goes on", "the nodes go round in circles");
+        }
+        let is_over = self.checker().violation().is_some();
+        if is_over {
+            self.ended.notify_one();
+            std::future::pending::<()>().await;
+        }
     }
 
     // === weather ===
@@ -151,6 +182,12 @@ impl Land {
             return Some(self.now());
         }
         weather.database_trouble_at
+    }
+
+    pub(super) fn set_disk_full(&self, disk: &MemorySpool, place: usize, is_full: bool) {
+        disk.full(is_full);
+        self.checker().disk_turned(place, is_full);
+        self.tell(Event::World("a disk", if is_full { "full" } else { "has room" }));
     }
 
     pub(super) fn set_sky(&self, provider: &'static str, sky: Sky) {

@@ -11,13 +11,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
+    dice::Dice,
     land::Land,
     post::Post,
     pulse::{Life, Pulse},
 };
 use crate::{
     domain::ids::NodeId,
-    handle::OAuthManager,
+    handle::{OAuthManager, Observation},
     settings::{Ports, Settings},
     system::{Shutdown, start},
     testing::{rng::SeededRng, spool::MemorySpool},
@@ -30,6 +31,18 @@ const LOOK_BACK: Duration = Duration::from_secs(8);
 
 /// How often hand-outs are written.
 const AUDIT_FLUSH_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Messages of an account's actor whose handler may have a defect.
+const MESSAGES: [&str; 8] = [
+    "ask",
+    "refresh",
+    "due",
+    "found",
+    "reload",
+    "reloaded",
+    "refreshed",
+    "revocation_stored",
+];
 
 /// A running node.
 #[derive(Debug)]
@@ -109,6 +122,22 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// A defect in some handler of an account's actor.
+    pub(super) fn fail(&self, dice: &Dice) {
+        if self.manager.trap_left() > 0 || !self.runs() {
+            return;
+        }
+        let kind = *dice.pick(&MESSAGES);
+        self.post.tell(kind);
+        self.land().checker().defect(self.post.index);
+        self.manager.set_trap(kind, 1);
+    }
+
+    /// What a provider's supervisor says of itself.
+    pub(super) async fn observed(&self, provider: &str) -> Option<Observation> {
+        self.manager.observe(&provider.parse().ok()?).await.ok()
     }
 
     pub(super) fn runs(&self) -> bool {

@@ -117,7 +117,6 @@ impl Person {
         let land = &self.node.post.land;
         land.provider
             .withdraw(self.account.provider, &self.account.owner());
-        land.checker().withdrawn(self.account);
         self.says("withdraws at the provider".into());
     }
 

@@ -26,6 +26,14 @@ pub(super) enum Call {
     AnswerSalvaged,
     /// Done and answered, just before the deadline.
     Slow,
+    /// Refused with a code that no table knows; nothing was done.
+    RefusedOddly,
+    /// The user must act at the provider first; nothing was done.
+    WantsUser,
+    /// Done, and the answer is about another account.
+    AnswerOfAnother,
+    /// Whoever was about to call panics.
+    Defect,
 }
 
 /// What happens in the world.
@@ -48,6 +56,10 @@ pub(super) enum Happening {
     ProviderDown,
     ProviderThrottles,
     ClientRefused,
+    /// An actor panics.
+    Defect,
+    /// A node's disk has no room.
+    DiskFull,
 }
 
 /// How likely a statement fares badly.
@@ -142,7 +154,7 @@ impl Swarm {
             (Happening::ProviderThrottles, rate(0.3)),
             (Happening::ClientRefused, rate(0.3)),
         ];
-        Self {
+        let mut swarm = Self {
             nodes,
             users,
             token_life: dice.between(70 * SECOND, 240 * SECOND),
@@ -159,6 +171,16 @@ impl Swarm {
             calls,
             happenings,
             pause: dice.between(SECOND, 10 * SECOND),
-        }
+        };
+        swarm.calls.extend([
+            (Call::RefusedOddly, rate(0.2)),
+            (Call::WantsUser, rate(0.05)),
+            (Call::AnswerOfAnother, rate(0.1)),
+            (Call::Defect, rate(0.1)),
+        ]);
+        swarm
+            .happenings
+            .extend([(Happening::Defect, rate(0.5)), (Happening::DiskFull, rate(0.5))]);
+        swarm
     }
 }

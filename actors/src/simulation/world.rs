@@ -55,17 +55,26 @@ struct World {
 impl World {
     async fn live(dice: Dice) -> Verdict {
         let mut world = Self::begin(dice).await;
-        world.chaos().await;
-        if world.fine() {
-            world.calm().await;
+        let land = Arc::clone(&world.land);
+        tokio::select! {
+            () = world.pass() => {}
+            // Whoever would go on stands still.
+            () = land.ended.notified() => {}
         }
-        if world.fine() {
-            world.judge().await;
-        }
-        let mut checker = world.land.checker();
+        let mut checker = land.checker();
         Verdict {
             violation: checker.violation().map(Into::into),
             history: std::mem::take(&mut checker.history),
+        }
+    }
+
+    async fn pass(&mut self) {
+        self.chaos().await;
+        if self.fine() {
+            self.calm().await;
+        }
+        if self.fine() {
+            self.judge().await;
         }
     }
 
@@ -188,7 +197,16 @@ impl World {
                     node.post.set_deaf(false);
                 });
             }
-            Happening::ProviderDown => self.weather(account.provider, Sky::Down, a_while),
+            Happening::ProviderDown => self.weather(account.provider, Sky::Down, a_while * 2),
+            Happening::Defect => node.fail(&self.dice),
+            Happening::DiskFull => {
+                let (disk, place) = (self.disks[node.post.place].clone(), node.post.place);
+                land.set_disk_full(&disk, place, true);
+                tasks.spawn(async move {
+                    tokio::time::sleep(a_while).await;
+                    land.set_disk_full(&disk, place, false);
+                });
+            }
             Happening::ProviderThrottles => {
                 self.weather(account.provider, Sky::Throttling(a_while), a_while / 2);
             }
@@ -223,7 +241,11 @@ impl World {
         for provider in PROVIDERS {
             self.land.set_sky(provider, Sky::Clear);
         }
+        for (place, disk) in self.disks.iter().enumerate() {
+            self.land.set_disk_full(disk, place, false);
+        }
         for node in &self.nodes {
+            node.manager.set_trap("nothing", 0);
             node.post.resume();
             node.post.set_cut(false);
             node.post.set_deaf(false);
@@ -249,13 +271,25 @@ impl World {
         while waited < RECOVERY_MAX + self.land.swarm.token_life && self.fine() {
             tokio::time::sleep(MINUTE).await;
             waited += MINUTE;
-            if waited > patience && self.everything_settled() {
+            if waited > patience && self.everything_settled().await {
                 break;
             }
         }
     }
 
-    fn everything_settled(&self) -> bool {
+    /// Nothing is left to recover by itself, and no account is in quarantine.
+    async fn everything_settled(&self) -> bool {
+        for node in &self.nodes {
+            for provider in PROVIDERS {
+                if node
+                    .observed(provider)
+                    .await
+                    .is_none_or(|seen| seen.quarantined > 0)
+                {
+                    return false;
+                }
+            }
+        }
         self.land.store.look(|rows| {
             rows.iter().all(|row| {
                 matches!(
@@ -267,6 +301,13 @@ impl World {
     }
 
     async fn judge(&self) {
+        for node in &self.nodes {
+            let mut restarts = 0;
+            for provider in PROVIDERS {
+                restarts += node.observed(provider).await.map_or(0, |seen| seen.restarts);
+            }
+            self.land.checker().restarted(node.post.index, restarts);
+        }
         for account in &self.accounts {
             let Some(row) = self.land.row_of(*account) else {
                 continue;

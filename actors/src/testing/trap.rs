@@ -30,6 +30,9 @@ impl Trap {
             }
             _ => false,
         };
-        assert!(!springs, "a test asked for a failure on {kind}");
+        if springs {
+            // Without the panic hook's words: a simulation asks for thousands.
+            std::panic::resume_unwind(Box::new(format!("a test asked for a failure on {kind}")));
+        }
     }
 }

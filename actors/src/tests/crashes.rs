@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::{
     domain::{error::ServiceError, ids::IntegrationId},
     handle::Observation,
-    testing::universe::{SAFE, SINGLE_USE, Universe, by_user, user},
+    testing::{
+        oauth::{Call, Outcome},
+        universe::{SAFE, SINGLE_USE, Universe, by_user, user},
+    },
 };
 
 async fn observe(universe: &Universe) -> Observation {
@@ -30,6 +33,21 @@ async fn a_panicking_integration_is_restarted_from_its_row_and_its_siblings_answ
     universe.token("bob", SAFE).await.unwrap();
     panic_of(&universe, &ada).await;
     universe.token("bob", SAFE).await.unwrap();
+    universe.token("ada", SAFE).await.unwrap();
+    assert_eq!(observe(&universe).await.restarts, 1);
+    universe.end_after_failures().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_refresh_is_its_actors_failure_and_keeps_nobody_waiting() {
+    let universe = Universe::new().await;
+    let ada = universe.connect("ada", SAFE).await;
+    universe.spend(&ada);
+    universe.provider.next(SAFE, Call::Refresh, Outcome::Defect);
+    // The actor that failed answers nobody; the one after it finds the claim that was left, and waits for its end.
+    let error = universe.token("ada", SAFE).await.unwrap_err();
+    assert_eq!(error, ServiceError::DeadlineExceeded);
+    tokio::time::sleep(Duration::from_secs(40)).await;
     universe.token("ada", SAFE).await.unwrap();
     assert_eq!(observe(&universe).await.restarts, 1);
     universe.end_after_failures().await;

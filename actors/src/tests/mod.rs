@@ -9,6 +9,7 @@ mod dispatch;
 mod failures;
 mod floods;
 mod keep_alive;
+mod late;
 mod nodes;
 mod outages;
 mod refresh;

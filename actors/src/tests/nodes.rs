@@ -16,9 +16,10 @@ use crate::{
         clock::Clock as _,
         store::{ClaimOutcome, ClaimRequest, DispatchRequest, IntegrationStore as _},
     },
-    shared::{before, until},
+    shared::{after, before, until},
     testing::{
         oauth::{Call, Outcome},
+        store::Op,
         universe::{GRACE, SAFE, SINGLE_USE, Universe, by_user, token_of, user, wanting},
     },
 };
@@ -136,11 +137,77 @@ async fn a_dead_grant_is_believed_only_after_reading_the_row_again() {
     );
     assert_eq!(universe.store.row(&id).standing.status, Status::Active);
     assert_eq!(
-        universe.store.calls(crate::testing::store::Op::CommitFailure),
+        universe.store.calls(Op::CommitFailure),
         0,
         "no verdict is even tried"
     );
     other.end().await;
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_slept_through_its_claim_shows_the_newer_token_and_needs_no_verdict_to_be_stored() {
+    let universe = Universe::new().await;
+    let other = universe.another_node().await;
+    let id = universe.connect("ada", SAFE).await;
+    universe.spend(&id);
+    let gate = universe.provider.hold(SAFE, Call::Refresh);
+    let there = token_of(&other.manager, "ada", SAFE, MINUTE);
+    let here = async {
+        gate.arrived(1).await;
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let won = universe.token("ada", SAFE).await.unwrap();
+        universe.provider.next(
+            SAFE,
+            Call::Refresh,
+            Outcome::Fail(crate::ports::oauth::FailureKind::DeadGrant, "invalid_grant"),
+        );
+        // The verdict's fences cannot help: its statement does not get through.
+        universe.store.fail_next(Op::CommitFailure, usize::MAX);
+        gate.open();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        won
+    };
+    let (_too_late, won) = tokio::join!(there, here);
+    let served = token_of(&other.manager, "ada", SAFE, MINUTE).await.unwrap();
+    assert_eq!(served.access_token.expose(), won.access_token.expose());
+    assert_eq!(universe.store.row(&id).standing.status, Status::Active);
+    universe.store.fail_next(Op::CommitFailure, 0);
+    other.end().await;
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_does_not_take_the_claim_of_another_who_looks_for_work() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SINGLE_USE).await;
+    vanished(&universe, &id, MINUTE);
+    // It is found, and planned for later.
+    refresh(&universe, &id).await.unwrap_err();
+    let planned_at = universe.grant(&id).next_refresh_at;
+    assert!(planned_at > Some(universe.clock.now()));
+    let claims = universe.store.calls(Op::Claim);
+    let gate = universe.store.hold_after(Op::ReturnClaim);
+    let another = async {
+        gate.arrived(1).await;
+        let now = universe.clock.now();
+        universe.edit_grant(&id, |grant| {
+            grant.claim = Some(Claim {
+                attempt: AttemptId(Uuid::now_v7()),
+                node: NodeId(Uuid::now_v7()),
+                since: now,
+                unsettled_since: now,
+                until: after(now, Duration::from_secs(20)),
+                stale: false,
+            });
+            grant.next_refresh_at = Some(now);
+        });
+        gate.open();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let (looked, ()) = tokio::join!(refresh(&universe, &id), another);
+    looked.unwrap_err();
+    assert_eq!(universe.store.calls(Op::Claim), claims + 1);
     universe.end().await;
 }
 

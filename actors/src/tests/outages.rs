@@ -19,7 +19,7 @@ use crate::{
     testing::{
         oauth::{Call, Outcome},
         provider::provider,
-        universe::{SAFE, SINGLE_USE, Universe, by_user, one_of_each_class, token_of, user},
+        universe::{GRACE, SAFE, SINGLE_USE, Universe, by_user, one_of_each_class, token_of, user},
     },
 };
 
@@ -150,6 +150,26 @@ fn many() -> usize {
     } else {
         1_000
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_named_to_a_call_that_was_repeated_holds_too() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", GRACE).await;
+    universe.provider.next(GRACE, Call::Refresh, Outcome::LostAnswer);
+    universe.provider.next(
+        GRACE,
+        Call::Refresh,
+        Outcome::RateLimited(Duration::from_secs(120)),
+    );
+    universe
+        .manager
+        .refresh(&user("ada"), &id, by_user("ada"))
+        .await
+        .unwrap_err();
+    assert_eq!(universe.provider.calls(GRACE, Call::Refresh), 2);
+    assert_eq!(egress(&universe.manager, GRACE).await.breaker, BreakerState::Open);
+    universe.end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceE
 
 /// A node that has an answer for this account in hand, refused by a database that is away, when it is stopped. What is left
 /// is its disk, and its claim in the row.
-async fn stopped_with_an_answer(universe: &Universe, id: &IntegrationId) -> MemorySpool {
+pub(super) async fn stopped_with_an_answer(universe: &Universe, id: &IntegrationId) -> MemorySpool {
     let provider = id.provider.as_str();
     let node = universe.another_node().await;
     let gate = universe.provider.hold(provider, Call::Refresh);
@@ -262,6 +262,11 @@ async fn a_replayed_answer_ends_outcome_unknown() {
     let next = universe.node_with_spool(&spool).await;
     becomes_active(&universe, &id).await;
     assert_eq!(universe.grant(&id).claim, None);
+    assert_eq!(
+        universe.grant(&id).generation,
+        2,
+        "who only looked presented nothing: there is no doubt"
+    );
     lives(&universe, &next, &id).await;
     next.end().await;
     universe.end().await;

@@ -1,11 +1,7 @@
 //! Tokens for services: the one thing everything else here is for.
 
-use std::{
-    future::{Ready, ready},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, Either};
 use oauth_manager_actors::domain::{
     caller::Actor,
     token::{TokenRequest, TokenTarget, Want},
@@ -19,7 +15,7 @@ use crate::http::{
     min_ttl,
     problem::{Answer, Problem},
     query::{Parameters, subject},
-    reply,
+    reply::{self, Response},
     request_context::Call,
 };
 
@@ -40,7 +36,8 @@ type Read = fn(&Api, &Call) -> Result<TokenRequest, Problem>;
 
 /// A token of a user's account that gives what is wanted.
 pub(crate) fn of_user(api: &Arc<Api>) -> Route {
-    route(api, &OF_USER, as_json, |api, call| issue(api, call, read_of_user))
+    let route = route(api, &OF_USER, as_json, |api, call| issue(api, call, read_of_user));
+    route.or_at_hand(api, |api, call| at_hand(api, call, read_of_user))
 }
 
 fn read_of_user(api: &Api, call: &Call) -> Result<TokenRequest, Problem> {
@@ -68,9 +65,10 @@ fn read_of_user(api: &Api, call: &Call) -> Result<TokenRequest, Problem> {
 
 /// A token of this very integration.
 pub(crate) fn of_integration(api: &Arc<Api>) -> Route {
-    route(api, &OF_INTEGRATION, as_json, |api, call| {
+    let route = route(api, &OF_INTEGRATION, as_json, |api, call| {
         issue(api, call, read_of_integration)
-    })
+    });
+    route.or_at_hand(api, |api, call| at_hand(api, call, read_of_integration))
 }
 
 fn read_of_integration(_: &Api, call: &Call) -> Result<TokenRequest, Problem> {
@@ -81,22 +79,13 @@ fn read_of_integration(_: &Api, call: &Call) -> Result<TokenRequest, Problem> {
     })
 }
 
-/// What is at hand is given at once. Everything else, waiting and refusing, is a future of its own and on the heap, so
-/// that the usual one is small: it is made and moved a hundred thousand times a second.
-fn issue(api: Arc<Api>, call: Call, read: Read) -> Either<Ready<Answer>, BoxFuture<'static, Answer>> {
-    match at_hand(&api, &call, read) {
-        Some(answer) => Either::Left(ready(answer)),
-        None => Either::Right(Box::pin(ask(api, call, read))),
-    }
-}
-
-fn at_hand(api: &Api, call: &Call, read: Read) -> Option<Answer> {
+fn at_hand(api: &Api, call: &Call, read: Read) -> Option<Response> {
     let client = known_service(api, call)?;
     let grant = api.manager.token_at_hand(&read(api, call).ok()?, &client)?;
-    Some(reply::token(&grant, api.now()))
+    reply::token(&grant, api.now()).ok()
 }
 
-async fn ask(api: Arc<Api>, call: Call, read: Read) -> Answer {
+async fn issue(api: Arc<Api>, call: Call, read: Read) -> Answer {
     let client = authenticate_service(&api, &call).await?;
     let request = read(&api, &call)?;
     let context = call.context(Actor::Service(client));

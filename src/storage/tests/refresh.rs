@@ -9,7 +9,7 @@ use oauth_manager_actors::{
         audit::AuditAction,
         ids::IntegrationId,
         integration::{Claim, Standing, Status},
-        reason::{ReasonCode, WhoMustAct},
+        reason::{ANSWER_LATE, ReasonCode, WhoMustAct},
         token::ProviderRevocation,
     },
     ports::store::{
@@ -278,6 +278,20 @@ async fn an_unknown_outcome_leaves_a_stale_claim_and_a_dead_grant_leaves_none() 
 }
 
 #[tokio::test]
+async fn a_late_answer_whose_own_claim_is_still_there_is_like_any_other() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let late = claimed(&storage, &id, 1).await;
+    let answer = refreshed(&late, &alice);
+    let Replayed::Stored(row) = storage.replay_refresh(&answer).await.unwrap() else {
+        panic!("nothing is in its way")
+    };
+    assert_eq!(row.standing, Standing::active());
+    assert_eq!(row.grant.unwrap().next_refresh_at, answer.next_refresh_at);
+}
+
+#[tokio::test]
 async fn a_late_answer_is_stored_unless_the_row_moved_on_or_somebody_is_at_it() {
     let storage = fresh().await;
     let alice = user("alice");
@@ -298,10 +312,13 @@ async fn a_late_answer_is_stored_unless_the_row_moved_on_or_somebody_is_at_it() 
         panic!("nothing is in its way")
     };
     assert_eq!(*row, storage.load(&id).await.unwrap().unwrap());
-    assert_eq!(row.standing, Standing::active());
+    // The second may have presented the same refresh token: whether the new ones are good is found out at once.
+    let in_doubt = Standing::because(Status::Degraded, ReasonCode::new(ANSWER_LATE), WhoMustAct::Nobody);
+    assert_eq!(row.standing, in_doubt);
     let grant = row.grant.unwrap();
     assert_eq!((grant.generation, grant.claim), (2, None));
     assert_eq!(grant.refresh_token, answer.refresh_token);
+    assert_eq!(grant.next_refresh_at, Some(row.updated_at));
     // Others hear of it, and it is on record once.
     let changes = storage.recent_changes(Duration::from_secs(60)).await.unwrap();
     assert_eq!(changes, [id]);

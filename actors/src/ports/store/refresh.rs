@@ -70,7 +70,8 @@ pub enum Concluded {
 /// How an answer that comes late was received by its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
-    /// Stored, and this is the row now.
+    /// Stored, and this is the row now. If the row held another attempt's claim, run out though it was, the tokens are in
+    /// doubt: the row is degraded ([`ANSWER_LATE`](crate::domain::reason::ANSWER_LATE)) and due at once.
     Stored(Box<StoredIntegration>),
     /// Another attempt is under way: its outcome decides.
     Held,
@@ -130,7 +131,7 @@ pub struct FailureCommit {
     pub next_refresh_at: Option<Timestamp>,
     /// Whether the tokens are forgotten: the provider said for good that they are dead.
     pub forget_tokens: bool,
-    /// Whether the claim stays in the row as a stale one: the outcome is unknown and must be remembered.
+    /// Whether the claim stays in the row as one that has run out: the outcome is unknown and must be remembered.
     pub keep_claim: bool,
     /// The audit row of the same transaction.
     pub audit: AuditEntry,

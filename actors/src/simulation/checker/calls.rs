@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Checker, Presentation, WINDOW, Way};
+use super::{Answer, Checker, Presentation, WINDOW};
 use crate::{
     domain::{Timestamp, ids::NodeId},
     shared::until,
@@ -12,10 +12,6 @@ use crate::{
 
 /// How long before the end of the access token a refresh token of unknown fate may be presented once more.
 const PROBE_BEFORE_END: Duration = Duration::from_secs(61);
-/// Longest a call that was admitted before a breaker opened may take to go out.
-const ADMITTED_MAX: Duration = Duration::from_secs(6);
-/// The breaker's interval, less any jitter it may have.
-const BREAKER_INTERVAL: Duration = Duration::from_secs(20);
 
 impl Checker {
     /// A call goes out.
@@ -41,20 +37,7 @@ impl Checker {
                 );
             }
         }
-        let way = self.ways.entry((node, account.provider)).or_default();
-        if let Some(refused_at) = way.refused_at
-            && until(refused_at, now) > ADMITTED_MAX
-        {
-            way.calls_since += 1;
-            let calls = way.calls_since;
-            let allowed = (until(refused_at, now).as_secs_f64() / BREAKER_INTERVAL.as_secs_f64()) as u32;
-            if calls > allowed {
-                self.broken(
-                    "one probe per interval while the provider refuses our client",
-                    format_args!("{calls} calls from node {node} to {}", account.provider),
-                );
-            }
-        }
+        self.judge_hold(node, account.provider, now);
     }
 
     /// A refresh token is presented.
@@ -81,6 +64,7 @@ impl Checker {
             place,
             node,
             answer: Answer::OnItsWay,
+            is_disk_full: false,
         });
         self.book(account).presentations.insert(token.to_owned(), earlier);
         let Some(first_at) = first_at else { return };
@@ -105,33 +89,18 @@ impl Checker {
         token: &str,
         answer: Answer,
     ) {
-        if let Some(one) = self
-            .book(account)
+        let places = &self.places;
+        let book = self.books.entry(account).or_default();
+        if answer == Answer::Reached {
+            book.refusals.clear();
+        }
+        if let Some(one) = book
             .presentations
             .get_mut(token)
             .and_then(|all| all.iter_mut().rev().find(|one| one.node == node))
         {
             one.answer = answer;
+            one.is_disk_full = places.get(&one.place).is_some_and(|place| place.is_disk_full);
         }
-    }
-
-    /// The provider told this node that it refuses our client, or something else.
-    pub(in crate::simulation) fn client_refused(
-        &mut self,
-        node: usize,
-        provider: &'static str,
-        refused: bool,
-        now: Timestamp,
-    ) {
-        let way = self.ways.entry((node, provider)).or_default();
-        if !refused {
-            *way = Way::default();
-        } else if way.refused_at.is_none() {
-            way.refused_at = Some(now);
-        }
-    }
-
-    pub(in crate::simulation) fn withdrawn(&mut self, account: Account) {
-        self.book(account).withdrawn = true;
     }
 }

@@ -2,7 +2,9 @@
 //! broken. It knows nothing of how the promises are kept.
 
 mod calls;
+mod defects;
 mod hand_outs;
+mod holds;
 mod rows;
 
 use std::{
@@ -35,8 +37,27 @@ pub(super) enum Answer {
     Reached,
     /// Tokens that nobody received.
     Lost(Timestamp),
+    /// Tokens that nobody may keep.
+    Useless,
     /// No tokens.
     Refusal,
+}
+
+/// What a provider said to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Something about the account, or nothing that reached anybody.
+    Answer,
+    /// Nothing useful.
+    Trouble,
+    /// Not before then, for nobody.
+    LeaveMeAlone(Timestamp),
+    /// It refuses our client.
+    ClientRefused,
+    /// A refusal that no table knows.
+    Odd,
+    /// The user must act first.
+    WantsUser,
 }
 
 #[derive(Debug)]
@@ -45,6 +66,8 @@ struct Presentation {
     place: usize,
     node: usize,
     answer: Answer,
+    /// Whether its node's disk had no room when the answer came.
+    is_disk_full: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +97,9 @@ struct Book {
     revoked_at: Option<Timestamp>,
     /// Nodes that acknowledged the revocation.
     acknowledged: HashSet<usize>,
-    /// Whether the user ended it at the provider since it was connected.
-    withdrawn: bool,
     handed_out: Vec<(Timestamp, usize)>,
+    /// What was heard of it since it was last served.
+    refusals: Vec<Heard>,
 }
 
 /// What is known of one node's way to one provider.
@@ -84,6 +107,17 @@ struct Book {
 struct Way {
     refused_at: Option<Timestamp>,
     calls_since: u32,
+    /// Whose calls met trouble since anybody's was answered.
+    troubled: Vec<usize>,
+}
+
+/// A provider told a node to leave it alone.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    provider: &'static str,
+    node: usize,
+    told_at: Timestamp,
+    until: Timestamp,
 }
 
 /// What is known of a node.
@@ -94,6 +128,8 @@ struct Health {
     resumed_at: Option<Timestamp>,
     /// When it last could not reach the database.
     cut_off_at: Option<Timestamp>,
+    /// Defects that were met there.
+    defects: u64,
 }
 
 /// What is known of a place where one node after the other runs, on one disk.
@@ -102,6 +138,7 @@ struct Place {
     /// Whether nobody there could store anything now, and when that last changed.
     in_trouble: bool,
     changed_at: Option<Timestamp>,
+    is_disk_full: bool,
 }
 
 /// The checker.
@@ -111,6 +148,7 @@ pub(super) struct Checker {
     violation: Option<String>,
     books: HashMap<Account, Book>,
     ways: HashMap<(usize, &'static str), Way>,
+    holds: Vec<Hold>,
     health: HashMap<usize, Health>,
     places: HashMap<usize, Place>,
     database_away: Place,
@@ -132,6 +170,7 @@ impl Checker {
             violation: None,
             books: HashMap::new(),
             ways: HashMap::new(),
+            holds: Vec::new(),
             health: HashMap::new(),
             places: HashMap::new(),
             database_away: Place::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Checker, Seen, WINDOW, plain};
+use super::{Answer, Checker, Heard, Presentation, Seen, WINDOW, plain};
 use crate::{
     domain::{
         Timestamp,
@@ -13,6 +13,7 @@ use crate::{
     simulation::{
         history::{Account, Event},
         land::Land,
+        way::{ODD, WANTS_USER},
     },
     testing::{
         oauth::ScriptedProvider,
@@ -61,9 +62,6 @@ impl Checker {
         }
         if let Some(token) = &seen.refresh_token {
             book.ends.insert(token.clone(), seen.expires_at);
-        }
-        if op == Op::CommitConnect {
-            book.withdrawn = false;
         }
         if seen.status == Status::Revoked {
             book.revoked_at.get_or_insert(now);
@@ -130,28 +128,50 @@ impl Checker {
                 .as_ref()
                 .is_some_and(|error| error.as_str() == "invalid_client")
         }) && (&old.status, &old.reason, old.generation) != (&new.status, &new.reason, new.generation)
+            // That a call was not carried out is an outcome, to whoever knew none.
+            && old.reason.as_deref() != Some("outcome_unknown")
         {
             self.broken("an operator's fault touches no account", account);
         }
         if new.status == Status::ReauthRequired && old.status != Status::ReauthRequired {
-            self.judge_end(account, old, new, provider);
+            self.judge_end(now, account, old, new, provider);
         }
     }
 
     /// The user is asked to connect again: was that needed?
-    fn judge_end(&mut self, account: Account, old: &Seen, new: &Seen, provider: &ScriptedProvider) {
+    fn judge_end(
+        &mut self,
+        now: Timestamp,
+        account: Account,
+        old: &Seen,
+        new: &Seen,
+        provider: &ScriptedProvider,
+    ) {
         let token = old.refresh_token.clone().unwrap_or_default();
-        if provider.lives(account.provider, &token) {
+        let lives = provider.lives(account.provider, &token);
+        let book = self.book(account);
+        let reason = new.reason.as_deref();
+        let odd = book.refusals.iter().filter(|heard| **heard == Heard::Odd).count();
+        // The provider said that the user must act; or refused this account oddly again and again.
+        let is_told = reason == Some(WANTS_USER) && book.refusals.contains(&Heard::WantsUser)
+            || reason == Some(ODD) && odd >= 2 && book.refusals.len() >= 3;
+        if is_told {
+            return;
+        }
+        if lives {
             return self.broken("nobody is asked to reconnect while the grant lives", account);
         }
-        let book = self.book(account);
-        if book.withdrawn {
+        if provider.withdrawn(account.provider, &token) {
             return;
         }
         let presentations = book.presentations.remove(&token).unwrap_or_default();
         let calls = book.calls.remove(&token).unwrap_or_default();
         let first = presentations.first();
-        let answered = presentations.iter().find(|one| one.answer == Answer::Reached);
+        let answered = presentations.iter().find(|one| {
+            one.answer == Answer::Reached
+                && self.could_store(one.place, one.at, now)
+                && !self.died_without_room(one)
+        });
         if account.provider == SAFE {
             self.broken("class safe loses no grant", account);
         } else if new.reason.as_deref() != Some("outcome_unknown") {
@@ -180,6 +200,11 @@ impl Checker {
         }
     }
 
+    /// Whether its answer was in memory alone, and the process did not run on.
+    fn died_without_room(&self, one: &Presentation) -> bool {
+        one.is_disk_full && self.broken_since(one.node, one.at)
+    }
+
     /// The end: everything was given time to recover. The row must say so.
     pub(in crate::simulation) fn settled(
         &mut self,
@@ -196,7 +221,7 @@ impl Checker {
         let status = row.standing.status;
         let fine = match status {
             // That a user ended it at the provider is learnt when it is refreshed.
-            Status::Active => lives || self.book(account).withdrawn,
+            Status::Active => lives || provider.withdrawn(account.provider, &token),
             Status::Revoked | Status::ReauthRequired => true,
             Status::Pending | Status::Degraded | Status::Paused => false,
         };

@@ -46,6 +46,8 @@ struct Grant {
     account: String,
     scopes: ScopeSet,
     alive: bool,
+    /// Ended by its user.
+    withdrawn: bool,
     since: Timestamp,
 }
 
@@ -106,6 +108,7 @@ impl Books {
 
     pub(super) fn withdraw(&mut self, account: &str) {
         for grant in self.grants.iter_mut().filter(|grant| grant.account == account) {
+            grant.withdrawn |= grant.alive;
             grant.alive = false;
         }
     }
@@ -135,6 +138,7 @@ impl Books {
             account: account.clone(),
             scopes,
             alive: true,
+            withdrawn: false,
             since: now,
         });
         let gives = self.gives_refresh_token;
@@ -226,6 +230,13 @@ impl Books {
         self.refresh_tokens
             .get(refresh_token)
             .is_some_and(|presented| self.grants[presented.grant].alive)
+    }
+
+    /// Whether the grant of this refresh token was ended by its user.
+    pub(super) fn withdrawn(&self, refresh_token: &str) -> bool {
+        self.refresh_tokens
+            .get(refresh_token)
+            .is_some_and(|presented| self.grants[presented.grant].withdrawn)
     }
 
     pub(super) fn presentations_max(&self) -> usize {

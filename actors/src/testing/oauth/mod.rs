@@ -193,6 +193,11 @@ impl ScriptedProvider {
     pub fn lives(&self, provider: &str, refresh_token: &str) -> bool {
         self.at(provider, |books| books.lives(refresh_token))
     }
+
+    /// Whether the grant of this refresh token was ended by its user on the provider's own page.
+    pub fn withdrawn(&self, provider: &str, refresh_token: &str) -> bool {
+        self.at(provider, |books| books.withdrawn(refresh_token))
+    }
 }
 
 #[async_trait]

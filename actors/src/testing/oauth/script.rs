@@ -32,6 +32,8 @@ pub enum Outcome {
     RateLimited(Duration),
     /// It does what it is asked, and the answer is lost on the way.
     LostAnswer,
+    /// Whoever was about to call panics.
+    Defect,
     /// It does what it is asked, and of its answer only the refresh token can be read.
     Garbled,
 }
@@ -42,6 +44,7 @@ impl Outcome {
         let failure = |kind, reason| ProviderFailure::new(provider.clone(), kind, ReasonCode::new(reason));
         match self {
             Self::Answer | Self::LostAnswer | Self::Garbled => None,
+            Self::Defect => std::panic::resume_unwind(Box::new("a test asked for a defect")),
             Self::Fail(kind, reason) => Some(failure(*kind, *reason)),
             Self::RateLimited(wait) => Some(ProviderFailure {
                 retry_after: Some(*wait),
@@ -63,7 +66,7 @@ impl Outcome {
                 salvaged: answer.refresh_token,
                 ..failure(FailureKind::Unreadable, "no_access_token")
             }),
-            Self::Answer | Self::Fail(..) | Self::RateLimited(_) => Ok(answer),
+            Self::Answer | Self::Fail(..) | Self::RateLimited(_) | Self::Defect => Ok(answer),
         }
     }
 }

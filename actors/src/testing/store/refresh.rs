@@ -8,8 +8,8 @@ use crate::{
         Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         ids::{AttemptId, IntegrationId},
-        integration::{Claim, Status, StoredIntegration},
-        reason::REFRESH_TOKEN_ENDING,
+        integration::{Claim, Standing, Status, StoredIntegration},
+        reason::{ANSWER_LATE, REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
     },
     integration::schedule::{Life, refresh_token_life},
     ports::store::{
@@ -100,7 +100,7 @@ impl Tables {
     pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Concluded {
         match self.claimed(&commit.id, commit.generation, commit.attempt) {
             None => Concluded::Fenced,
-            Some(_) => Concluded::Stored(Box::new(self.store_refresh(commit, now))),
+            Some(_) => Concluded::Stored(Box::new(self.store_refresh(commit, false, now))),
         }
     }
 
@@ -121,7 +121,8 @@ impl Tables {
         if others.is_some_and(|claim| claim.until > now) {
             return Replayed::Held;
         }
-        Replayed::Stored(Box::new(self.store_refresh(commit, now)))
+        let in_doubt = others.is_some();
+        Replayed::Stored(Box::new(self.store_refresh(commit, in_doubt, now)))
     }
 
     pub(super) fn return_claim(&mut self, claim: &ClaimReturn) -> Commit {
@@ -145,7 +146,7 @@ impl Tables {
 
     /// Writes it, its conditions being met.
     #[expect(clippy::expect_used, reason = "its caller has looked")]
-    fn store_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> StoredIntegration {
+    fn store_refresh(&mut self, commit: &RefreshCommit, in_doubt: bool, now: Timestamp) -> StoredIntegration {
         let row = self.integrations.get_mut(&commit.id.uuid).expect("a row");
         row.generation = commit.generation + 1;
         let stored = &mut row.stored;
@@ -163,7 +164,11 @@ impl Tables {
             let life = refresh_token_life(life, commit.refresh_token_expires_at, commit.issued_at);
             grant.refresh_token_since = life.map(|life| life.since);
             grant.refresh_token_expires_at = life.map(|life| life.until);
-            grant.next_refresh_at = commit.next_refresh_at;
+            grant.next_refresh_at = if in_doubt {
+                Some(now)
+            } else {
+                commit.next_refresh_at
+            };
             grant.failures = commit.failures;
             grant.claim = None;
         }
@@ -179,7 +184,11 @@ impl Tables {
             row.warned = ending.is_some();
         }
         stored.scopes.clone_from(&commit.scopes);
-        stored.standing.clone_from(&commit.standing);
+        stored.standing = if in_doubt {
+            Standing::because(Status::Degraded, ReasonCode::new(ANSWER_LATE), WhoMustAct::Nobody)
+        } else {
+            commit.standing.clone()
+        };
         stored.last_refreshed_at = if commit.refreshed {
             Some(now)
         } else {
