@@ -1,6 +1,6 @@
 //! The database of a test: one of the shared server's, or a server of its own that the test may stop and start.
 
-use std::{fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use oauth_manager::dev::postgres::{PostgresOptions, PrivatePostgres, ephemeral_dir};
 use tokio::process::Command;
@@ -27,8 +27,6 @@ pub enum Database {
 pub struct Own {
     data_dir: PathBuf,
     server: Option<PrivatePostgres>,
-    /// Held while no server runs: another run of the tests would sweep the directory away.
-    lock: Option<File>,
     url: String,
 }
 
@@ -45,7 +43,6 @@ impl Database {
         Self::Own(Own {
             data_dir,
             server: Some(server),
-            lock: None,
             url,
         })
     }
@@ -74,7 +71,8 @@ async fn start(data_dir: &std::path::Path) -> PrivatePostgres {
 }
 
 impl Own {
-    /// Returns when nobody answers any more.
+    /// Returns when nobody answers any more. If it stays so for over a minute, no other run of the tests may begin meanwhile: it
+    /// would sweep the directory away.
     pub async fn stop(&mut self, how: Stop) {
         let server = self.server.take().expect("it runs");
         let file = server.data_dir().join("cluster/postmaster.pid");
@@ -97,17 +95,12 @@ impl Own {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.err()
         })
         .await;
-        let lock = server.data_dir().join("run.lock");
         server.stop().await.unwrap();
-        let lock = File::options().write(true).open(lock).unwrap();
-        lock.lock().unwrap();
-        self.lock = Some(lock);
     }
 
     /// The same cluster, at another port.
     pub async fn start(&mut self) {
         assert!(self.server.is_none(), "it runs already");
-        drop(self.lock.take());
         let server = start(&self.data_dir).await;
         self.url = server.url(NAME);
         self.server = Some(server);
