@@ -35,6 +35,7 @@ mod pool;
 mod records;
 mod refresh;
 mod refresh_batch;
+mod refresh_commit;
 mod revocation;
 mod rotation;
 mod row;

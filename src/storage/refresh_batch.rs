@@ -23,7 +23,8 @@ use super::{
     arrays::{Slices, rows_of},
     audit::{AUDIT_ARRAYS, AuditColumns, AuditRow, audit_columns},
     combiner::{Answers, Batch, by_row},
-    refresh::{self, count, new_tokens},
+    refresh::{self, count},
+    refresh_commit::new_tokens,
     row::{self, integration_columns},
 };
 

@@ -13,7 +13,7 @@ const REQUESTS: usize = 3_000;
 const SEED: u64 = 0x5eed_1234_abcd_9876;
 
 /// Every path of the contract; `{}` is filled in.
-const PATHS: [&str; 28] = [
+const PATHS: [&str; 33] = [
     "/",
     "/health",
     "/ready",
@@ -35,6 +35,11 @@ const PATHS: [&str; 28] = [
     "/api/v1/oauth/users/{}/token",
     "/api/v1/oauth/audit",
     "/api/v1/oauth/sessions",
+    "/api/v1/oauth/admin/providers",
+    "/api/v1/oauth/admin/actors",
+    "/api/v1/oauth/admin/integrations",
+    "/api/v1/oauth/admin/integrations/{}",
+    "/api/v1/oauth/admin/keys",
     "/session/{}",
     "/connections",
     "/connections/connect",
