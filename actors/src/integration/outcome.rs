@@ -305,7 +305,6 @@ fn is_in_doubt(attempt: &Attempt<'_>) -> bool {
 /// `is_second`: an attempt nobody heard of again may have presented this grant's refresh token before.
 fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFailure) -> FailureCommit {
     let code = &failure.reason;
-    let failures = attempt.failures().saturating_add(1);
     let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
     match failure.kind {
         FailureKind::Passing | FailureKind::AccountThrottled => FailureCommit {
@@ -375,7 +374,8 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             )),
             ..attempt.failure(attempt.opened.stored.standing.clone(), code)
         },
-        FailureKind::Refused if failures < REFUSALS_MAX => FailureCommit {
+        FailureKind::Refused if refusals(attempt, code) < REFUSALS_MAX => FailureCommit {
+            failures: refusals(attempt, code),
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
@@ -384,4 +384,13 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             code,
         ),
     }
+}
+
+/// How often in a row it was refused with this code, this time included. Failures of another kind before it say nothing of
+/// the account: the first odd answer after an outage is one. Where the standing says something older, all are counted.
+fn refusals(attempt: &Attempt<'_>, code: &ReasonCode) -> u32 {
+    let counted = [code.as_str(), OUTCOME_UNKNOWN, ANSWER_LATE];
+    let last = attempt.opened.stored.standing.reason.as_ref();
+    let last = last.filter(|last| counted.contains(&last.as_str()));
+    last.map_or(0, |_| attempt.failures()).saturating_add(1)
 }

@@ -203,6 +203,8 @@ impl OAuth for Post {
         let mut exchanged = self.land.provider.exchange(provider, request).await?;
         let end = exchanged.answer.expires_at;
         exchanged.answer.expires_at = end.map(|end| after(sent_at, until(arrived_at, end)));
+        // Whoever gets a code exchanged has been answered, and may have been the probe.
+        self.told(Land::account(provider.as_str(), &exchanged.account.id), None);
         self.pulse.beat().await;
         Ok(exchanged)
     }

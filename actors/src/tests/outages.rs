@@ -280,6 +280,38 @@ async fn one_account_that_is_refused_oddly_while_others_are_served_is_asked_to_r
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_odd_refusal_after_an_outage_counts_as_the_first() {
+    let universe = Universe::tuned(|settings| settings.idle_after = None).await;
+    let (ada, bob) = (
+        universe.connect("ada", SAFE).await,
+        universe.connect("bob", SAFE).await,
+    );
+    let insisting = |name: &'static str, id: &IntegrationId| {
+        let (manager, id) = (universe.manager.clone(), id.clone());
+        async move { manager.refresh(&user(name), &id, by_user(name)).await }
+    };
+    let outage = vec![Outcome::Fail(FailureKind::Passing, "http_503"); 3];
+    let odd = Outcome::Fail(FailureKind::Refused, "something_new");
+    universe.provider.next(SAFE, Call::Refresh, odd.clone());
+    assert!(insisting("ada", &ada).await.is_err());
+    // From now on a refusal is about its account.
+    insisting("bob", &bob).await.unwrap();
+    for outcome in outage.into_iter().chain([odd]) {
+        universe.provider.next(SAFE, Call::Refresh, outcome);
+        assert!(insisting("ada", &ada).await.is_err());
+    }
+    let standing = universe.store.row(&ada).standing;
+    assert_eq!(standing.reason.unwrap().as_str(), "something_new");
+    assert_eq!(
+        (standing.status, failures(&universe, &ada)),
+        (Status::Degraded, 1)
+    );
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(universe.store.row(&ada).standing.status, Status::Active);
+    universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_an_outage_the_backlog_drains_within_the_rate_and_does_not_trip_again() {
     let capped = Provider {
         rate: Some(20.0),

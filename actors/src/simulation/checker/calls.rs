@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Checker, Presentation, WINDOW};
+use super::{Answer, Checker, Heard, Presentation, WINDOW};
 use crate::{
     domain::{Timestamp, ids::NodeId},
     shared::until,
@@ -28,8 +28,8 @@ impl Checker {
             book.calls.entry(token.to_owned()).or_default().push(now);
             let covered = book
                 .claims
-                .get(&id)
-                .is_some_and(|(until, of)| *until > now && of == token);
+                .get(&(id, token.to_owned()))
+                .is_some_and(|until| *until > now);
             if !covered {
                 self.broken(
                     "no call without a stored claim",
@@ -93,6 +93,9 @@ impl Checker {
         let book = self.books.entry(account).or_default();
         if answer == Answer::Reached {
             book.refusals.clear();
+        }
+        if answer == Answer::Useless {
+            book.refusals.push(Heard::OfAnother);
         }
         if let Some(one) = book
             .presentations

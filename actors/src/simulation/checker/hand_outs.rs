@@ -95,7 +95,8 @@ impl Checker {
                 return true;
             };
             // It had the time, and nothing kept it from writing.
-            let hindered_at = health.cut_off_at.max(health.paused_at).max(health.resumed_at);
+            let stood_at = health.paused_at.max(health.resumed_at);
+            let hindered_at = health.cut_off_at.max(stood_at).max(self.database_back_at);
             killed_at > after(*at, patience) && hindered_at.is_none_or(|hindered_at| hindered_at < *at)
         });
         counted.count() as u64

@@ -52,7 +52,7 @@ impl Checker {
                 }
             }
             // Whoever is answered closes the breaker for all.
-            Heard::Answer | Heard::Odd | Heard::WantsUser => {
+            Heard::Answer | Heard::Odd | Heard::WantsUser | Heard::OfAnother => {
                 for (_, way) in self.ways.iter_mut().filter(|((_, key), _)| *key == provider) {
                     *way = super::Way::default();
                 }

@@ -58,6 +58,8 @@ pub(super) enum Heard {
     Odd,
     /// The user must act first.
     WantsUser,
+    /// Tokens of another account.
+    OfAnother,
 }
 
 #[derive(Debug)]
@@ -92,8 +94,10 @@ struct Book {
     calls: HashMap<String, Vec<Timestamp>>,
     /// When the access token that came with each refresh token ends.
     ends: HashMap<String, Option<Timestamp>>,
-    /// Each node's last claim: until when, of which refresh token.
-    claims: HashMap<NodeId, (Timestamp, String)>,
+    /// Until when each node last claimed which refresh token. An attempt goes on while its account is connected anew.
+    claims: HashMap<(NodeId, String), Timestamp>,
+    /// Since when each refresh token may have been out: whoever claimed it and vanished may have presented it.
+    unsettled_since: HashMap<String, Timestamp>,
     revoked_at: Option<Timestamp>,
     /// Nodes that acknowledged the revocation.
     acknowledged: HashSet<usize>,
@@ -152,6 +156,8 @@ pub(super) struct Checker {
     health: HashMap<usize, Health>,
     places: HashMap<usize, Place>,
     database_away: Place,
+    /// When it last came back from being away.
+    database_back_at: Option<Timestamp>,
     tolerance: Duration,
     /// Whether a revocation must be obeyed within a second: nothing of this world slows the notification down.
     prompt: bool,
@@ -176,8 +182,10 @@ impl Checker {
             database_away: Place::default(),
             tolerance: swarm.skew_max * 2,
             prompt: swarm.statements.fails == 0.0
+                && swarm.statements.late == 0.0
                 && swarm.statements.slow == 0.0
                 && swarm.statements.torn == 0.0,
+            database_back_at: None,
         }
     }
 
@@ -233,6 +241,9 @@ impl Checker {
     }
 
     pub(super) fn database_turned(&mut self, away: bool, now: Timestamp) {
+        if self.database_away.in_trouble && !away {
+            self.database_back_at = Some(now);
+        }
         (self.database_away.in_trouble, self.database_away.changed_at) = (away, Some(now));
     }
 

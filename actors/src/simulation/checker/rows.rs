@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// The code of an answer about another account.
+const OF_ANOTHER: &str = "account_mismatch";
+
 impl Checker {
     /// A row as it is after a statement. `true`: it changed in a way that is announced.
     pub(in crate::simulation) fn row(
@@ -58,7 +61,11 @@ impl Checker {
         if let (Some((_, node, until)), Some(token)) = (&seen.claim, &seen.refresh_token)
             && op == Op::Claim
         {
-            book.claims.insert(*node, (*until, token.clone()));
+            book.claims.insert((*node, token.clone()), *until);
+            book.unsettled_since.entry(token.clone()).or_insert(now);
+        }
+        if let (None, Some(token)) = (&seen.claim, &seen.refresh_token) {
+            book.unsettled_since.remove(token);
         }
         if let Some(token) = &seen.refresh_token {
             book.ends.insert(token.clone(), seen.expires_at);
@@ -152,9 +159,15 @@ impl Checker {
         let book = self.book(account);
         let reason = new.reason.as_deref();
         let odd = book.refusals.iter().filter(|heard| **heard == Heard::Odd).count();
-        // The provider said that the user must act; or refused this account oddly again and again.
+        let of_another = book
+            .refusals
+            .iter()
+            .filter(|heard| **heard == Heard::OfAnother)
+            .count();
+        // The provider said that the user must act; or refused this account oddly, or took it for another, again and again.
         let is_told = reason == Some(WANTS_USER) && book.refusals.contains(&Heard::WantsUser)
-            || reason == Some(ODD) && odd >= 2 && book.refusals.len() >= 3;
+            || book.refusals.len() >= 3
+                && (reason == Some(ODD) && odd >= 2 || reason == Some(OF_ANOTHER) && of_another >= 2);
         if is_told {
             return;
         }
@@ -167,6 +180,14 @@ impl Checker {
         let presentations = book.presentations.remove(&token).unwrap_or_default();
         let calls = book.calls.remove(&token).unwrap_or_default();
         let first = presentations.first();
+        // By the row the window began with the first claim, and whoever claimed may be dead before its call arrives.
+        let began_at = first.map(|first| {
+            book.unsettled_since
+                .get(&token)
+                .copied()
+                .unwrap_or(first.at)
+                .min(first.at)
+        });
         let answered = presentations.iter().find(|one| {
             one.answer == Answer::Reached
                 && self.could_store(one.place, one.at, now)
@@ -187,11 +208,11 @@ impl Checker {
                 format_args!("{account} on node {node}"),
             );
         } else if account.provider == GRACE
-            && let Some(first) = first
+            && let (Some(first), Some(began_at)) = (first, began_at)
             && let Answer::Lost(lost_at) = first.answer
-            && until(first.at, lost_at) < WINDOW / 2
+            && until(began_at, lost_at) < WINDOW / 2
             && calls.iter().filter(|at| until(first.at, **at) < WINDOW).count() <= 1
-            && !self.broken_since(first.node, first.at)
+            && !self.broken_since(first.node, began_at)
         {
             self.broken(
                 "an answer lost within the grace window is asked for again",
