@@ -1,6 +1,6 @@
 //! Hand-outs not yet written, counted per client, account and minute: a thousand hand-outs a second are two rows a minute.
 //!
-//! The first of a minute is written at once, so that the audit shows it; the rest of that minute is counted and written
+//! The first of a minute are written at once, so that the audit shows them; the rest of that minute is counted and written
 //! when the minute is over, because rows of the audit are never changed.
 
 use std::{collections::HashMap, sync::Arc};
@@ -136,7 +136,16 @@ impl Count {
             return;
         };
         tallies.forget(&key, &tally);
-        let count = tally.close();
+        self.add_further(tally.close());
+    }
+
+    /// Adds what was counted without a message so far.
+    fn gather(&mut self) {
+        let count = self.tally.as_ref().map_or(0, |(_, tally)| tally.take());
+        self.add_further(count);
+    }
+
+    fn add_further(&mut self, count: u32) {
         if count > 0 {
             let further = self.further.clone();
             self.add(AuditEntry { count, ..further });
@@ -188,6 +197,8 @@ impl Pending {
             let over = count.minute != this_minute;
             if over || take == Take::All {
                 count.close_tally(tallies);
+            } else if !count.announced {
+                count.gather();
             }
             if taken.len() < most
                 && (take == Take::All || !count.announced || over)

@@ -47,6 +47,13 @@ impl Tally {
             .is_ok()
     }
 
+    /// What was counted so far; counting goes on from nothing.
+    pub(super) fn take(&self) -> u32 {
+        let open = |count: u64| (count & CLOSED == 0).then_some(0);
+        let taken = self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, open);
+        u32::try_from(taken.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
     /// Nothing is counted here any more; what was.
     pub(super) fn close(&self) -> u32 {
         let count = self.count.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED;
@@ -119,7 +126,11 @@ mod tests {
             !tallies.count(&KEY, 7, &ScopeSet::from_iter(["read", "write"])),
             "other scopes"
         );
+        assert_eq!(tally.take(), 2);
+        assert!(tallies.count(&KEY, 7, &read), "counting goes on");
+        assert!(tallies.count(&KEY, 7, &read));
         assert_eq!(tally.close(), 2);
+        assert_eq!(tally.take(), 0, "what is closed is its closer's");
         assert!(!tallies.count(&KEY, 7, &read));
         assert_eq!(tally.close(), 2, "closing twice tells the same");
     }

@@ -324,10 +324,12 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
                     let probe_at = end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)));
                     let pause = until(attempt.shared.now(), again);
                     let is_taken_again = class.takes_again(attempt.unsettled_for() + pause);
+                    // Of an answer that came the audit says what was wrong with it.
+                    let came = failure.kind == FailureKind::Unreadable;
                     FailureCommit {
                         next_refresh_at: Some(if is_taken_again { again } else { probe_at }),
                         keep_claim: true,
-                        ..attempt.failure(degraded(&unknown), &unknown)
+                        ..attempt.failure(degraded(&unknown), if came { code } else { &unknown })
                     }
                 }
             }
