@@ -35,8 +35,8 @@ pub enum ServiceError {
         /// What it lacks.
         detail: String,
     },
-    /// The account is connected, but the user did not grant this.
-    #[error("the user has not granted what this needs")]
+    /// The account is connected, but the user did not grant this, or has switched it off.
+    #[error("the user has not switched on, or not granted, what this needs")]
     InsufficientScope {
         /// What is missing.
         missing_scopes: ScopeSet,
