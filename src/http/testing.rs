@@ -56,6 +56,8 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         }],
         open_scopes: false,
         reports_scopes: true,
+        incremental: false,
+        shares_grants: false,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new("test"),

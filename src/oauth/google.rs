@@ -30,6 +30,8 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    // With `include_granted_scopes=true`; the refresh token of an earlier consent stays as narrow as it was.
+    incremental: true,
     identity: Identity::IdToken,
     revoke: RevokeRule::WholeGrant,
     // Refresh tokens do not rotate.

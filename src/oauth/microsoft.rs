@@ -38,6 +38,9 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    // A refresh token serves everything consented to, but an answer may name only what was asked for; asked for again, it
+    // shows the user nothing but what is new.
+    incremental: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::Unsupported(
         "Microsoft does not let applications end a connection. It is ended here; to end it at Microsoft too, open \

@@ -43,6 +43,8 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Json,
     asks_for_scopes: false,
     reports_scopes: false,
+    // Capabilities belong to the registration: every token has all of them.
+    incremental: true,
     identity: Identity::Answer,
     revoke: RevokeRule::EachToken,
     // The old pair stops with the refresh; whether a repeat is forgiven is documented nowhere.

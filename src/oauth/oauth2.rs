@@ -24,6 +24,8 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    // RFC 6749 knows no such thing: a new grant is what was asked for with it.
+    incremental: false,
     identity: Identity::Userinfo,
     revoke: RevokeRule::Rfc7009,
     refresh_class: RefreshClass::SingleUse,

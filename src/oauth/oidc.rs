@@ -24,6 +24,8 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    // As in RFC 6749: a new grant is what was asked for with it.
+    incremental: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::Rfc7009,
     // The careful assumption about a server nobody told us about (RFC 9700 4.14.2 recommends rotation).

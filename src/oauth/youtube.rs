@@ -32,6 +32,8 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    // It is told not to include what was granted before, see above.
+    incremental: false,
     identity: Identity::Channel,
     revoke: RevokeRule::WholeGrant,
     refresh_class: RefreshClass::Safe,

@@ -145,6 +145,10 @@ pub(super) fn failed(code: &str) -> &'static str {
             "You chose another account than the one that was to be connected again. Try again and choose the same one, \
              or connect the other one as an account of its own."
         }
+        "would_narrow" => {
+            "This account is connected already, and the new consent would have allowed less than there is. Choose the account \
+             under your connections and use it for more from there."
+        }
         "browser_mismatch" => {
             "It was finished in another browser than it was begun in. Begin again, and stay in one browser."
         }
@@ -176,6 +180,7 @@ mod tests {
     fn a_code_is_never_among_the_words() {
         for code in [
             "account_mismatch",
+            "would_narrow",
             "browser_mismatch",
             "state_used",
             "<script>",

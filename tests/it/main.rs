@@ -6,6 +6,7 @@
     reason = "a test's own mistakes end the test"
 )]
 
+mod activation;
 mod admin;
 mod architecture;
 mod bad_input;

@@ -6,6 +6,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
+    authorization::widening,
     chance,
     domain::error::ServiceResult,
     domain::{
@@ -15,7 +16,7 @@ use crate::{
         error::ServiceError,
         feature::FeatureKey,
         ids::{AuthorizationId, ProviderKey, Subject},
-        integration::StoredIntegration,
+        integration::{Status, StoredIntegration},
         provider::Provider,
         scope::ScopeSet,
         sealed::DigestPurpose,
@@ -132,8 +133,7 @@ async fn present(
     found.map(Some).ok_or(ServiceError::not_found("integration"))
 }
 
-/// The features to switch on and the scopes to ask for. What an integration holds already is asked for again, so that a
-/// reconnect never narrows it.
+/// The features to switch on and the scopes to ask for; on top of what an account holds already, see [`widening`].
 fn what_to_ask(
     provider: &Provider,
     request: &AuthorizationRequest,
@@ -169,10 +169,12 @@ fn what_to_ask(
                 .to_strings(),
         });
     }
-    match present {
+    // What was taken back is not asked for again by itself: a revoked account is begun with anew.
+    match present.filter(|present| present.standing.status != Status::Revoked) {
         Some(present) => {
-            features.extend(present.features.iter().cloned());
-            scopes = scopes.union(&present.scopes);
+            let (all, asked) = widening::ask(provider, present, features, &scopes);
+            features = all;
+            scopes = provider.base_scopes.union(&asked);
         }
         None if request.features.is_empty() && request.scopes.is_empty() => {
             for feature in provider.features.iter().filter(|feature| feature.default) {

@@ -221,7 +221,8 @@ async fn exchange_now(
     let (id, return_to) = (flow.id, flow.return_to.clone());
     let result = match connect::connect(shared, registry, flow, code, context).await {
         Ok(integration) => CallbackResult::Connected(integration.id),
-        Err(error) => CallbackResult::Failed(ReasonCode::new(error.code())),
+        Err(failed) if failed.status == AuthorizationStatus::Denied => CallbackResult::Denied(failed.shown),
+        Err(failed) => CallbackResult::Failed(failed.shown),
     };
     Ok(CallbackOutcome {
         authorization_id: Some(id),

@@ -45,8 +45,10 @@ pub(crate) async fn confirm(
     match outcome.map_err(|error| store_error(&error))? {
         ConfirmationOutcome::Taken(flow) => {
             let code = open_code(shared, &flow)?;
-            let stored = connect::connect(shared, registry, *flow, code, context).await?;
-            Ok(view(shared, &stored))
+            let connected = connect::connect(shared, registry, *flow, code, context).await;
+            connected
+                .map(|stored| view(shared, &stored))
+                .map_err(|failed| failed.error)
         }
         ConfirmationOutcome::NotWaiting(flow) => settled(shared, &caller, &flow).await,
         ConfirmationOutcome::OtherUser => {

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use crate::{
     address::Address,
     authorization::{
-        provider_error,
+        NotConnected, provider_error,
         sealing::{SealFailed, Sealing},
+        widening::{self, Worse},
     },
     consent,
     domain::error::ServiceResult,
@@ -21,7 +22,6 @@ use crate::{
         feature::FeatureKey,
         integration::{Status, StoredIntegration},
         provider::Provider,
-        reason::ReasonCode,
         scope::ScopeSet,
         sealed::{SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier},
@@ -51,45 +51,49 @@ pub(crate) async fn connect(
     flow: StoredAuthorization,
     code: AuthorizationCode,
     context: RequestContext,
-) -> ServiceResult<StoredIntegration> {
+) -> Result<StoredIntegration, NotConnected> {
     let provider = shared.provider(&flow.provider).ok_or(ServiceError::Internal)?;
     match exchange_and_store(shared, provider, &flow, code, &context).await {
         Ok(stored) => {
-            let changed = ProviderMsg::Changed {
-                integration: stored.id.uuid,
-                subject: Some(stored.owner.subject.clone()),
-            };
-            // If the registry is being restarted, whoever wakes next reads the row.
-            let _ = registry.cast(RegistryMsg::Route(provider.key.clone(), changed));
-            tracing::info!(integration.id = %stored.id, authorization.id = %flow.id, "an account is connected");
+            announce(registry, &flow, &stored);
             Ok(stored)
         }
-        Err(error) => {
-            let reason = reason_of(&error);
-            let audit = AuditEntry::new(AuditAction::Connect, AuditOutcome::Failure, context)
+        Err(failed) => {
+            let NotConnected { status, reason, .. } = &failed;
+            let outcome = match status {
+                AuthorizationStatus::Denied => AuditOutcome::Denied,
+                _ => AuditOutcome::Failure,
+            };
+            let audit = AuditEntry::new(AuditAction::Connect, outcome, context)
                 .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
                 .with_error(reason.clone());
             let ended = shared
                 .ports
                 .authorizations
-                .finish(flow.id, AuthorizationStatus::Failed, &reason, &audit)
+                .finish(flow.id, *status, reason, &audit)
                 .await;
             if let Err(error) = ended {
                 tracing::warn!(authorization.id = %flow.id, error = %error, "the end of a connect flow is not stored");
             }
             tracing::warn!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow failed");
-            Err(error)
+            Err(failed)
         }
     }
 }
 
-fn reason_of(error: &ServiceError) -> ReasonCode {
-    match error {
-        ServiceError::ProviderError { reason, .. }
-        | ServiceError::ProviderUnavailable { reason, .. }
-        | ServiceError::ProviderPaused { reason, .. } => reason.clone(),
-        other => ReasonCode::new(other.code()),
-    }
+/// Tells whoever holds the account that its row has changed.
+pub(super) fn announce(
+    registry: &Address<RegistryMsg>,
+    flow: &StoredAuthorization,
+    stored: &StoredIntegration,
+) {
+    let changed = ProviderMsg::Changed {
+        integration: stored.id.uuid,
+        subject: Some(stored.owner.subject.clone()),
+    };
+    // If the registry is being restarted, whoever wakes next reads the row.
+    let _ = registry.cast(RegistryMsg::Route(flow.provider.clone(), changed));
+    tracing::info!(integration.id = %stored.id, authorization.id = %flow.id, "an account is connected");
 }
 
 async fn exchange_and_store(
@@ -98,22 +102,35 @@ async fn exchange_and_store(
     flow: &StoredAuthorization,
     code: AuthorizationCode,
     context: &RequestContext,
-) -> ServiceResult<StoredIntegration> {
+) -> Result<StoredIntegration, NotConnected> {
     let verifier = open_verifier(shared, flow)?;
     let exchanged = exchange(shared, provider, flow, code, verifier).await?;
     guard_identity(shared, flow, &exchanged).await?;
+    take_over(shared, provider, flow, &exchanged, context).await
+}
+
+/// Stores a grant in hand, however often its place changes meanwhile.
+pub(super) async fn take_over(
+    shared: &Shared,
+    provider: &Provider,
+    flow: &StoredAuthorization,
+    exchanged: &Exchanged,
+    context: &RequestContext,
+) -> Result<StoredIntegration, NotConnected> {
     let started = Instant::now();
     let mut fenced = 0;
     loop {
-        match store(shared, provider, flow, &exchanged, context).await {
+        match store(shared, provider, flow, exchanged, context).await {
             Ok(Some(stored)) => return Ok(stored),
             Ok(None) if fenced < FENCED_MAX => fenced += 1,
-            Ok(None) => return Err(ServiceError::Internal),
-            Err(StoreOrSeal::Store(StoreError::Unavailable(_))) if started.elapsed() < COMMIT_PATIENCE => {
+            Ok(None) => return Err(ServiceError::Internal.into()),
+            Err(Unstored::Store(StoreError::Unavailable(_))) if started.elapsed() < COMMIT_PATIENCE => {
                 tokio::time::sleep(COMMIT_PAUSE).await;
             }
-            Err(StoreOrSeal::Store(error)) => return Err(store_error(&error)),
-            Err(StoreOrSeal::Seal) => return Err(ServiceError::Internal),
+            Err(Unstored::Store(error)) => return Err(store_error(&error).into()),
+            Err(Unstored::Seal) => return Err(ServiceError::Internal.into()),
+            // What came with it is dropped: told to the provider, it could end the present grant as well.
+            Err(Unstored::Worse(worse)) => return Err(worse.into()),
         }
     }
 }
@@ -173,20 +190,27 @@ async fn guard_identity(
     }
 }
 
-enum StoreOrSeal {
+enum Unstored {
     Store(StoreError),
     Seal,
+    Worse(Worse),
 }
 
-impl From<SealFailed> for StoreOrSeal {
+impl From<SealFailed> for Unstored {
     fn from(_: SealFailed) -> Self {
         Self::Seal
     }
 }
 
-impl From<StoreError> for StoreOrSeal {
+impl From<StoreError> for Unstored {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Worse> for Unstored {
+    fn from(worse: Worse) -> Self {
+        Self::Worse(worse)
     }
 }
 
@@ -197,13 +221,18 @@ async fn store(
     flow: &StoredAuthorization,
     exchanged: &Exchanged,
     context: &RequestContext,
-) -> Result<Option<StoredIntegration>, StoreOrSeal> {
+) -> Result<Option<StoredIntegration>, Unstored> {
     let integrations = &shared.ports.integrations;
     let reservation = integrations
         .reserve(flow.owner.user_id, &provider.key, &exchanged.account)
         .await?;
     let id = reservation.id.clone();
-    let commit = commit_of(shared, provider, flow, exchanged, reservation, context)?;
+    let present = reservation.present.as_deref();
+    let granted = widening::granted(provider, flow, present, exchanged.answer.scopes.as_ref());
+    if let Some(present) = present {
+        widening::compare(provider, flow, present, &granted)?;
+    }
+    let commit = commit_of(shared, provider, flow, exchanged, (reservation, granted), context)?;
     if integrations.commit_connect(&commit).await? == Commit::Fenced {
         return Ok(None);
     }
@@ -215,9 +244,9 @@ fn commit_of(
     provider: &Provider,
     flow: &StoredAuthorization,
     exchanged: &Exchanged,
-    reservation: Reservation,
+    (reservation, granted): (Reservation, ScopeSet),
     context: &RequestContext,
-) -> Result<ConnectCommit, StoreOrSeal> {
+) -> Result<ConnectCommit, Unstored> {
     let answer = &exchanged.answer;
     let now = shared.now();
     let sealing = Sealing {
@@ -236,10 +265,6 @@ fn commit_of(
         .map(|token| sealing.seal(&data_key, SealedColumn::RefreshToken, token.expose()))
         .transpose()?;
 
-    let granted = answer
-        .scopes
-        .clone()
-        .unwrap_or_else(|| flow.requested_scopes.clone());
     let mut features = flow.features.clone();
     let mut action = AuditAction::Connect;
     if let Some(present) = &reservation.present {

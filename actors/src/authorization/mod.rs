@@ -8,11 +8,68 @@ pub(crate) mod confirm;
 pub(crate) mod connect;
 pub(crate) mod open;
 mod sealing;
+mod widening;
 
+use self::widening::Worse;
 use crate::{
-    domain::{error::ServiceError, reason::WhoMustAct},
+    domain::{
+        authorization::AuthorizationStatus,
+        error::ServiceError,
+        reason::{ReasonCode, WhoMustAct},
+    },
     ports::oauth::{FailureKind, ProviderFailure},
 };
+
+/// A flow that came back and connected nothing.
+#[derive(Debug)]
+pub(crate) struct NotConnected {
+    /// What the caller is told.
+    pub(crate) error: ServiceError,
+    /// How the flow stands then.
+    pub(crate) status: AuthorizationStatus,
+    /// Why, as kept with the flow and in the audit.
+    pub(crate) reason: ReasonCode,
+    /// Why, as told to the browser.
+    pub(crate) shown: ReasonCode,
+}
+
+impl NotConnected {
+    fn because(error: ServiceError, status: AuthorizationStatus, reason: &str) -> Self {
+        Self {
+            error,
+            status,
+            reason: ReasonCode::new(reason),
+            shown: ReasonCode::new(reason),
+        }
+    }
+}
+
+impl From<ServiceError> for NotConnected {
+    fn from(error: ServiceError) -> Self {
+        let shown = ReasonCode::new(error.code());
+        let reason = match &error {
+            ServiceError::ProviderError { reason, .. }
+            | ServiceError::ProviderUnavailable { reason, .. }
+            | ServiceError::ProviderPaused { reason, .. } => reason.clone(),
+            _ => shown.clone(),
+        };
+        Self {
+            error,
+            status: AuthorizationStatus::Failed,
+            reason,
+            shown,
+        }
+    }
+}
+
+impl From<Worse> for NotConnected {
+    fn from(worse: Worse) -> Self {
+        match worse {
+            Worse::Nothing(error) => Self::because(error, AuthorizationStatus::Denied, "nothing_granted"),
+            Worse::Narrower(error) => Self::because(error, AuthorizationStatus::Failed, "would_narrow"),
+        }
+    }
+}
 
 /// What a provider's failure is to whoever connects.
 fn provider_error(failure: &ProviderFailure) -> ServiceError {

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         authorization::{AuthorizationStatus, ConnectRedirect, StoredAuthorization},
         error::ServiceError,
-        integration::Status,
+        integration::Standing,
         sealed::{DigestPurpose, SealContext, SealedColumn},
         secret::{BrowserBinding, ConnectHandle, PkceVerifier, State},
     },
@@ -118,15 +118,21 @@ fn seal(
     })
 }
 
-/// Whether the account to be reconnected holds a usable refresh token: then the provider need not ask for consent again.
+/// Whether the account to be reconnected holds a refresh token that is good for all that is asked for: then the provider
+/// need not ask for consent again. One of a narrower consent stays narrow, and one about to end is to be replaced.
 async fn has_grant(shared: &Shared, flow: &StoredAuthorization) -> bool {
     let Some(id) = &flow.integration_id else {
         return false;
     };
     match shared.ports.integrations.load(id).await {
         Ok(Some(stored)) => {
-            stored.standing.status == Status::Active
+            let provider = shared.provider(&flow.provider);
+            stored.standing == Standing::active()
                 && stored.grant.is_some_and(|grant| grant.refresh_token.is_some())
+                && provider.is_some_and(|provider| {
+                    let asked = flow.requested_scopes.difference(&provider.base_scopes);
+                    provider.uncovered(&asked, &stored.scopes).is_empty()
+                })
         }
         // Not knowing, ask: consent once too often is better than a connection that cannot be refreshed.
         Ok(None) | Err(_) => false,

@@ -59,6 +59,12 @@ pub struct Provider {
     pub open_scopes: bool,
     /// Whether its answers say which scopes were granted; if not, what was requested stands (RFC 6749 5.1).
     pub reports_scopes: bool,
+    /// Whether new tokens carry, unasked, what the account granted before: then only what is missing is asked for.
+    #[serde(skip)]
+    pub incremental: bool,
+    /// Whether all connections of one account at one client are one grant, which ends as a whole.
+    #[serde(skip)]
+    pub shares_grants: bool,
     /// What a lost refresh answer means.
     pub refresh_class: RefreshClass,
     /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.

@@ -125,7 +125,7 @@ pub struct AuthorizationUrlRequest {
     pub redirect_uri: Url,
     /// Which account to suggest.
     pub login_hint: Option<String>,
-    /// Whether a usable grant of this account is held already (then consent is not forced).
+    /// Whether a usable refresh token of this account is held that covers what is asked for (then consent is not forced).
     pub has_grant: bool,
 }
 

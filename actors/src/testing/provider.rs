@@ -35,6 +35,8 @@ pub fn provider(key: &str) -> Provider {
         features: vec![feature("read", true), feature("write", false)],
         open_scopes: false,
         reports_scopes: true,
+        incremental: false,
+        shares_grants: false,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new(key),

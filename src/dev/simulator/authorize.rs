@@ -24,6 +24,8 @@ pub struct Wish {
     pub offline: bool,
     pub consent_forced: bool,
     pub include_granted: bool,
+    /// What was consented to before is neither listed nor asked for again.
+    pub only_new: bool,
     /// RFC 9207: `iss` for the way back.
     pub issuer: Option<String>,
     /// Google tells in the redirect, too, what was granted.
@@ -65,7 +67,8 @@ impl Refusal {
 /// How the person decided, or that they have not yet.
 #[derive(Debug)]
 enum Decision {
-    Undecided,
+    /// What the page lists.
+    Undecided(Vec<String>),
     Denied,
     Granted(Vec<String>),
 }
@@ -138,11 +141,11 @@ fn proceed(world: &World, call: &Call<'_>) -> Result<(Answer, Option<(String, Co
         microsoft::check_account(call, &account, &wish)?;
     }
     let granted = match decide(world, call, &wish, &account)? {
-        Decision::Undecided => {
+        Decision::Undecided(listed) => {
             let page = consent_page::ask(
                 call.provider,
                 &client.display_name,
-                &wish.scopes,
+                &listed,
                 world.accounts(call.provider),
                 &account,
             );
@@ -202,9 +205,15 @@ fn choose_account(world: &World, call: &Call<'_>, wish: &Wish) -> Arc<Account> {
 
 fn decide(world: &World, call: &Call<'_>, wish: &Wish, account: &Account) -> Result<Decision, Refusal> {
     let request = call.request;
+    let listed = listed(world, call, wish, account);
     if request.method == Method::POST {
+        let shown_to = request.field(consent_page::SHOWN_TO);
         return Ok(match request.field("decision") {
-            Some("allow") => Decision::Granted(ticked(&wish.scopes, &request.fields)),
+            // Another person has consented to other things: a page of their own.
+            Some("allow") if wish.only_new && shown_to.is_some_and(|key| key != account.key) => {
+                Decision::Undecided(listed)
+            }
+            Some("allow") => Decision::Granted(ticked(&wish.scopes, &listed, &request.fields)),
             _ => Decision::Denied,
         });
     }
@@ -231,18 +240,38 @@ fn decide(world: &World, call: &Call<'_>, wish: &Wish, account: &Account) -> Res
             ))
         };
     }
+    let is_named = request.query.get("login_hint").is_some() || request.query.get("_sim_user").is_some();
     Ok(match world.settings.consent {
         Consent::Auto => Decision::Granted(wish.scopes.clone()),
-        Consent::Ask => Decision::Undecided,
+        // Nothing to ask, and nobody to choose.
+        Consent::Ask if wish.only_new && listed.is_empty() && is_named => {
+            Decision::Granted(wish.scopes.clone())
+        }
+        Consent::Ask => Decision::Undecided(listed),
     })
 }
 
-/// The scopes the person left ticked. Those that only say who they are cannot be unticked.
-fn ticked(scopes: &[String], fields: &Pairs) -> Vec<String> {
+/// What the page asks this person for.
+fn listed(world: &World, call: &Call<'_>, wish: &Wish, account: &Account) -> Vec<String> {
+    let client_id = call.request.query.get("client_id").unwrap_or_default();
+    let before = world.ledger.consented(call.provider, client_id, account);
+    let Some(before) = before.filter(|_| wish.only_new) else {
+        return wish.scopes.clone();
+    };
+    let is_new = |scope: &&String| {
+        let mut known = before.scopes.iter();
+        !known.any(|known| known.eq_ignore_ascii_case(scope))
+    };
+    wish.scopes.iter().filter(is_new).cloned().collect()
+}
+
+/// The scopes the person left ticked, and those they were not asked for. Those that only say who they are cannot be
+/// unticked.
+fn ticked(scopes: &[String], listed: &[String], fields: &Pairs) -> Vec<String> {
     let ticked = |scope: &str| fields.all("scope").any(|one| one == scope);
     scopes
         .iter()
-        .filter(|scope| consent_page::is_identity(scope) || ticked(scope))
+        .filter(|scope| !listed.contains(scope) || consent_page::is_identity(scope) || ticked(scope))
         .cloned()
         .collect()
 }

@@ -44,6 +44,9 @@ pub fn is_identity(scope: &str) -> bool {
     )
 }
 
+/// Names the person the page was made for.
+pub const SHOWN_TO: &str = "_sim_shown_to";
+
 /// The form has no action: it posts to the address of the page, with the authorization request in its query.
 pub fn ask(
     provider: Provider,
@@ -62,6 +65,7 @@ pub fn ask(
         &format!("{application} wants access to your {name} account"),
         html! {
             form method="post" {
+                input type="hidden" name=(SHOWN_TO) value=(chosen.key);
                 fieldset {
                     legend { "Account" }
                     @if newcomer { (account_choice(chosen, true)) }
@@ -69,7 +73,9 @@ pub fn ask(
                 }
                 fieldset {
                     legend { "What the application may do" }
-                    @if scopes.is_empty() {
+                    @if scopes.is_empty() && provider != Provider::Notion {
+                        p { "Nothing new: you have allowed all of it before." }
+                    } @else if scopes.is_empty() {
                         p { "Work with the pages of the workspace " strong { (chosen.tenant_name) } "." }
                     }
                     @for scope in asked {

@@ -120,10 +120,12 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
             format!("Invalid prompt: {unknown}"),
         ));
     }
+    let consent_forced = prompts.any(|one| one == "consent");
     Ok(Wish {
         scopes,
         offline: access_type == "offline",
-        consent_forced: prompts.any(|one| one == "consent"),
+        consent_forced,
+        only_new: !consent_forced,
         include_granted: params.get("include_granted_scopes") == Some("true"),
         issuer: Some(issuer(call.base)),
         scopes_in_callback: true,

@@ -10,7 +10,7 @@ use super::clock::{Millis, seconds};
 use super::id_token::IdTokenDraft;
 use super::ledger::{AccessToken, Grant, GrantId, RefreshToken, RefreshTokenState, Scopes};
 use super::microsoft_errors::{aadsts, client_error, code_error, graph_error};
-use super::microsoft_scopes::{OIDC_SCOPES, narrow, normalise, resource_scopes, shown};
+use super::microsoft_scopes::{OIDC_SCOPES, narrow, normalise, resource_scopes, shown, whole_resource};
 use super::provider::Provider;
 use super::random;
 use super::request::BodyKind;
@@ -116,6 +116,7 @@ pub fn read_wish(call: &Call<'_>) -> Result<Wish, Refusal> {
     Ok(Wish {
         offline: scopes.iter().any(|scope| scope == "offline_access"),
         consent_forced: prompt == "consent",
+        only_new: prompt != "consent",
         scopes,
         ..Wish::default()
     })
@@ -206,8 +207,11 @@ fn exchange(world: &mut World, call: &Call<'_>, client_id: &str) -> Answer {
     };
     let id = world.ledger.shared_grant(call.provider, client_id, &code.account);
     world.ledger.spend_code(text, id);
+    let mut scopes = scopes;
     if let Some(grant) = world.ledger.grant_mut(id) {
         grant.scopes.extend(consented.iter().cloned());
+        // An answer lists everything consented to at this resource, asked for or not.
+        scopes = whole_resource(&scopes, &grant.scopes);
     }
     let body = issue(world, call, id, &scopes, &consented);
     let draft = world

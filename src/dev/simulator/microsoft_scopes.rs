@@ -82,6 +82,13 @@ pub fn narrow(call: &Call<'_>, consented: &Scopes) -> Result<Scopes, Answer> {
     Ok(scopes)
 }
 
+/// What a token carries that was asked for with these scopes of one resource, given everything consented to.
+pub fn whole_resource(asked: &Scopes, consented: &Scopes) -> Scopes {
+    let of = resource_scopes(asked).next().map(|scope| resource(scope));
+    let more = resource_scopes(consented).filter(|scope| of == Some(resource(scope)));
+    asked.iter().chain(more).cloned().collect()
+}
+
 /// Graph's scopes with their prefix, `offline_access` never.
 pub fn shown(scopes: &Scopes) -> String {
     let shown = scopes

@@ -195,7 +195,7 @@ pub fn probe(world: &World, call: &Call<'_>, rest: &str) -> Answer {
         .request
         .bearer_token()
         .and_then(|token| world.ledger.live_access_token(token, call.now));
-    let Some((token, grant)) = live.filter(|(_, grant)| grant.provider == call.provider) else {
+    let Some((token, grant)) = live.filter(|(_, grant)| grant.provider.is_served_by(call.provider)) else {
         return refusal(call.provider, 401).because("no live access token");
     };
     let method = call.request.method.as_str();

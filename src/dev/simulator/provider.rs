@@ -43,6 +43,11 @@ impl Provider {
         }
     }
 
+    /// Whether the resources of `other` take tokens of this one. YouTube's take Google's: one server issued both.
+    pub fn is_served_by(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::Google, Self::YouTube)
+    }
+
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|provider| provider.key() == key)
     }

@@ -51,6 +51,77 @@ async fn unticked_scopes_are_not_granted_and_identity_always_is() {
 }
 
 #[tokio::test]
+async fn what_was_allowed_before_is_not_listed_again_and_stays_granted() {
+    let bench = bench_with(SimulatorConfig::default()).await;
+    let google = "openid https://www.googleapis.com/auth/calendar";
+    for (provider, first, second, old, new) in [
+        (
+            Google,
+            google,
+            format!("{google} https://www.googleapis.com/auth/tasks"),
+            "/auth/calendar",
+            "/auth/tasks",
+        ),
+        (
+            Microsoft,
+            "openid Mail.Read",
+            "openid Mail.Read Files.Read".to_owned(),
+            "Mail.Read",
+            "Files.Read",
+        ),
+    ] {
+        let listed = |page: &Got, end: &str| page.text.contains(&format!("{end}\" checked"));
+        let url = bench.authorization_url(provider, &[("scope", first), ("login_hint", "ada")]);
+        let all: Vec<(&str, &str)> = first.split(' ').map(|scope| ("scope", scope)).collect();
+        let allow = [&[("decision", "allow")], all.as_slice()].concat();
+        let back = decide(&bench, &url, &allow).await;
+        bench.exchange(provider, &back.callback()["code"]).await;
+
+        let wider = [("scope", second.as_str()), ("login_hint", "ada")];
+        let url = bench.authorization_url(provider, &wider);
+        let page = bench.send(bench.http.get(&url)).await.unwrap();
+        assert!(!listed(&page, old) && listed(&page, new), "{}", page.text);
+        let forced = [&wider[..], &[("prompt", "consent")]].concat();
+        let page = bench
+            .send(bench.http.get(bench.authorization_url(provider, &forced)))
+            .await
+            .unwrap();
+        assert!(listed(&page, old) && listed(&page, new), "{}", page.text);
+        // Nothing ticked: what was allowed stays so.
+        let back = decide(&bench, &url, &[("decision", "allow")]).await;
+        let tokens = bench.exchange(provider, &back.callback()["code"]).await.json();
+        let scope = text(&tokens, "scope");
+        assert!(scope.contains(old) && !scope.contains(new), "{scope}");
+        // Nothing is new, and it is clear who: nobody is asked.
+        let again = bench.authorization_url(provider, &[("scope", first), ("login_hint", "ada")]);
+        assert!(
+            bench
+                .send(bench.http.get(again))
+                .await
+                .unwrap()
+                .callback()
+                .contains_key("code")
+        );
+        // Somebody else is, for all of it.
+        let other = decide(
+            &bench,
+            &url,
+            &[
+                ("decision", "allow"),
+                ("_sim_shown_to", "ada"),
+                ("_sim_user", "ben"),
+            ],
+        )
+        .await;
+        assert!(
+            other.status == 200 && listed(&other, old) && listed(&other, new),
+            "{}",
+            other.text
+        );
+    }
+}
+
+#[tokio::test]
 async fn deny_goes_back_with_the_state() {
     let bench = bench_with(SimulatorConfig::default()).await;
     let url = bench.authorization_url(Google, &[SCOPE]);
