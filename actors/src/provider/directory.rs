@@ -162,20 +162,33 @@ impl Directory {
     }
 }
 
-/// The accounts to ask: all of them, or the one named by integration id, account id or e-mail.
-pub(super) fn select<'a>(entries: &'a [DirectoryEntry], account: Option<&str>) -> Vec<&'a DirectoryEntry> {
-    entries
-        .iter()
-        .filter(|entry| {
-            account.is_none_or(|name| {
-                entry.id.to_string() == name
-                    || entry.account.id == name
-                    || entry
-                        .account
-                        .email
-                        .as_deref()
-                        .is_some_and(|email| email.eq_ignore_ascii_case(name))
-            })
-        })
-        .collect()
+/// The accounts to ask: all of them, or the one named by integration id, account id or e-mail. An address is no identity:
+/// one that several accounts have names none of them.
+pub(super) fn select<'a>(
+    entries: &'a [DirectoryEntry],
+    account: Option<&str>,
+) -> Result<Vec<&'a DirectoryEntry>, ServiceError> {
+    let Some(name) = account else {
+        return Ok(entries.iter().collect());
+    };
+    let by_id = |entry: &&DirectoryEntry| entry.id.to_string() == name || entry.account.id == name;
+    let named: Vec<_> = entries.iter().filter(by_id).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let has_address = |entry: &&DirectoryEntry| {
+        let email = entry.account.email.as_deref();
+        email.is_some_and(|email| email.eq_ignore_ascii_case(name))
+    };
+    let named: Vec<_> = entries.iter().filter(has_address).collect();
+    if named.len() > 1 {
+        return Err(ServiceError::InvalidRequest {
+            detail: format!(
+                "{} of the user's accounts have this address: name one by its integration id",
+                named.len()
+            ),
+            known: named.iter().map(|entry| entry.id.to_string()).collect(),
+        });
+    }
+    Ok(named)
 }

@@ -96,7 +96,13 @@ impl ProviderSupervisor {
         entries: &[DirectoryEntry],
         mut question: Question,
     ) {
-        let candidates = directory::select(entries, question.account.as_deref());
+        let candidates = match directory::select(entries, question.account.as_deref()) {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                IntegrationMsg::Ask(question.ask).refuse(error);
+                return;
+            }
+        };
         // Oldest first: which account a service gets does not change because the user connects another one.
         let Some((first, others)) = candidates.split_first() else {
             IntegrationMsg::Ask(question.ask).refuse(ServiceError::NotConnected);
