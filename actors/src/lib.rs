@@ -53,3 +53,4 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod upstream;

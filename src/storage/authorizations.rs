@@ -42,7 +42,8 @@ const CREATE: &str = concat!(
     "WITH pending AS (
         SELECT count(*) AS flows FROM oauth_authorizations
         WHERE subject = $17 AND expires_at > now()
-            AND status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'exchanged')
+            AND status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'exchanged',
+                'account_mismatch')
     ), a AS (
         INSERT INTO oauth_authorizations (id, user_id, subject, provider, status, handle, features, requested_scopes,
             redirect_uri, return_to, integration_id, login_hint, expires_at)
@@ -91,6 +92,19 @@ const HOLD_CODE: &str = concat!(
     insert_audit!(),
     " FROM a) SELECT id FROM a"
 );
+/// The verifier and the nonce have done their work; the data key stays for the grant.
+const STAGE: &str = concat!(
+    "WITH a AS (
+        UPDATE oauth_authorizations
+        SET status = 'account_mismatch', error = 'account_mismatch', staged = $16, pkce_verifier = NULL, nonce = NULL,
+            expires_at = greatest(expires_at, now() + $17::double precision * interval '1 second'),
+            updated_at = now()
+        WHERE id = $15 AND status = 'exchanged'
+        RETURNING id
+    ), audit AS (",
+    insert_audit!(),
+    " FROM a) SELECT id FROM a"
+);
 const BEGIN_EXCHANGE: &str = "\
 UPDATE oauth_authorizations SET status = 'exchanged', updated_at = now()
 WHERE id = $1 AND status = 'returned' AND expires_at > now()";
@@ -98,7 +112,7 @@ const FINISH: &str = concat!(
     "WITH a AS (
         UPDATE oauth_authorizations
         SET status = $16, error = $17, data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL,
-            nonce = NULL, updated_at = now()
+            nonce = NULL, staged = NULL, updated_at = now()
         WHERE id = $15 AND status NOT IN ('connected', 'denied', 'failed', 'expired')
         RETURNING id
     ), audit AS (",
@@ -109,8 +123,9 @@ const FINISH: &str = concat!(
 const PURGE_SECRETS: &str = "\
 UPDATE oauth_authorizations
 SET status = 'expired', data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL,
-    updated_at = now()
-WHERE status IN ('created', 'redirected', 'returned', 'awaiting_confirmation') AND expires_at <= now()
+    staged = NULL, updated_at = now()
+WHERE status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch')
+        AND expires_at <= now()
     OR status = 'exchanged' AND expires_at <= now() - $1::double precision * interval '1 second'";
 const PURGE_ROWS: &str = "DELETE FROM oauth_authorizations WHERE expires_at < now() - interval '7 days'";
 
@@ -223,6 +238,21 @@ impl Storage {
         Ok(done_if(row.is_some()))
     }
 
+    async fn keep_grant(
+        &self,
+        id: AuthorizationId,
+        grant: &Sealed,
+        patience: Duration,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        let audit = AuditRow::of(audit);
+        let client = self.system().await?;
+        let patience = patience.as_secs_f64();
+        let params = audit.params_and(&[&id.0, &grant.0, &patience]);
+        let row = client.query_opt(STAGE, &params).await?;
+        Ok(done_if(row.is_some()))
+    }
+
     async fn go_exchange(&self, id: AuthorizationId) -> StoreResult<Commit> {
         let client = self.system().await?;
         let touched = client.execute(BEGIN_EXCHANGE, &[&id.0]).await?;
@@ -303,6 +333,20 @@ impl AuthorizationStore for Storage {
     async fn begin_exchange(&self, id: AuthorizationId) -> StoreResult<Commit> {
         self.within("authorizations.begin_exchange", self.go_exchange(id))
             .await
+    }
+
+    async fn stage(
+        &self,
+        id: AuthorizationId,
+        grant: &Sealed,
+        patience: Duration,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.within(
+            "authorizations.stage",
+            self.keep_grant(id, grant, patience, audit),
+        )
+        .await
     }
 
     async fn confirm(

@@ -33,8 +33,9 @@ const RESERVE: &str = concat!(
 const FINISH_FLOW: &str = "\
 UPDATE oauth_authorizations
 SET status = 'connected', integration_id = $4, error = NULL, updated_at = now(),
-    data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL
-WHERE id = $1 AND user_id = $2 AND provider = $3 AND status = 'exchanged'";
+    data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL, staged = NULL
+WHERE id = $1 AND user_id = $2 AND provider = $3
+    AND (status = 'exchanged' OR status = 'account_mismatch' AND expires_at > now())";
 
 const INSERT_INTEGRATION: &str = "\
 INSERT INTO oauth_integrations (id, user_id, subject, provider, provider_user_id, provider_issuer, account_name,

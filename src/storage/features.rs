@@ -49,13 +49,19 @@ const ON: &str = switch!(
     "",
     "'feature_enabled'"
 );
-/// A consent to this feature and others stands: the others are not taken back.
+/// A consent to this feature and others stands: the others are not taken back. A flow under way that would have brought the
+/// feature along brings it no more.
 const OFF: &str = switch!(
     "array_remove(features, $19::text)",
     "features @> ARRAY[$19::text]",
     "consents AS (
         UPDATE oauth_consents SET withdrawn_at = now()
         FROM i WHERE integration_id = i.id AND withdrawn_at IS NULL AND oauth_consents.features = ARRAY[$19::text]
+    ), flows AS (
+        UPDATE oauth_authorizations SET features = array_remove(oauth_authorizations.features, $19::text)
+        FROM i WHERE integration_id = i.id AND oauth_authorizations.subject = i.subject
+            AND oauth_authorizations.status IN
+                ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch')
     ), ",
     "'feature_disabled'"
 );

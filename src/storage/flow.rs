@@ -26,10 +26,10 @@ use super::{
 macro_rules! authorization_columns {
     () => {
         "a.id, a.user_id, a.subject, a.provider, \
-         CASE WHEN a.status IN ('created', 'redirected', 'returned', 'awaiting_confirmation') \
+         CASE WHEN a.status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch') \
          AND a.expires_at <= now() THEN 'expired' ELSE a.status END AS status, \
          a.error, a.browser, a.confirmation, a.nonce, a.features, a.requested_scopes, a.redirect_uri, a.return_to, \
-         a.integration_id, a.login_hint, a.data_key, a.pkce_verifier, a.code, a.created_at, a.expires_at"
+         a.integration_id, a.login_hint, a.data_key, a.pkce_verifier, a.code, a.staged, a.created_at, a.expires_at"
     };
 }
 pub(super) use authorization_columns;
@@ -45,7 +45,7 @@ WHERE id = $1 AND status = 'awaiting_confirmation'";
 const DROP: &str = "\
 UPDATE oauth_authorizations
 SET status = $2, error = $3, data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL,
-    updated_at = now()
+    staged = NULL, updated_at = now()
 WHERE id = $1";
 const AUDIT: &str = insert_audit!();
 
@@ -76,6 +76,7 @@ pub(super) fn authorization(row: &Row) -> StoreResult<StoredAuthorization> {
         data_key: record.wrapped_key("data_key")?,
         pkce_verifier: record.sealed("pkce_verifier")?,
         code: record.sealed("code")?,
+        staged: record.sealed("staged")?,
         created_at: record.get("created_at")?,
         expires_at: record.get("expires_at")?,
     })
@@ -150,6 +151,7 @@ async fn by_owner(
         | AuthorizationStatus::Redirected
         | AuthorizationStatus::Returned
         | AuthorizationStatus::Exchanged
+        | AuthorizationStatus::AccountMismatch
         | AuthorizationStatus::Connected
         | AuthorizationStatus::Denied
         | AuthorizationStatus::Failed => Ok(ConfirmationOutcome::NotWaiting(Box::new(flow))),

@@ -18,7 +18,7 @@ use oauth_manager_actors::{
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
         DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
-        Reservation, StoreResult,
+        Reservation, StoreResult, UpstreamGrant,
     },
 };
 
@@ -237,6 +237,10 @@ impl IntegrationStore for Storage {
     async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>> {
         self.within("integrations.switch_feature", self.store_switch(switch))
             .await
+    }
+
+    async fn sharing(&self, grant: &UpstreamGrant) -> StoreResult<Vec<StoredIntegration>> {
+        self.within("integrations.sharing", self.on_grant(grant)).await
     }
 
     async fn revoke(

@@ -7,12 +7,12 @@ use oauth_manager_actors::{
     domain::{
         Timestamp,
         audit::AuditEntry,
-        ids::{IntegrationId, Subject},
+        ids::{IntegrationId, ProviderKey, Subject},
         integration::StoredIntegration,
         reason::ReasonCode,
         token::ProviderRevocation,
     },
-    ports::store::{Commit, StoreResult},
+    ports::store::{Commit, StoreResult, UpstreamGrant},
 };
 
 use super::{
@@ -73,6 +73,15 @@ const FORGET: &str = concat!(
     SELECT t.generation FROM t"
 );
 
+const SHARING: &str = concat!(
+    "SELECT ",
+    integration_columns!(),
+    " FROM oauth_integrations i JOIN oauth_tokens t ON t.integration_id = i.id
+     WHERE coalesce(i.metadata->>'sub', i.provider_user_id) = $1 AND i.provider_issuer IS NOT DISTINCT FROM $2
+         AND i.provider = ANY($3) AND i.status <> 'revoked'
+     ORDER BY i.created_at, i.id"
+);
+
 const POSTPONE: &str = "\
 UPDATE oauth_tokens SET failures = $3, next_refresh_at = $4, updated_at = now()
 WHERE integration_id = $1 AND generation = $2 AND revoked_at IS NOT NULL AND data_key IS NOT NULL";
@@ -107,6 +116,15 @@ impl Storage {
             self.announce(id).await;
         }
         Ok(revoked)
+    }
+
+    pub(super) async fn on_grant(&self, grant: &UpstreamGrant) -> StoreResult<Vec<StoredIntegration>> {
+        let providers: Vec<&str> = grant.providers.iter().map(ProviderKey::as_str).collect();
+        let client = self.system().await?;
+        let rows = client
+            .query(SHARING, &[&grant.subject, &grant.issuer, &providers])
+            .await?;
+        rows.iter().map(row::integration).collect()
     }
 
     pub(super) async fn forget_revoked(

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 use oauth_manager_actors::domain::{
-    feature::FeatureKey,
     integration::{IntegrationView, Status},
     provider::Provider,
     session::Session,
@@ -34,20 +33,32 @@ pub(crate) enum Notice {
     Failed(&'static str),
     /// The form was sent with no box ticked.
     NothingChosen,
+    /// A feature is on.
+    SwitchedOn,
+    /// Of two accounts the one that was there stays.
+    Kept,
 }
 
 impl Notice {
     /// By the `status` and `error` of the address; only words of ours are ever shown.
     pub(crate) fn of(status: &str, error: &str) -> Option<Self> {
         match status {
-            "connected" => Some(Self::Connected),
+            Self::CONNECTED => Some(Self::Connected),
             "denied" => Some(Self::Denied),
             "failed" | "confirmation_required" => Some(Self::Failed(words::failed(error))),
             Self::NOTHING_CHOSEN => Some(Self::NothingChosen),
+            Self::SWITCHED_ON => Some(Self::SwitchedOn),
+            Self::KEPT => Some(Self::Kept),
             _ => None,
         }
     }
 
+    /// The `status` of a flow that connected something.
+    pub(crate) const CONNECTED: &str = "connected";
+    /// The `status` of a feature that is on now.
+    pub(crate) const SWITCHED_ON: &str = "switched_on";
+    /// The `status` of a choice for the account that was there.
+    pub(crate) const KEPT: &str = "kept";
     /// The `status` of a form that chose nothing.
     pub(crate) const NOTHING_CHOSEN: &str = "nothing_chosen";
 
@@ -56,6 +67,8 @@ impl Notice {
             Self::Connected => ("Done: your account is connected.", ""),
             Self::Denied => ("Nothing was connected, because you did not allow it.", ""),
             Self::Failed(why) => ("Connecting did not work, and nothing was changed.", why),
+            Self::SwitchedOn => ("Done: it is switched on.", ""),
+            Self::Kept => ("Nothing was changed: the account you had stays connected.", ""),
             Self::NothingChosen => (
                 "Nothing was ticked, so nothing was connected.",
                 "Tick what the account may be used for, then connect it.",
@@ -82,6 +95,8 @@ pub(crate) struct ConnectionsPage<'a> {
     pub(crate) next: Option<&'a str>,
     /// What just happened.
     pub(crate) notice: Option<Notice>,
+    /// What is asked of them first.
+    pub(crate) question: Option<Markup>,
 }
 
 /// An account with what is told of it.
@@ -111,7 +126,8 @@ impl ConnectionsPage<'_> {
             html! {
                 h1 { "Your connections" }
                 p.soft { "The accounts you have connected, and what they may be used for." }
-                @if let Some(notice) = self.notice { (notice.show()) }
+                @if let Some(question) = &self.question { (question) }
+                @else if let Some(notice) = self.notice { (notice.show()) }
                 @if waiting > 0 {
                     p.card.notice.attention {
                         @if waiting == 1 { "One account needs you: connect it again to go on using it." }
@@ -172,16 +188,7 @@ impl ConnectionsPage<'_> {
                     span.state.(told.class) { (told.state) }
                 }
                 p { (told.meaning) }
-                @if !view.features.is_empty() {
-                    ul.plain {
-                        @for state in &view.features {
-                            li {
-                                (feature_name(*provider, &state.key)) ": "
-                                strong.(words::feature_class(state.status)) { (words::feature(state.status)) }
-                            }
-                        }
-                    }
-                }
+                (self.features(*provider, view))
                 p.soft.small {
                     "Connected since "
                     time datetime=(view.created_at) { (view.created_at.strftime("%-d %B %Y")) }
@@ -241,12 +248,6 @@ fn more_accounts(next: &str) -> Markup {
 /// The hidden field of every form.
 pub(super) fn csrf_field(visit: &Visit<'_>) -> Markup {
     html! { input type="hidden" name="csrf" value=(visit.csrf); }
-}
-
-fn feature_name<'a>(provider: Option<&'a Arc<Provider>>, key: &'a FeatureKey) -> &'a str {
-    provider
-        .and_then(|provider| provider.feature(key))
-        .map_or(key.as_str(), |feature| feature.display_name.as_str())
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ fn render(accounts: &[IntegrationView]) -> String {
         providers: &providers,
         accounts,
         next: None,
+        question: None,
         notice: None,
     }
     .render()
@@ -120,7 +121,7 @@ fn a_state_says_what_works_and_who_must_act() {
     ] {
         let html = render(&[view(status, who)]);
         assert!(html.contains(words), "{status:?}");
-        assert_eq!(html.contains("name=\"integration_id\""), reconnect, "{status:?}");
+        assert_eq!(html.contains(">Connect again</button>"), reconnect, "{status:?}");
         // Codes are for programs.
         assert!(!html.contains("invalid_grant"));
     }

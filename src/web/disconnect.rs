@@ -1,10 +1,13 @@
 //! Taking an account back: the question, and what became of it.
 
 use maud::{Markup, html};
-use oauth_manager_actors::domain::{
-    integration::IntegrationView,
-    provider::{Provider, RevocationSupport},
-    token::{ProviderRevocation, RevocationReport},
+use oauth_manager_actors::{
+    domain::{
+        integration::IntegrationView,
+        provider::{Provider, RevocationSupport},
+        token::{ProviderRevocation, RevocationReport},
+    },
+    handle::SharedGrant,
 };
 use url::Url;
 
@@ -15,7 +18,12 @@ use super::{
 };
 
 /// Is it meant?
-pub(crate) fn question(visit: &Visit<'_>, provider: &Provider, view: &IntegrationView) -> Markup {
+pub(crate) fn question(
+    visit: &Visit<'_>,
+    provider: &Provider,
+    view: &IntegrationView,
+    shared: &SharedGrant,
+) -> Markup {
     layout::page(
         "Disconnect this account?",
         html! {
@@ -26,6 +34,7 @@ pub(crate) fn question(visit: &Visit<'_>, provider: &Provider, view: &Integratio
                 @if let RevocationSupport::Unsupported { reason } = &provider.revocation {
                     p.soft { (with_links(reason)) }
                 }
+                (also_on_it(provider, shared))
                 div.row {
                     form method="post" action="/connections/disconnect" {
                         (csrf_field(visit))
@@ -37,6 +46,26 @@ pub(crate) fn question(visit: &Visit<'_>, provider: &Provider, view: &Integratio
             }
         },
     )
+}
+
+/// Which other connections live on the same grant, and what that means for this one.
+fn also_on_it(provider: &Provider, shared: &SharedGrant) -> Markup {
+    let name = &provider.display_name;
+    html! {
+        @if !shared.own.is_empty() || shared.others > 0 {
+            p { (name) " knows this account and the application only as one. The same permission is also used by:" }
+            ul {
+                @for other in &shared.own {
+                    li { (other.provider) ": " bdi { (account_name(other)) } }
+                }
+                @if shared.others > 0 { li { "somebody else who has connected this account to the application" } }
+            }
+            p.soft {
+                "These go on working. So that they can, the permission stays at " (name) " until the last of them is \
+                 disconnected; what was kept here for this connection is deleted now."
+            }
+        }
+    }
 }
 
 /// What became of it. The report's own detail is written for programs; the same is said here in a user's words.
@@ -53,6 +82,12 @@ pub(crate) fn report(provider: &Provider, view: &IntegrationView, report: &Revoc
                 }
                 (ProviderRevocation::Pending, _) => {
                     p { (name) " could not be told yet. We keep trying; there is nothing for you to do." }
+                }
+                (ProviderRevocation::Shared, _) => {
+                    p.soft {
+                        "Another connection uses the same permission at " (name) ", so it stays there until the last of \
+                         them is disconnected. What was kept here for this connection is deleted."
+                    }
                 }
                 (ProviderRevocation::Unsupported, RevocationSupport::Unsupported { reason }) => {
                     p.soft { (with_links(reason)) }

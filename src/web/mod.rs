@@ -2,6 +2,7 @@
 //!
 //! maud escapes whatever is not written in a template; the headers that go with a page are set by `http`'s edge.
 
+pub(crate) mod choice;
 pub(crate) mod connections;
 pub(crate) mod disconnect;
 pub(crate) mod error_page;
@@ -9,4 +10,5 @@ pub(crate) mod layout;
 pub(crate) mod moving_on;
 mod offers;
 pub(crate) mod result;
+pub(crate) mod switches;
 mod words;

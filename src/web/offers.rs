@@ -8,7 +8,10 @@ use oauth_manager_actors::domain::{
     provider::Provider,
 };
 
-use super::connections::{ConnectionsPage, csrf_field};
+use super::{
+    connections::{ConnectionsPage, csrf_field},
+    switches::is_granted,
+};
 
 /// A feature, and whether its box is ticked from the start.
 type Choice<'p> = (&'p FeatureSpec, bool);
@@ -20,6 +23,7 @@ impl ConnectionsPage<'_> {
             .features
             .iter()
             .filter(|feature| !view.features.iter().any(|state| state.key == feature.key))
+            .filter(|feature| !is_granted(feature, view))
             .collect();
         if view.status != Status::Active || !provider.configured || unused.is_empty() {
             return html! {};

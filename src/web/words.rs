@@ -1,6 +1,7 @@
 //! How states are told to a user: what works, and whose move it is.
 
 use oauth_manager_actors::domain::{
+    account::Account,
     feature::FeatureStatus,
     integration::{IntegrationView, Status},
     reason::WhoMustAct,
@@ -118,7 +119,11 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// An account's name as its owner knows it.
 pub(super) fn account_name(view: &IntegrationView) -> String {
-    let account = &view.account;
+    name_of(&view.account)
+}
+
+/// The same of an account that is not connected yet.
+pub(super) fn name_of(account: &Account) -> String {
     let said = [account.name.as_deref(), account.email.as_deref()];
     let name = said.into_iter().flatten().find(|text| !text.trim().is_empty());
     shortened(name.unwrap_or(&account.id))
@@ -126,8 +131,13 @@ pub(super) fn account_name(view: &IntegrationView) -> String {
 
 /// Its e-mail address, where that is not its name already.
 pub(super) fn account_email(view: &IntegrationView) -> Option<String> {
-    let email = view.account.email.as_deref().map(shortened)?;
-    (!email.is_empty() && email != account_name(view)).then_some(email)
+    email_of(&view.account)
+}
+
+/// The same of an account that is not connected yet.
+pub(super) fn email_of(account: &Account) -> Option<String> {
+    let email = account.email.as_deref().map(shortened)?;
+    (!email.is_empty() && email != name_of(account)).then_some(email)
 }
 
 fn shortened(text: &str) -> String {

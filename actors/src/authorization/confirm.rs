@@ -67,7 +67,7 @@ pub(crate) async fn confirm(
 
 /// The flow does not wait (any more). Confirming twice is no error if the first time connected it: an application that
 /// lost our answer asks again.
-async fn settled(
+pub(super) async fn settled(
     shared: &Shared,
     caller: &Subject,
     flow: &StoredAuthorization,
@@ -93,6 +93,7 @@ async fn settled(
         ) => Err(ServiceError::invalid(
             "this authorization does not wait for a confirmation yet",
         )),
+        (AuthorizationStatus::AccountMismatch, _) => Err(ServiceError::AccountMismatch),
         (AuthorizationStatus::Exchanged, _) => {
             Err(ServiceError::invalid("this authorization is being confirmed"))
         }
@@ -118,6 +119,6 @@ fn open_code(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<Autho
     connect::open_text(shared, data_key, &place, sealed).map(AuthorizationCode::new)
 }
 
-fn view(shared: &Shared, stored: &StoredIntegration) -> IntegrationView {
+pub(super) fn view(shared: &Shared, stored: &StoredIntegration) -> IntegrationView {
     IntegrationView::of(stored, shared.provider(&stored.id.provider).map(AsRef::as_ref))
 }

@@ -9,6 +9,7 @@ use crate::{
     authorization::{
         NotConnected, provider_error,
         sealing::{SealFailed, Sealing},
+        staged,
         widening::{self, Worse},
     },
     consent,
@@ -40,9 +41,9 @@ use crate::{
 /// Tries to store a connection when its row changes under it: a refresh or a second flow of the same account.
 const FENCED_MAX: u32 = 8;
 /// How long tokens in hand are kept trying to reach the database. They are worth a user's consent, not a hung browser.
-const COMMIT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+pub(super) const COMMIT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 /// Pause between tries.
-const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+pub(super) const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Exchanges the code of a flow that is `exchanged`, and stores what comes of it.
 pub(crate) async fn connect(
@@ -58,6 +59,8 @@ pub(crate) async fn connect(
             announce(registry, &flow, &stored);
             Ok(stored)
         }
+        // It waits for its owner's choice.
+        Err(waits) if waits.status == AuthorizationStatus::AccountMismatch => Err(waits),
         Err(failed) => {
             let NotConnected { status, reason, .. } = &failed;
             let outcome = match status {
@@ -105,7 +108,9 @@ async fn exchange_and_store(
 ) -> Result<StoredIntegration, NotConnected> {
     let verifier = open_verifier(shared, flow)?;
     let exchanged = exchange(shared, provider, flow, code, verifier).await?;
-    guard_identity(shared, flow, &exchanged).await?;
+    if is_another_account(shared, flow, &exchanged).await? {
+        return Err(staged::stage(shared, provider, flow, exchanged, context).await);
+    }
     take_over(shared, provider, flow, &exchanged, context).await
 }
 
@@ -170,24 +175,17 @@ async fn exchange(
 }
 
 /// A reconnect must come back as the same account: it is never swapped silently.
-async fn guard_identity(
+async fn is_another_account(
     shared: &Shared,
     flow: &StoredAuthorization,
     exchanged: &Exchanged,
-) -> ServiceResult<()> {
+) -> ServiceResult<bool> {
     let Some(id) = &flow.integration_id else {
-        return Ok(());
+        return Ok(false);
     };
-    let found = shared
-        .ports
-        .integrations
-        .load(id)
-        .await
-        .map_err(|error| store_error(&error))?;
-    match found {
-        Some(present) if present.account.id != exchanged.account.id => Err(ServiceError::AccountMismatch),
-        Some(_) | None => Ok(()),
-    }
+    let found = shared.ports.integrations.load(id).await;
+    let found = found.map_err(|error| store_error(&error))?;
+    Ok(found.is_some_and(|present| present.account.id != exchanged.account.id))
 }
 
 enum Unstored {
@@ -268,7 +266,12 @@ fn commit_of(
     let mut features = flow.features.clone();
     let mut action = AuditAction::Connect;
     if let Some(present) = &reservation.present {
-        action = AuditAction::Reconnect;
+        let is_more = present.is_alive() && !flow.features.is_subset(&present.features);
+        action = if is_more {
+            AuditAction::Upgrade
+        } else {
+            AuditAction::Reconnect
+        };
         if present.standing.status != Status::Revoked {
             features.extend(present.features.iter().cloned());
         }

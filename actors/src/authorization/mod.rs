@@ -8,6 +8,7 @@ pub(crate) mod confirm;
 pub(crate) mod connect;
 pub(crate) mod open;
 mod sealing;
+pub(crate) mod staged;
 mod widening;
 
 use self::widening::Worse;

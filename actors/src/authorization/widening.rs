@@ -11,7 +11,7 @@ use crate::domain::{
     authorization::StoredAuthorization,
     error::ServiceError,
     feature::{FeatureKey, FeatureSpec},
-    integration::{Standing, Status, StoredIntegration},
+    integration::{Standing, StoredIntegration},
     provider::Provider,
     scope::{Scope, ScopeSet},
 };
@@ -25,7 +25,7 @@ pub(super) fn ask(
     named: &ScopeSet,
 ) -> (BTreeSet<FeatureKey>, ScopeSet) {
     let missing = provider.uncovered(&named.difference(&provider.base_scopes), &present.scopes);
-    if provider.incremental && is_alive(present) && !missing.is_empty() {
+    if provider.incremental && present.is_alive() && !missing.is_empty() {
         return (features, missing);
     }
     features.extend(present.features.iter().cloned());
@@ -34,14 +34,6 @@ pub(super) fn ask(
         scopes.union(&feature.required_scopes())
     });
     (features, scopes)
-}
-
-/// Whether the provider still honours what this account holds, as far as we know.
-pub(super) fn is_alive(present: &StoredIntegration) -> bool {
-    match present.standing.status {
-        Status::Pending | Status::Active | Status::Degraded | Status::Paused => present.grant.is_some(),
-        Status::ReauthRequired | Status::Revoked => false,
-    }
 }
 
 /// Of what the account was granted, all but what belongs only to features that are switched off: those that could be on.
@@ -75,7 +67,7 @@ pub(super) fn granted(
 ) -> ScopeSet {
     match (reported, present) {
         (Some(reported), _) => reported.clone(),
-        (None, Some(present)) if provider.incremental && is_alive(present) => {
+        (None, Some(present)) if provider.incremental && present.is_alive() => {
             present.scopes.union(&flow.requested_scopes)
         }
         (None, _) => flow.requested_scopes.clone(),
@@ -98,7 +90,7 @@ pub(super) fn compare(
     present: &StoredIntegration,
     granted: &ScopeSet,
 ) -> Result<(), Worse> {
-    if !is_alive(present) {
+    if !present.is_alive() {
         return Ok(());
     }
     let refused = |missing_scopes| ServiceError::InsufficientScope {

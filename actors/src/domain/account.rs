@@ -20,6 +20,15 @@ pub struct Account {
     pub email: Option<String>,
 }
 
+impl Account {
+    /// The person at the issuer, whose grants there are one (OpenID Connect Core 2, `sub`). An account id may say more: a
+    /// channel, a directory; `metadata` then holds the subject beside it.
+    pub fn subject<'a>(&'a self, metadata: &'a serde_json::Value) -> &'a str {
+        let kept = metadata.get("sub").and_then(serde_json::Value::as_str);
+        kept.unwrap_or(&self.id)
+    }
+}
+
 impl std::fmt::Debug for Account {
     /// Without name and e-mail: logs need the identity, not the person.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

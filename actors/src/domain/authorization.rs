@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     Timestamp,
+    account::Account,
     feature::FeatureKey,
     ids::{AuthorizationId, IntegrationId, InvalidId, ProviderKey, Subject},
     integration::Owner,
@@ -30,6 +31,9 @@ pub enum AuthorizationStatus {
     AwaitingConfirmation,
     /// The code is being exchanged.
     Exchanged,
+    /// The user came back as another account than the one to be connected again: the new grant waits, sealed, beside the
+    /// old until the owner has chosen.
+    AccountMismatch,
     /// Done: an integration came of it.
     Connected,
     /// The user said no.
@@ -41,12 +45,13 @@ pub enum AuthorizationStatus {
 }
 
 impl AuthorizationStatus {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Created,
         Self::Redirected,
         Self::Returned,
         Self::AwaitingConfirmation,
         Self::Exchanged,
+        Self::AccountMismatch,
         Self::Connected,
         Self::Denied,
         Self::Failed,
@@ -61,6 +66,7 @@ impl AuthorizationStatus {
             Self::Returned => "returned",
             Self::AwaitingConfirmation => "awaiting_confirmation",
             Self::Exchanged => "exchanged",
+            Self::AccountMismatch => "account_mismatch",
             Self::Connected => "connected",
             Self::Denied => "denied",
             Self::Failed => "failed",
@@ -158,6 +164,53 @@ pub struct AuthorizationView {
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
+    /// What is to be chosen between, while it stands at `account_mismatch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_mismatch: Option<AccountMismatch>,
+}
+
+/// Two accounts: one was to be connected again, the other came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountMismatch {
+    /// The one that is connected.
+    pub connected: Account,
+    /// The one that came back.
+    pub returned: Account,
+    /// What can be chosen.
+    pub choices: [Choice; 2],
+}
+
+/// What becomes of a grant for another account than expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The connected account stays as it is, and the new grant is dropped.
+    Keep,
+    /// The new grant becomes a connection of its own beside it.
+    Connect,
+}
+
+impl Choice {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Keep, Self::Connect];
+
+    /// As sent and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+impl FromStr for Choice {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|choice| choice.as_str() == text)
+            .ok_or(InvalidId { what: "choice" })
+    }
 }
 
 /// A flow as stored.
@@ -195,6 +248,8 @@ pub struct StoredAuthorization {
     pub pkce_verifier: Option<Sealed>,
     /// The code that waits for a confirmation, sealed.
     pub code: Option<Sealed>,
+    /// The grant that waits for a choice, sealed.
+    pub staged: Option<Sealed>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -223,6 +278,7 @@ impl StoredAuthorization {
             integration_id: self.integration_id.clone(),
             created_at: self.created_at,
             expires_at: self.expires_at,
+            account_mismatch: None,
         }
     }
 }

@@ -75,7 +75,9 @@ pub enum ServiceError {
         integration_id: IntegrationId,
     },
     /// The user came back with another account than the one to be reconnected.
-    #[error("the user came back with another account at the provider")]
+    #[error(
+        "the user came back with another account at the provider; confirm this authorization with a choice, keep or connect"
+    )]
     AccountMismatch,
     /// The one who confirms is not the one who began.
     #[error("this connection was begun by another user")]

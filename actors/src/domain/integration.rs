@@ -193,6 +193,14 @@ impl StoredIntegration {
         }
     }
 
+    /// Whether the provider still honours what it holds, as far as we know.
+    pub fn is_alive(&self) -> bool {
+        match self.standing.status {
+            Status::Pending | Status::Active | Status::Degraded | Status::Paused => self.grant.is_some(),
+            Status::ReauthRequired | Status::Revoked => false,
+        }
+    }
+
     /// Where a secret of this generation belongs.
     pub fn seal_context(&self, column: SealedColumn, generation: i64) -> SealContext {
         SealContext {

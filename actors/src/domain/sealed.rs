@@ -67,6 +67,8 @@ pub enum SealedColumn {
     PkceVerifier,
     /// `oauth_authorizations.code`
     AuthorizationCode,
+    /// `oauth_authorizations.staged`
+    StagedGrant,
     /// No column: an answer in the spool, on its way into its row.
     SpooledAnswer,
 }
@@ -79,6 +81,7 @@ impl SealedColumn {
             Self::RefreshToken => "oauth_tokens.refresh_token",
             Self::PkceVerifier => "oauth_authorizations.pkce_verifier",
             Self::AuthorizationCode => "oauth_authorizations.code",
+            Self::StagedGrant => "oauth_authorizations.staged",
             Self::SpooledAnswer => "spool.answer",
         }
     }

@@ -61,6 +61,10 @@ pub enum ProviderRevocation {
     Pending,
     /// The provider has no way to revoke.
     Unsupported,
+    /// The provider has no way to end this connection alone: it is one grant with others that are still used. Stored and
+    /// shown as unsupported.
+    #[serde(rename = "unsupported")]
+    Shared,
 }
 
 impl ProviderRevocation {
@@ -69,7 +73,7 @@ impl ProviderRevocation {
         match self {
             Self::Confirmed => "confirmed",
             Self::Pending => "pending",
-            Self::Unsupported => "unsupported",
+            Self::Unsupported | Self::Shared => "unsupported",
         }
     }
 }

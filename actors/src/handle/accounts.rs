@@ -14,7 +14,17 @@ use crate::{
     provider::message::ProviderMsg,
     records::store_error,
     registry::RegistryMsg,
+    upstream,
 };
+
+/// The connections that live on one grant at a provider, but for the one asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedGrant {
+    /// Those of the same user.
+    pub own: Vec<IntegrationView>,
+    /// How many other users have: whose they are is not told.
+    pub others: usize,
+}
 
 impl OAuthManager {
     /// This user's connected accounts.
@@ -199,6 +209,29 @@ impl OAuthManager {
         })
         .await
         .unwrap_or(Err(RESTARTING))
+    }
+
+    /// Which other connections live on the same grant at the provider as this one of the user's.
+    ///
+    /// # Errors
+    /// Not found (or somebody else's); the database being away.
+    pub async fn shared_grant(&self, owner: &Subject, id: &IntegrationId) -> ServiceResult<SharedGrant> {
+        let found = self.shared.ports.integrations.find(owner, id).await;
+        let stored = found
+            .map_err(|error| store_error(&error))?
+            .ok_or(ServiceError::not_found("integration"))?;
+        let Some(provider) = self.shared.provider(&id.provider) else {
+            return Err(ServiceError::not_found("integration"));
+        };
+        let siblings = upstream::siblings(&self.shared, provider, &stored).await;
+        let siblings = siblings.map_err(|error| store_error(&error))?;
+        let (own, others): (Vec<_>, Vec<_>) = siblings
+            .iter()
+            .partition(|sibling| sibling.owner.subject == *owner);
+        Ok(SharedGrant {
+            own: own.into_iter().map(|stored| self.view(stored)).collect(),
+            others: others.len(),
+        })
     }
 
     /// An id of a provider that does not exist names nothing.

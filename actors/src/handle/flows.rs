@@ -6,8 +6,8 @@ use crate::{
     domain::{
         authorization::AuthorizationRequest, authorization::AuthorizationView,
         authorization::BegunAuthorization, authorization::CallbackBrowser, authorization::CallbackOutcome,
-        authorization::CallbackParams, authorization::ConnectRedirect, caller::RequestContext,
-        error::ServiceError, ids::AuthorizationId, ids::ProviderKey, ids::Subject,
+        authorization::CallbackParams, authorization::Choice, authorization::ConnectRedirect,
+        caller::RequestContext, error::ServiceError, ids::AuthorizationId, ids::ProviderKey, ids::Subject,
         integration::IntegrationView, secret::Confirmation, secret::ConnectHandle,
     },
     records::store_error,
@@ -46,9 +46,26 @@ impl OAuthManager {
             .find(owner, id)
             .await
             .map_err(|error| store_error(&error))?;
-        found
-            .map(|flow| flow.view())
-            .ok_or(ServiceError::not_found("authorization"))
+        let flow = found.ok_or(ServiceError::not_found("authorization"))?;
+        authorization::staged::view(&self.shared, &flow).await
+    }
+
+    /// The owner chooses between the account that was to be connected again and the one that came back. Kept: the grant of
+    /// the other is dropped, and the view is of the one that stays. Connected: it is of the second connection.
+    ///
+    /// # Errors
+    /// Not found, or somebody else's; expired; nothing to choose.
+    pub async fn choose_account(
+        &self,
+        owner: Subject,
+        id: AuthorizationId,
+        choice: Choice,
+        context: RequestContext,
+    ) -> ServiceResult<IntegrationView> {
+        self.run(|shared, registry| async move {
+            authorization::staged::choose(&shared, &registry, (owner, id), choice, context).await
+        })
+        .await
     }
 
     /// A browser opened a connect link.

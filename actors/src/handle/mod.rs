@@ -48,6 +48,7 @@ pub use crate::{
     },
     shared::Look,
 };
+pub use accounts::SharedGrant;
 pub use features::{FeatureAccount, FeatureView, SwitchedOff, SwitchedOn};
 pub use operator::{
     Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,

@@ -22,6 +22,7 @@ use crate::{
     },
     provider::backlog::Wish,
     shared::{Shared, after},
+    upstream,
 };
 
 /// Another process may tell the provider only after this long: until then it is this one's work.
@@ -70,7 +71,8 @@ pub(super) async fn tell_provider(
     let (outcome, error) = match call(shared, provider, stored).await {
         Ok(Revoked::Confirmed) => (ProviderRevocation::Confirmed, None),
         Ok(Revoked::Unsupported) => (ProviderRevocation::Unsupported, None),
-        Err(_) if grant.failures + 1 < ATTEMPTS_MAX => {
+        Err(NotRevoked::Shared) => (ProviderRevocation::Shared, None),
+        Err(NotRevoked::Failed(_)) if grant.failures + 1 < ATTEMPTS_MAX => {
             let failures = grant.failures + 1;
             let pause = PAUSE_MIN.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
             let retry_at = after(shared.now(), pause.mul_f64(0.5 + shared.ports.rng.unit() / 2.0));
@@ -85,7 +87,7 @@ pub(super) async fn tell_provider(
             }
             return ProviderRevocation::Pending;
         }
-        Err(reason) => (ProviderRevocation::Pending, Some(reason)),
+        Err(NotRevoked::Failed(reason)) => (ProviderRevocation::Pending, Some(reason)),
     };
     let audit_outcome = if error.is_none() {
         AuditOutcome::Success
@@ -111,30 +113,44 @@ pub(super) async fn tell_provider(
     }
 }
 
+/// Why a provider does not end a grant.
+enum NotRevoked {
+    /// It is not told: other connections live on the same grant.
+    Shared,
+    /// It could not be told.
+    Failed(ReasonCode),
+}
+
+fn failed(reason: &str) -> NotRevoked {
+    NotRevoked::Failed(ReasonCode::new(reason))
+}
+
 async fn call(
     shared: &Shared,
     provider: &Provider,
     stored: StoredIntegration,
-) -> Result<Revoked, ReasonCode> {
+) -> Result<Revoked, NotRevoked> {
     if let RevocationSupport::Unsupported { .. } = provider.revocation {
         return Ok(Revoked::Unsupported);
     }
-    let opened = Opened::open(&*shared.ports.vault, stored).map_err(|_| ReasonCode::new("does_not_open"))?;
+    // Looked at after the denial is durable: of two that are taken back at once, the later one finds no other.
+    let siblings = upstream::siblings(shared, provider, &stored).await;
+    if !siblings.map_err(|_| failed("database_away"))?.is_empty() {
+        return Err(NotRevoked::Shared);
+    }
+    let opened = Opened::open(&*shared.ports.vault, stored).map_err(|_| failed("does_not_open"))?;
     let refresh_token = opened
         .refresh_token(&*shared.ports.vault)
-        .map_err(|_| ReasonCode::new("does_not_open"))?;
+        .map_err(|_| failed("does_not_open"))?;
     let Some(access_token) = opened.access_token else {
         return Ok(Revoked::Confirmed);
     };
     let egress = shared
         .egress(&provider.key)
-        .ok_or_else(|| ReasonCode::new("unknown_provider"))?;
+        .ok_or_else(|| failed("unknown_provider"))?;
     // Whoever takes an account back waits for the answer, or did.
     let wish = Wish::waited_for(None, Instant::now() + shared.settings.call_deadline);
-    let permit = egress
-        .admit(wish)
-        .await
-        .map_err(|_| ReasonCode::new("provider_paused"))?;
+    let permit = egress.admit(wish).await.map_err(|_| failed("provider_paused"))?;
     let request = RevocationRequest {
         refresh_token,
         access_token,
@@ -143,7 +159,7 @@ async fn call(
     let result = shared.ports.oauth.revoke(&provider.key, request).await;
     permit
         .report(None, result)
-        .map_err(|failure: ProviderFailure| failure.reason)
+        .map_err(|failure: ProviderFailure| NotRevoked::Failed(failure.reason))
 }
 
 /// What the user is told.
@@ -160,6 +176,13 @@ pub(super) fn report(provider: &Provider, outcome: ProviderRevocation) -> Revoca
         }
         (ProviderRevocation::Unsupported, RevocationSupport::Unsupported { reason }) => {
             format!("No access is handed out any more, and the tokens are deleted here. {reason}")
+        }
+        (ProviderRevocation::Shared, _) => {
+            format!(
+                "No access is handed out any more, and the tokens are deleted here. {name} knows only one grant for all \
+                 connections of this account, and another one still uses it: it is ended at {name} when the last of them \
+                 is disconnected."
+            )
         }
         (ProviderRevocation::Unsupported, RevocationSupport::Supported) => {
             format!(

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use oauth_manager_actors::domain::{
-    authorization::AuthorizationRequest, error::ServiceError, ids::AuthorizationId, secret::Confirmation,
+    authorization::AuthorizationRequest, authorization::Choice, error::ServiceError, ids::AuthorizationId,
+    secret::Confirmation,
 };
 use serde::Deserialize;
 
@@ -56,8 +57,43 @@ struct CreateBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfirmBody {
-    confirmation: String,
+    confirmation: Option<String>,
+    choice: Option<String>,
     user: Option<String>,
+}
+
+/// What the owner says.
+enum Word {
+    /// That it was they who finished.
+    Finished(Confirmation),
+    /// Which account is meant.
+    Meant(Choice),
+}
+
+impl ConfirmBody {
+    fn word(self) -> Result<Word, Problem> {
+        match (self.confirmation, self.choice) {
+            (Some(text), None) if !text.is_empty() && text.len() <= CONFIRMATION_CHARS_MAX => {
+                Ok(Word::Finished(Confirmation::new(text)))
+            }
+            (Some(_), None) => Err(Problem::invalid(
+                "confirmation is the value that came with the browser",
+            )),
+            (None, Some(text)) => text.parse().map(Word::Meant).map_err(|_| {
+                ServiceError::InvalidRequest {
+                    detail: "choice names what becomes of the account that came back".into(),
+                    known: Choice::ALL
+                        .iter()
+                        .map(|choice| choice.as_str().to_owned())
+                        .collect(),
+                }
+                .into()
+            }),
+            (Some(_), Some(_)) | (None, None) => Err(Problem::invalid(
+                "either confirmation or choice is needed, and not both",
+            )),
+        }
+    }
 }
 
 /// Begins a flow.
@@ -131,7 +167,7 @@ async fn show(api: Arc<Api>, call: Call) -> Answer {
     reply::ok(&view)
 }
 
-/// The owner's own word that it was they who finished.
+/// The owner's own word that it was they who finished, or which of two accounts they mean.
 pub(crate) fn confirm(api: &Arc<Api>) -> Route {
     body_route(api, &CONFIRM, as_json, confirm_flow)
 }
@@ -141,11 +177,7 @@ async fn confirm_flow(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let body: ConfirmBody = body.json(&call.headers, &api.settings.limits).await?;
     let user = caller.on_behalf_of(body.user.as_deref().map(subject).transpose()?)?;
     let id = authorization_id(&call)?;
-    if body.confirmation.is_empty() || body.confirmation.len() > CONFIRMATION_CHARS_MAX {
-        return Err(Problem::invalid(
-            "confirmation is the value that came with the browser",
-        ));
-    }
+    let word = body.word()?;
     if let Caller::Service(client) = &caller
         && !client.policy.sessions
     {
@@ -159,11 +191,15 @@ async fn confirm_flow(api: Arc<Api>, call: Call, body: Body) -> Answer {
             ));
         }
     }
-    let confirmation = Confirmation::new(body.confirmation);
-    let view = api
-        .manager
-        .confirm_authorization(user, id, confirmation, caller.context(&call))
-        .await?;
+    let (manager, context) = (&api.manager, caller.context(&call));
+    let view = match word {
+        Word::Finished(confirmation) => {
+            manager
+                .confirm_authorization(user, id, confirmation, context)
+                .await?
+        }
+        Word::Meant(choice) => manager.choose_account(user, id, choice, context).await?,
+    };
     reply::ok(&view)
 }
 

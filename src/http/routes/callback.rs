@@ -19,14 +19,14 @@ use url::Url;
 use crate::{
     http::{
         Api,
-        auth::session_cookie,
+        auth::{csrf, session_cookie},
         endpoint::{Endpoint, GET, Route, as_page, route},
         problem::{Answer, Problem},
         query::Parameters,
-        reply,
+        reply::{self, Response},
         request_context::{Call, RequestHead},
     },
-    web::result,
+    web::{choice, result},
 };
 
 static RECEIVE: Endpoint = Endpoint {
@@ -53,7 +53,10 @@ async fn finish(api: Arc<Api>, call: Call) -> Answer {
         .manager
         .callback(provider, params, browser, call.context(Actor::Browser))
         .await?;
-    let response = answer(&outcome)?;
+    let response = match question(&api, &call, &outcome).await {
+        Some(page) => page,
+        None => answer(&outcome)?,
+    };
     Ok(match outcome.authorization_id {
         Some(id) => reply::with_cookie(response, &session_cookie::drop_flow(id, api.https())),
         None => response,
@@ -77,6 +80,18 @@ fn read(query: &Parameters) -> CallbackParams {
         error: error.map(ReasonCode::new),
         issuer: query.get("iss").map(str::to_owned),
     }
+}
+
+/// Which account is meant, where the application named no address to ask at.
+async fn question(api: &Api, head: &RequestHead, outcome: &CallbackOutcome) -> Option<Response> {
+    let id = outcome.authorization_id.filter(|_| outcome.return_to.is_none())?;
+    let cookie = session_cookie::of(head, api.https())?;
+    let session = api.manager.session(&cookie).await.ok()?;
+    let flow = api.manager.authorization(&session.subject, id).await.ok()?;
+    let provider = api.manager.provider(&flow.provider).ok()?;
+    let mismatch = flow.account_mismatch.as_ref()?;
+    let page = choice::page(&csrf::token(&cookie), &provider.display_name, id, mismatch);
+    Some(reply::page(StatusCode::CONFLICT, page))
 }
 
 /// Back to the application, or our own page where it named no address.

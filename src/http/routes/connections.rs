@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use maud::Markup;
 use oauth_manager_actors::domain::{
     authorization::AuthorizationRequest,
     caller::Actor,
@@ -27,6 +28,7 @@ use crate::{
         request_context::{Call, RequestHead},
     },
     web::{
+        choice,
         connections::{ConnectionsPage, Notice, Visit},
         disconnect, moving_on,
     },
@@ -54,20 +56,20 @@ static LOG_OUT: Endpoint = Endpoint {
 };
 
 /// A visitor whose session stands.
-struct Visitor {
+pub(super) struct Visitor {
     cookie: SessionToken,
-    session: Session,
+    pub(super) session: Session,
 }
 
 impl Visitor {
-    fn visit(&self) -> Visit<'_> {
+    pub(super) fn visit(&self) -> Visit<'_> {
         Visit {
             session: &self.session,
             csrf: csrf::token(&self.cookie),
         }
     }
 
-    fn actor(&self) -> Actor {
+    pub(super) fn actor(&self) -> Actor {
         Actor::User(self.session.subject.clone())
     }
 }
@@ -80,10 +82,24 @@ async fn visitor(api: &Api, head: &RequestHead) -> Result<Visitor, Problem> {
 }
 
 /// A visitor whose form came from our own page, and the form.
-async fn visitor_with_form(api: &Api, call: &Call, body: Body) -> Result<(Visitor, Parameters), Problem> {
+pub(super) async fn visitor_with_form(
+    api: &Api,
+    call: &Call,
+    body: Body,
+) -> Result<(Visitor, Parameters), Problem> {
     let visitor = visitor(api, call).await?;
     let form = body.form(&call.headers, &api.settings.limits).await?;
-    let form = form.only(&["csrf", "provider", "integration_id"], &["feature"])?;
+    let form = form.only(
+        &[
+            "csrf",
+            "provider",
+            "integration_id",
+            "authorization_id",
+            "choice",
+            "switch",
+        ],
+        &["feature"],
+    )?;
     csrf::check(
         call,
         &visitor.cookie,
@@ -110,14 +126,34 @@ async fn show_connections(api: Arc<Api>, call: Call) -> Answer {
         .integrations(&visitor.session.subject, request)
         .await?;
     let error = query.get("error").unwrap_or_default();
+    let question = question(&api, &visitor, query.get("authorization_id")).await;
     let page = ConnectionsPage {
         visit: visitor.visit(),
         providers: api.manager.providers(),
         accounts: &accounts.items,
         next: accounts.next.as_deref(),
         notice: query.get("status").and_then(|status| Notice::of(status, error)),
+        question,
     };
     Ok(reply::page(StatusCode::OK, page.render()))
+}
+
+/// What a flow that ended on this page waits for.
+async fn question(api: &Api, visitor: &Visitor, flow: Option<&str>) -> Option<Markup> {
+    let id = flow?.parse().ok()?;
+    let flow = api
+        .manager
+        .authorization(&visitor.session.subject, id)
+        .await
+        .ok()?;
+    let provider = api.manager.provider(&flow.provider).ok()?;
+    let csrf = csrf::token(&visitor.cookie);
+    Some(choice::card(
+        &csrf,
+        &provider.display_name,
+        id,
+        flow.account_mismatch.as_ref()?,
+    ))
 }
 
 /// Begins a flow that ends on this page.
@@ -180,7 +216,8 @@ async fn ask(api: Arc<Api>, call: Call) -> Answer {
     let page = if account.status == Status::Revoked {
         disconnect::already(provider, &account)
     } else {
-        disconnect::question(&visitor.visit(), provider, &account)
+        let shared = api.manager.shared_grant(&visitor.session.subject, &id).await?;
+        disconnect::question(&visitor.visit(), provider, &account, &shared)
     };
     Ok(reply::page(StatusCode::OK, page))
 }

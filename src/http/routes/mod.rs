@@ -17,6 +17,7 @@ pub(super) mod metrics;
 mod providers;
 mod service_info;
 mod sessions;
+mod switches;
 mod token;
 
 /// Before every route of the JSON API.
@@ -69,5 +70,7 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         connections::ask_disconnect(api),
         connections::disconnect(api),
         connections::log_out(api),
+        switches::switch(api),
+        switches::choose(api),
     ]
 }

@@ -1,10 +1,14 @@
 //! A connected account is given more, feature by feature: only what is missing is asked for, and what came to nothing
 //! changes nothing.
 
+mod accounts;
 mod crossed;
+mod mismatch;
+mod shared_grant;
+mod switches;
 mod upgrade;
 
-use oauth_manager::dev::simulator::{Consent, Simulator};
+use oauth_manager::dev::simulator::Consent;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,16 +20,17 @@ const GMAIL: &str = "https://www.googleapis.com/auth/gmail.readonly";
 
 /// A service whose providers ask, and which knows an OpenID provider besides.
 async fn service() -> Service {
-    service_with(openid).await
+    service_with(|toml| toml).await
 }
 
-async fn service_with(more: impl FnOnce(&Simulator) -> String) -> Service {
+async fn service_with(change_toml: fn(String) -> String) -> Service {
     let options = ServiceOptions {
         consent: Consent::Ask,
+        change_toml,
         ..ServiceOptions::default()
     };
     let simulator = start_simulator(&options).await;
-    let extra_toml = more(&simulator);
+    let extra_toml = openid(&simulator);
     let options = ServiceOptions {
         extra_toml,
         ..options

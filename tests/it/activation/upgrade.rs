@@ -37,6 +37,8 @@ async fn an_upgrade_lists_only_the_addition_and_ends_as_one_account_with_two_fea
             refresh(&ada, &id).await;
         }
         assert_eq!(consents(&ada, &id).await, 2);
+        let audit = ada.get("/audit?limit=200").await.expect_status(200).to_string();
+        assert_eq!(audit.matches("\"upgrade\"").count(), 1, "{audit}");
     }
 }
 
@@ -179,6 +181,22 @@ async fn what_was_switched_off_or_taken_back_is_not_asked_for_again() {
     let begun = begin(&service, "ada", again.clone()).await;
     assert!(!asked(&begun).contains("gmail"), "{begun:#}");
     assert!(asked(&begun).contains("calendar"), "{begun:#}");
+    // Nor by a flow that began while it was on.
+    ada.send(
+        reqwest::Method::PUT,
+        &format!("/integrations/{id}/features/google.gmail"),
+        None,
+    )
+    .await
+    .expect_status(200);
+    let begun = begin(&service, "ada", again.clone()).await;
+    assert!(asked(&begun).contains("gmail"), "{begun:#}");
+    ada.delete(&format!("/integrations/{id}/features/google.gmail"))
+        .await
+        .expect_status(200);
+    let end = service.browser_of("ada").await.open(link(&begun)).await;
+    assert_eq!(end.query("status").as_deref(), Some("connected"), "{end:?}");
+    assert_eq!(features(&view(&ada, &id).await), active(&["google.calendar"]));
     // The whole grant is dead: all that is on is asked for, what is off is not.
     let dead = "UPDATE oauth_integrations SET status = 'reauth_required', status_reason = 'invalid_grant', \
                 who_must_act = 'user'";

@@ -19,6 +19,11 @@ impl ConsentPage {
     /// The same in this browser.
     pub async fn open_in(mut browser: Browser, link: &str) -> Self {
         let end = browser.open(link).await;
+        Self::of(browser, end)
+    }
+
+    /// The page that this browser shows.
+    pub fn of(browser: Browser, end: End) -> Self {
         assert_eq!(end.status, 200, "no page: {end:?}");
         let mut listed: Vec<String> = end
             .body

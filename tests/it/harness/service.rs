@@ -39,6 +39,8 @@ pub struct ServiceOptions {
     pub token_lifetime: Option<Duration>,
     /// Added to the configuration, as TOML: whole tables that are not there yet (residency, timings, log, more providers).
     pub extra_toml: String,
+    /// Changes the configuration as a whole, where adding to it is not enough.
+    pub change_toml: fn(String) -> String,
     /// The `[auth]` section, if users' JWTs are not checked by the shared secret.
     pub auth_toml: Option<String>,
     /// The database, if not a fresh one.
@@ -57,6 +59,7 @@ impl Default for ServiceOptions {
             consent: Consent::Auto,
             token_lifetime: None,
             extra_toml: String::new(),
+            change_toml: |toml| toml,
             auth_toml: None,
             database_url: None,
             adjust: |_| {},
@@ -108,7 +111,8 @@ impl Service {
             .spool
             .clone()
             .unwrap_or_else(|| folder.path().join("spool"));
-        let mut toml = configuration(&simulator, &base_url, &database_url, &options);
+        let toml = configuration(&simulator, &base_url, &database_url, &options);
+        let mut toml = (options.change_toml)(toml);
         let _ = writeln!(toml, "[spool]\ndirectory = {:?}", spool.to_str().unwrap());
         let config =
             Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));

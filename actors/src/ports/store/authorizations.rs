@@ -121,6 +121,16 @@ pub trait AuthorizationStore: Send + Sync {
     /// Goes straight to the exchange: `returned` becomes `exchanged`.
     async fn begin_exchange(&self, id: AuthorizationId) -> StoreResult<Commit>;
 
+    /// Keeps a grant for another account than expected, sealed, until the owner has chosen or `patience` is over:
+    /// `exchanged` becomes `account_mismatch`.
+    async fn stage(
+        &self,
+        id: AuthorizationId,
+        grant: &Sealed,
+        patience: Duration,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit>;
+
     /// Takes a held code out, in one transaction, if the confirmation is right and the caller owns the flow. `refusal` is
     /// the audit row written if it is right and the caller does not.
     async fn confirm(

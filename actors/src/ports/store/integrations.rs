@@ -64,7 +64,7 @@ pub struct Reservation {
 /// A finished connect flow on its way into storage: integration, tokens, consent, audit, event, the flow's own row.
 #[derive(Debug, Clone)]
 pub struct ConnectCommit {
-    /// The flow; its row must be `exchanged` and becomes `connected`.
+    /// The flow; its row must be `exchanged`, or `account_mismatch` and not expired, and becomes `connected`.
     pub authorization: AuthorizationId,
     /// Where to.
     pub reservation: Reservation,
@@ -102,6 +102,17 @@ pub struct ConnectCommit {
     pub audit: AuditEntry,
 }
 
+/// A grant at a provider, which several connections may share: of several users, and of several providers of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamGrant {
+    /// The providers of ours that are one client there.
+    pub providers: Vec<ProviderKey>,
+    /// The issuer that vouches for the account.
+    pub issuer: Option<String>,
+    /// The person, see [`Account::subject`].
+    pub subject: String,
+}
+
 /// A wish of its owner about one feature of an integration, on its way into storage.
 #[derive(Debug, Clone)]
 pub struct FeatureSwitch {
@@ -134,6 +145,9 @@ pub trait IntegrationStore: Send + Sync {
 
     /// This owner's accounts at this provider that are not revoked, oldest first.
     async fn directory(&self, owner: &Subject, provider: &ProviderKey) -> StoreResult<Vec<DirectoryEntry>>;
+
+    /// Every connection that lives on this grant and is not revoked, whoever owns it, oldest first.
+    async fn sharing(&self, grant: &UpstreamGrant) -> StoreResult<Vec<StoredIntegration>>;
 
     /// Takes due work, soonest first: in one statement, by the database's clock, and never what another node was given
     /// or has claimed. A mark and no claim: it keeps nodes from waking the same accounts, and fences nothing.

@@ -17,6 +17,7 @@ pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
 pub use integrations::{
     ConnectCommit, DirectoryEntry, DispatchRequest, FeatureSwitch, IntegrationStore, Reservation,
+    UpstreamGrant,
 };
 pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;

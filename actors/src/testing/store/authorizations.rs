@@ -55,6 +55,7 @@ impl AuthorizationStore for MemoryStore {
                 data_key: None,
                 pkce_verifier: None,
                 code: None,
+                staged: None,
                 created_at: now,
                 expires_at: after(now, new.lifetime),
             };
@@ -168,6 +169,33 @@ impl AuthorizationStore for MemoryStore {
                 return Ok(Commit::Fenced);
             };
             flow.stored.status = AuthorizationStatus::Exchanged;
+            Ok(Commit::Done)
+        })
+        .await
+    }
+
+    async fn stage(
+        &self,
+        id: AuthorizationId,
+        grant: &Sealed,
+        patience: std::time::Duration,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.run(Op::Stage, |tables, now| {
+            let flow = tables
+                .flows
+                .get_mut(&id)
+                .filter(|flow| flow.stored.status == AuthorizationStatus::Exchanged);
+            let Some(flow) = flow else {
+                return Ok(Commit::Fenced);
+            };
+            flow.stored.status = AuthorizationStatus::AccountMismatch;
+            flow.stored.error = Some(ReasonCode::new("account_mismatch"));
+            flow.stored.staged = Some(grant.clone());
+            flow.stored.pkce_verifier = None;
+            flow.stored.nonce = None;
+            flow.stored.expires_at = flow.stored.expires_at.max(after(now, patience));
+            tables.record(audit, now);
             Ok(Commit::Done)
         })
         .await

@@ -56,7 +56,12 @@ impl Tables {
         let was_revoked = |row: &StoredIntegration| -> bool { row.standing.status == Status::Revoked };
         let turned = present.map(|row| was_revoked(&row.stored))
             != commit.reservation.present.as_deref().map(was_revoked);
-        if moved || turned || flow.stored.status != AuthorizationStatus::Exchanged {
+        let waits = match flow.stored.status {
+            AuthorizationStatus::Exchanged => true,
+            AuthorizationStatus::AccountMismatch => !flow.expired(now),
+            _ => false,
+        };
+        if moved || turned || !waits {
             return Commit::Fenced;
         }
         flow.end(AuthorizationStatus::Connected);
@@ -126,6 +131,12 @@ impl Tables {
         match &switch.consent {
             Some(new) => self.consents.push(consent(&switch.id, &switch.owner, new, now)),
             None => {
+                let under_way = self.flows.values_mut().filter(|flow| {
+                    flow.stored.integration_id.as_ref() == Some(&switch.id) && !flow.stored.status.is_final()
+                });
+                for flow in under_way {
+                    flow.stored.features.remove(&switch.feature);
+                }
                 let only = BTreeSet::from([switch.feature.clone()]);
                 let of_this = |consent: &&mut ConsentView| {
                     consent.integration_id == switch.id && consent.features == only

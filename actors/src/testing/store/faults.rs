@@ -30,6 +30,7 @@ pub enum Op {
     Redirect,
     ConsumeState,
     HoldCode,
+    Stage,
     BeginExchange,
     Confirm,
     FinishFlow,

@@ -18,7 +18,7 @@ use crate::{
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
         DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
-        Reservation, StoreResult,
+        Reservation, StoreResult, UpstreamGrant,
     },
 };
 
@@ -50,6 +50,20 @@ impl IntegrationStore for MemoryStore {
                 row.stored.owner.subject == *owner && row.stored.standing.status != Status::Revoked
             });
             tables::page(page, rows.map(|row| row.view(now)), |row| row.id.uuid)
+        })
+        .await
+    }
+
+    async fn sharing(&self, grant: &UpstreamGrant) -> StoreResult<Vec<StoredIntegration>> {
+        self.run(Op::List, |tables, now| {
+            let rows = tables.integrations.values().filter(|row| {
+                let stored = &row.stored;
+                stored.standing.status != Status::Revoked
+                    && grant.providers.contains(&stored.id.provider)
+                    && stored.account.issuer == grant.issuer
+                    && stored.account.subject(&stored.metadata) == grant.subject
+            });
+            Ok(rows.map(|row| row.view(now)).collect())
         })
         .await
     }

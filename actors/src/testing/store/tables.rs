@@ -121,6 +121,7 @@ impl Flow {
         self.stored.data_key = None;
         self.stored.pkce_verifier = None;
         self.stored.code = None;
+        self.stored.staged = None;
         self.stored.nonce = None;
         self.confirmation = None;
     }
