@@ -86,7 +86,7 @@ pub(super) async fn visitor_with_form(
     api: &Api,
     call: &Call,
     body: Body,
-) -> Result<(Visitor, Parameters), Problem> {
+) -> Result<(Visitor, Parameters<'static>), Problem> {
     let visitor = visitor(api, call).await?;
     let form = body.form(&call.headers, &api.settings.limits).await?;
     let form = form.only(
