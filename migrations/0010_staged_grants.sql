@@ -17,3 +17,8 @@ CREATE INDEX oauth_authorizations_pending ON oauth_authorizations (subject)
 -- One grant at a provider may carry several connections: who else is on it is looked up before it is ended.
 CREATE INDEX oauth_integrations_on_grant ON oauth_integrations ((coalesce(metadata->>'sub', provider_user_id)))
     WHERE status <> 'revoked';
+
+-- An account is known by issuer and subject: the same subject at another issuer is somebody else.
+ALTER TABLE oauth_integrations DROP CONSTRAINT oauth_integrations_user_id_provider_provider_user_id_key;
+CREATE UNIQUE INDEX oauth_integrations_account
+    ON oauth_integrations (user_id, provider, provider_user_id, (coalesce(provider_issuer, '')));

@@ -27,7 +27,8 @@ const RESERVE: &str = concat!(
     integration_columns!(),
     ", coalesce(t.generation, 0) AS generation_present
      FROM oauth_integrations i LEFT JOIN oauth_tokens t ON t.integration_id = i.id
-     WHERE i.user_id = $1 AND i.provider = $2 AND i.provider_user_id = $3"
+     WHERE i.user_id = $1 AND i.provider = $2 AND i.provider_user_id = $3
+         AND coalesce(i.provider_issuer, '') = coalesce($4::text, '')"
 );
 
 const FINISH_FLOW: &str = "\
@@ -90,7 +91,10 @@ impl Storage {
     ) -> StoreResult<Reservation> {
         let client = self.system().await?;
         let row = client
-            .query_opt(RESERVE, &[&user.0, &provider.as_str(), &account.id])
+            .query_opt(
+                RESERVE,
+                &[&user.0, &provider.as_str(), &account.id, &account.issuer],
+            )
             .await?;
         let Some(row) = row else {
             return Ok(Reservation {

@@ -13,7 +13,7 @@ const REQUESTS: usize = 3_000;
 const SEED: u64 = 0x5eed_1234_abcd_9876;
 
 /// Every path of the contract; `{}` is filled in.
-const PATHS: [&str; 33] = [
+const PATHS: [&str; 35] = [
     "/",
     "/health",
     "/ready",
@@ -44,6 +44,8 @@ const PATHS: [&str; 33] = [
     "/connections",
     "/connections/connect",
     "/connections/disconnect",
+    "/connections/features",
+    "/connections/choose",
     "/connections/logout",
     "/{}",
     "/api/v1/oauth/{}",
@@ -60,7 +62,7 @@ const METHODS: [Method; 7] = [
 ];
 
 /// Parameters and members that exist, so that garbage gets past the names.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 23] = [
     "user",
     "provider",
     "feature",
@@ -78,6 +80,9 @@ const NAMES: [&str; 20] = [
     "integration_id",
     "login_hint",
     "confirmation",
+    "choice",
+    "switch",
+    "authorization_id",
     "csrf",
     "token_hash",
     "status",

@@ -185,7 +185,7 @@ async fn is_another_account(
     };
     let found = shared.ports.integrations.load(id).await;
     let found = found.map_err(|error| store_error(&error))?;
-    Ok(found.is_some_and(|present| present.account.id != exchanged.account.id))
+    Ok(found.is_some_and(|present| !present.account.is_same(&exchanged.account)))
 }
 
 enum Unstored {

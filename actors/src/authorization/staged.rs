@@ -94,6 +94,7 @@ async fn store(
             .await;
         match staged {
             Ok(Commit::Done) => return Ok(()),
+            Ok(Commit::Fenced) if is_staged(shared, flow).await => return Ok(()),
             Ok(Commit::Fenced) => return Err("the flow has ended".to_owned()),
             Err(StoreError::Unavailable(_)) if started.elapsed() < COMMIT_PATIENCE => {
                 tokio::time::sleep(COMMIT_PAUSE).await;
@@ -101,6 +102,12 @@ async fn store(
             Err(error) => return Err(error.to_string()),
         }
     }
+}
+
+/// Whether an earlier try was stored after all, whose answer was lost.
+async fn is_staged(shared: &Shared, flow: &StoredAuthorization) -> bool {
+    let found = find(shared, &flow.owner.subject, flow.id).await;
+    found.is_ok_and(|flow| flow.status == AuthorizationStatus::AccountMismatch)
 }
 
 /// What the owner is shown of a flow: both accounts, while it waits for a choice between them.
@@ -189,15 +196,21 @@ async fn second(
             Ok(confirm::view(shared, &stored))
         }
         Err(failed) => {
-            // That account is connected already, and better: no choice is left. Else it can be chosen again.
-            if matches!(failed.error, ServiceError::InsufficientScope { .. }) {
-                end(shared, flow, failed.status, failed.reason.as_str(), context).await?;
-            } else if find(shared, &flow.owner.subject, flow.id).await?.status != flow.status {
-                return Err(ServiceError::invalid(
+            let now = find(shared, &flow.owner.subject, flow.id).await?;
+            match now.status {
+                // That account is connected already, and better: no choice is left. Else it can be chosen again.
+                AuthorizationStatus::AccountMismatch => {
+                    if matches!(failed.error, ServiceError::InsufficientScope { .. }) {
+                        end(shared, flow, failed.status, failed.reason.as_str(), context).await?;
+                    }
+                    Err(failed.error)
+                }
+                // By an earlier try whose answer was lost, or by the same choice made twice.
+                AuthorizationStatus::Connected => confirm::settled(shared, &flow.owner.subject, &now).await,
+                _ => Err(ServiceError::invalid(
                     "this authorization was chosen about already",
-                ));
+                )),
             }
-            Err(failed.error)
         }
     }
 }

@@ -21,6 +21,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether the two are one account: by issuer and id, whatever name and e-mail say.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.issuer == other.issuer
+    }
+
     /// The person at the issuer, whose grants there are one (OpenID Connect Core 2, `sub`). An account id may say more: a
     /// channel, a directory; `metadata` then holds the subject beside it.
     pub fn subject<'a>(&'a self, metadata: &'a serde_json::Value) -> &'a str {

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        authorization::{AuthorizationStatus, CallbackBrowser, CallbackParams, CallbackResult},
+        authorization::{AuthorizationStatus, CallbackBrowser, CallbackParams, CallbackResult, Choice},
         error::ServiceError,
         reason::ReasonCode,
         secret::{AuthorizationCode, BrowserBinding, State},
@@ -10,6 +10,7 @@ use crate::{
     ports::oauth::CallbackIssuer,
     testing::{
         oauth::Call,
+        store::Op,
         universe::{Departed, SAFE, SINGLE_USE, Universe, by_user, user, wanting},
     },
 };
@@ -188,6 +189,8 @@ async fn reconnecting_as_another_account_is_refused_and_the_first_grant_stays() 
     let universe = Universe::new().await;
     let id = universe.connect("ada", SAFE).await;
     let before = universe.grant(&id);
+    // The database keeps the new grant, and its answer is lost.
+    universe.store.tear_next(Op::Stage, 1);
     let again = crate::domain::authorization::AuthorizationRequest {
         integration_id: Some(id.clone()),
         ..wanting(SAFE)
@@ -199,5 +202,22 @@ async fn reconnecting_as_another_account_is_refused_and_the_first_grant_stays() 
     assert_eq!(error, ServiceError::AccountMismatch);
     assert_eq!(universe.grant(&id), before);
     universe.token("ada", SAFE).await.unwrap();
+    assert_eq!(universe.provider.calls(SAFE, Call::Revoke), 0);
+    let flows = universe.store.audit_rows().into_iter();
+    let flow = flows.filter_map(|row| row.authorization_id).next_back().unwrap();
+    let view = universe.manager.authorization(&user("ada"), flow).await.unwrap();
+    assert_eq!(view.status, AuthorizationStatus::AccountMismatch);
+    assert_eq!(view.account_mismatch.unwrap().returned.id, "somebody-else");
+
+    // Both at once: one of them is it.
+    let choose = |choice| {
+        let context = by_user("ada");
+        universe
+            .manager
+            .choose_account(user("ada"), flow, choice, context)
+    };
+    let (kept, connected) = tokio::join!(choose(Choice::Keep), choose(Choice::Connect));
+    assert_ne!(kept.is_ok(), connected.is_ok(), "{kept:?} {connected:?}");
+    assert_eq!(universe.grant(&id), before);
     universe.end().await;
 }

@@ -30,7 +30,7 @@ impl Tables {
         let present = self.integrations.values().find(|row| {
             row.stored.owner.user_id == user
                 && row.stored.id.provider == *provider
-                && row.stored.account.id == account.id
+                && row.stored.account.is_same(account)
         });
         match present {
             Some(row) => Reservation {
