@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::HashMap, time::Duration};
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::{
     domain::{
+        integration::{ACCOUNT_KIND, PERSONAL, WORK},
         provider::RefreshClass,
         scope::{Scope, ScopeSet},
     },
@@ -166,7 +167,8 @@ impl Dialect for Microsoft {
             Some(oid) => format!("{tid}.{oid}"),
             None => claims.sub.clone(),
         };
-        (id, json!({ "tid": tid, "sub": claims.sub }))
+        let kind = if tid == CONSUMERS { PERSONAL } else { WORK };
+        (id, json!({ "tid": tid, "sub": claims.sub, ACCOUNT_KIND: kind }))
     }
 
     fn refine(&self, error: &ErrorAnswer) -> Option<Refined> {

@@ -38,7 +38,7 @@ impl fmt::Debug for Scope {
 }
 
 /// A set of scopes; compared as a set, never as text. Cheap to clone: every hand-out carries one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ScopeSet(Arc<BTreeSet<Scope>>);
 
