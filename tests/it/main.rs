@@ -19,6 +19,7 @@ mod database_away;
 mod dev_mode;
 mod exchange;
 mod faults;
+mod feature_table;
 mod features;
 mod foreign_provider;
 mod fuzz;
