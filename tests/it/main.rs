@@ -26,6 +26,8 @@ mod fuzz;
 mod harness;
 mod isolation;
 mod keeping_alive;
+mod ledger;
+mod levels;
 mod metrics;
 mod odd_answers;
 mod outages;
