@@ -26,6 +26,8 @@ const KINDS_MAX: usize = 1_024;
 pub(crate) struct Carried {
     /// The features that are granted and switched on, each with the words of a policy that reach it.
     active: Box<[(FeatureKey, Box<[String]>)]>,
+    /// Whether a token may be had without saying what for.
+    is_on: bool,
     /// What may be asked for by name: everything the grant amounts to, except what the user switched off.
     served: ScopeSet,
     /// For every scope the token carries: the words of which a policy must say one.
@@ -49,6 +51,7 @@ impl Carried {
             .filter_map(|scope| reach::words_of_scope(provider, scope))
             .collect();
         Self {
+            is_on: all_off(provider, stored).is_none(),
             active: provider
                 .features
                 .iter()
@@ -67,7 +70,9 @@ impl Carried {
             Some(key) => self.active.iter().find(|(active, _)| active == key).map(Some),
         };
         let Some(feature) = carries else { return false };
-        need.scopes.is_subset(&self.served)
+        let is_on = self.is_on || need.feature.is_some() || !need.scopes.is_empty();
+        is_on
+            && need.scopes.is_subset(&self.served)
             && match need.recipient {
                 Recipient::InProcess => true,
                 Recipient::Client(client) => {
@@ -103,6 +108,24 @@ pub(crate) fn off<'p>(
     }
     let is_granted = |feature: &&&FeatureSpec| feature.missing_scopes(&stored.scopes).is_empty();
     features.iter().find(is_granted).map(|feature| &feature.key)
+}
+
+/// The feature because of which nothing is served of this account to whoever does not say what for: all that was granted
+/// beyond what every token carries belongs to features that are off.
+pub(crate) fn all_off<'p>(provider: &'p Provider, stored: &StoredIntegration) -> Option<&'p FeatureKey> {
+    let granted = stored.scopes.difference(&provider.base_scopes);
+    if granted.is_empty() {
+        let is_granted = |feature: &&FeatureSpec| feature.missing_scopes(&stored.scopes).is_empty();
+        let first = provider.features.iter().find(is_granted);
+        return first
+            .filter(|_| stored.features.is_empty())
+            .map(|feature| &feature.key);
+    }
+    let mut first = None;
+    for scope in granted.iter() {
+        first = first.or(Some(off(provider, stored, scope)?));
+    }
+    first
 }
 
 /// What has been worked out for one provider. Cheap to ask, and forgotten when it grows too large.
@@ -325,6 +348,15 @@ mod tests {
             Some("google.calendar.write")
         );
         assert_eq!(off(&["edit"], &["calendar", "calendar.write"], "edit"), None);
+        let all =
+            |granted: &[&str], on: &[&str]| all_off(&google, &stored(granted, on)).map(ToString::to_string);
+        assert_eq!(
+            all(&["openid", "mail", "see"], &[]).as_deref(),
+            Some("google.mail")
+        );
+        assert_eq!(all(&["openid", "mail", "see"], &["calendar"]), None);
+        assert_eq!(all(&["openid"], &[]), None);
+        assert_eq!(all(&["openid", "all", "unheard-of"], &[]), None);
         // Granted by itself, and no feature was ever whole.
         assert_eq!(off(&["all"], &["mail"], "openid"), None);
         assert_eq!(off(&["unheard-of"], &[], "unheard-of"), None);

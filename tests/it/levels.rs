@@ -179,16 +179,25 @@ async fn a_level_is_a_feature_that_includes_what_it_widens() {
         );
     }
     whole.get(&token("google.calendar")).await.expect_status(200);
-    // With what it widens, the level goes; with the level, what it widens comes back.
+    // With what it widens, the level goes, and whoever does not say what for receives nothing either.
     ada.send(Method::PUT, &path("google.calendar.write"), None)
         .await
         .expect_status(200);
     let off = ada.delete(&path("google.calendar")).await.expect_status(200);
     assert!(keys(&off).is_empty(), "{off:#}");
-    whole
-        .get(&token("google.calendar.write"))
-        .await
-        .expect_problem(403, "insufficient_scope");
+    for wanted in [
+        token("google.calendar.write"),
+        token("google.calendar"),
+        "/users/ada/token?provider=google".to_owned(),
+        format!("/users/ada/token?scopes={CALENDAR}"),
+        format!("/integrations/{id}/token"),
+    ] {
+        for api in [&whole, &writer] {
+            let problem = api.get(&wanted).await.expect_problem(403, "insufficient_scope");
+            assert_eq!(problem["reason"], "feature_off", "{wanted}: {problem:#}");
+        }
+    }
+    // With the level, what it widens comes back.
     let on = ada
         .send(Method::PUT, &path("google.calendar.write"), None)
         .await

@@ -57,6 +57,11 @@ pub(crate) fn check(
         .scopes
         .iter()
         .find_map(|scope| carried::off(provider, stored, scope));
+    let says_what_for = need.feature.is_some() || !need.scopes.is_empty();
+    let switched_off = switched_off.or_else(|| {
+        let unnamed = (!says_what_for).then(|| carried::all_off(provider, stored));
+        unnamed.flatten()
+    });
     if switched_off.is_some() {
         return Err(insufficient(ScopeSet::default(), switched_off));
     }
