@@ -42,7 +42,7 @@ pub(crate) struct Activity {
 pub(crate) struct Ready {
     pub(crate) opened: Arc<Opened>,
     /// What whoever takes it receives.
-    pub(crate) grant: Arc<AccessGrant>,
+    pub(crate) grant: AccessGrant,
     pub(crate) token: Token,
     /// What it gives to whom.
     pub(crate) carried: Arc<Carried>,
@@ -55,7 +55,7 @@ pub(crate) struct Shelf(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    ready: RwLock<HashMap<Uuid, Arc<Ready>>>,
+    ready: RwLock<HashMap<Uuid, Ready>>,
     first: RwLock<HashMap<Subject, (Uuid, Instant)>>,
     kinds: Kinds,
 }
@@ -111,21 +111,21 @@ impl Activity {
 // === impl Shelf ===
 
 impl Shelf {
-    /// What this account has laid out.
-    pub(crate) fn of_integration(&self, integration: &Uuid) -> Option<Arc<Ready>> {
+    /// What is made of what this account has laid out. Nobody can change it meanwhile: be quick.
+    pub(crate) fn of_integration<R>(
+        &self,
+        integration: &Uuid,
+        take: impl FnOnce(&Ready) -> Option<R>,
+    ) -> Option<R> {
         let ready = self.0.ready.read().unwrap_or_else(PoisonError::into_inner);
-        ready.get(integration).cloned()
+        take(ready.get(integration)?)
     }
 
-    /// What the account has laid out that is asked first for this user.
-    pub(crate) fn of_user(&self, subject: &Subject, now: Instant) -> Option<Arc<Ready>> {
+    /// The account that is asked first for this user.
+    pub(crate) fn first_of(&self, subject: &Subject, now: Instant) -> Option<Uuid> {
         let first = self.0.first.read().unwrap_or_else(PoisonError::into_inner);
         let (integration, known_at) = *first.get(subject)?;
-        drop(first);
-        if now.duration_since(known_at) >= FIRST_FRESH_FOR {
-            return None;
-        }
-        self.of_integration(&integration)
+        (now.duration_since(known_at) < FIRST_FRESH_FOR).then_some(integration)
     }
 
     /// From the supervisor: which of the user's accounts is asked first.
@@ -174,12 +174,12 @@ impl Place {
         self.laid_out = Some(Arc::clone(opened));
         let ready = Ready {
             opened: Arc::clone(opened),
-            grant: Arc::new(grant),
+            grant,
             token,
             carried: self.shelf.0.kinds.of(provider, &opened.stored),
             activity: Arc::clone(&self.activity),
         };
-        self.ready().insert(self.integration, Arc::new(ready));
+        self.ready().insert(self.integration, ready);
     }
 
     /// Takes back what is there.
@@ -189,7 +189,7 @@ impl Place {
         }
     }
 
-    fn ready(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Uuid, Arc<Ready>>> {
+    fn ready(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Uuid, Ready>> {
         self.shelf.0.ready.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
