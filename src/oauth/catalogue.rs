@@ -14,7 +14,10 @@ use oauth_manager_actors::domain::{
 };
 use serde::Deserialize;
 
-use super::settings::{FeatureSettings, InvalidSettings, ProviderKind, ProviderSettings};
+use super::{
+    microsoft,
+    settings::{FeatureSettings, InvalidSettings, ProviderKind, ProviderSettings},
+};
 
 const CATALOGUE: &str = include_str!("catalogue.json");
 
@@ -92,6 +95,10 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
         },
         built_in => built_in_entry(&settings.key, built_in)?,
     };
+    if settings.tenant.as_deref().is_some_and(microsoft::is_consumers) {
+        // Nobody who can sign in there could have them.
+        entry.features.retain(|feature| !feature.notes.work_account_only);
+    }
     for feature in &settings.features {
         entry.features.push(custom_feature(&settings.key, feature)?);
     }

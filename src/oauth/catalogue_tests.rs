@@ -225,3 +225,18 @@ fn a_custom_feature_may_say_more_than_its_scopes() {
     assert_eq!(feature.scopes.len(), 2);
     assert!(feature.notes.work_account_only && feature.notes.danger.is_some());
 }
+
+#[test]
+fn where_only_personal_accounts_sign_in_nothing_is_offered_that_they_cannot_have() {
+    let mut settings = ProviderSettings::new("microsoft".parse().unwrap(), ProviderKind::Microsoft);
+    let has_teams = |settings: &ProviderSettings| {
+        let features = entry(settings).unwrap().features;
+        features
+            .iter()
+            .any(|feature| feature.key.as_str() == "microsoft.teams")
+    };
+    for (tenant, offered) in [("common", true), ("organizations", true), ("consumers", false)] {
+        settings.tenant = Some(tenant.into());
+        assert_eq!(has_teams(&settings), offered, "{tenant}");
+    }
+}

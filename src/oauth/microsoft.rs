@@ -65,6 +65,11 @@ pub(super) struct Microsoft {
     spellings: HashMap<String, Scope>,
 }
 
+/// Whether only personal accounts sign in at this tenant.
+pub(super) fn is_consumers(tenant: &str) -> bool {
+    tenant == "consumers" || tenant.eq_ignore_ascii_case(CONSUMERS)
+}
+
 impl Microsoft {
     pub(super) fn new(
         tenant: Option<&str>,
