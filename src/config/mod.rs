@@ -11,6 +11,7 @@ mod encryption;
 mod endpoint;
 mod environment;
 mod error;
+mod feature;
 mod files;
 mod list;
 mod log;
@@ -39,6 +40,7 @@ pub use encryption::{DEFAULT_KEY_ID, EncryptionConfig, EncryptionKey, KEY_BYTES}
 pub use endpoint::Endpoint;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
+pub use feature::FeatureConfig;
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
 pub use provider::{

@@ -137,7 +137,11 @@ fn choice(feature: &FeatureSpec, ticked: bool) -> Markup {
     html! {
         label {
             input type="checkbox" name="feature" value=(feature.key) checked[ticked];
-            span { (feature.display_name) br; span.soft.small { (feature.description) } }
+            span {
+                (feature.display_name) br;
+                span.soft.small { (feature.description) }
+                @if let Some(danger) = &feature.notes.danger { br; span.soft.small { "Mind: " (danger) } }
+            }
         }
     }
 }

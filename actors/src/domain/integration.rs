@@ -7,13 +7,21 @@ use serde::Serialize;
 use super::{
     Timestamp,
     account::Account,
-    feature::{FeatureKey, FeatureState, FeatureStatus},
+    error::ServiceError,
+    feature::{FeatureKey, FeatureSpec, FeatureState, FeatureStatus},
     ids::{AttemptId, IntegrationId, InvalidId, NodeId, Subject, UserId},
     provider::Provider,
     reason::{ReasonCode, WhoMustAct},
     scope::ScopeSet,
     sealed::{KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
 };
+
+/// The key in an integration's metadata that says what kind of account it is, where a dialect can tell.
+pub const ACCOUNT_KIND: &str = "account_kind";
+/// A person's own account, which no organisation administers.
+pub const PERSONAL: &str = "personal";
+/// An account at work or school.
+pub const WORK: &str = "work";
 
 /// How an integration stands (design, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -191,6 +199,21 @@ impl StoredIntegration {
             user: self.owner.user_id,
             provider: self.id.provider.clone(),
         }
+    }
+
+    /// Whether this account can have the feature at all.
+    ///
+    /// # Errors
+    /// It is a personal one, and the feature is for work and school accounts only.
+    pub fn may_have(&self, feature: &FeatureSpec) -> Result<(), ServiceError> {
+        let is_personal = self.metadata.get(ACCOUNT_KIND).and_then(|kind| kind.as_str()) == Some(PERSONAL);
+        if feature.notes.work_account_only && is_personal {
+            return Err(ServiceError::invalid(format!(
+                "{} needs a work or school account, and this one is personal: connect another account for it",
+                feature.key
+            )));
+        }
+        Ok(())
     }
 
     /// Where a secret of this generation belongs.

@@ -11,7 +11,7 @@ use crate::{
         authorization::{AuthorizationRequest, BegunAuthorization},
         caller::RequestContext,
         error::ServiceError,
-        feature::{FeatureKey, FeatureSpec, FeatureStatus, Switch},
+        feature::{FeatureKey, FeatureNotes, FeatureSpec, FeatureStatus, Switch},
         ids::{IntegrationId, ProviderKey, Subject},
         integration::{IntegrationView, Status, StoredIntegration},
         page::{PAGE_LIMIT_MAX, PageRequest},
@@ -33,6 +33,9 @@ pub struct FeatureView {
     pub display_name: String,
     /// One sentence for the user.
     pub description: String,
+    /// What else there is to know of it.
+    #[serde(flatten)]
+    pub notes: FeatureNotes,
     /// Of the accounts below, the one that serves best decides.
     pub status: FeatureStatus,
     /// The user's accounts at the provider, and how the feature stands for each.
@@ -121,9 +124,11 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOn> {
         let spec = self.feature_of(id, feature)?;
         let stored = self.stored(owner, id).await?;
+        stored.may_have(spec)?;
         if stored.standing.status != Status::ReauthRequired && spec.missing_scopes(&stored.scopes).is_empty()
         {
-            let view = self.switch(owner, id, feature, Switch::On, context).await?;
+            let included: Vec<_> = self.provider_of(id)?.included_in(feature).collect();
+            let view = self.switch_all(owner, id, &included, Switch::On, context).await?;
             return Ok(SwitchedOn::On(view));
         }
         let request = AuthorizationRequest {
@@ -157,13 +162,32 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOff> {
         let provider = self.provider_of(id)?;
         let scopes = self.feature_of(id, feature)?.required_scopes();
-        let integration = self.switch(owner, id, feature, Switch::Off, context).await?;
+        let including = provider.including(feature);
+        let integration = self
+            .switch_all(owner, id, &including, Switch::Off, context)
+            .await?;
         let still_granted = scopes.difference(&provider.uncovered(&scopes, &integration.scopes));
         Ok(SwitchedOff {
             detail: what_stays(&provider.display_name, &still_granted),
             still_granted,
             integration,
         })
+    }
+
+    /// One after another, each with its own record. What has been switched stays so if a later one fails.
+    async fn switch_all(
+        &self,
+        owner: &Subject,
+        id: &IntegrationId,
+        features: &[&FeatureKey],
+        switch: Switch,
+        context: RequestContext,
+    ) -> ServiceResult<IntegrationView> {
+        let mut view = Err(ServiceError::Internal);
+        for feature in features {
+            view = Ok(self.switch(owner, id, feature, switch, context.clone()).await?);
+        }
+        view
     }
 
     async fn switch(
@@ -243,6 +267,7 @@ fn view(provider: &Provider, feature: &FeatureSpec, accounts: &[StoredIntegratio
         provider: provider.key.clone(),
         display_name: feature.display_name.clone(),
         description: feature.description.clone(),
+        notes: feature.notes.clone(),
         status: best.unwrap_or(FeatureStatus::Inactive),
         accounts,
     }

@@ -68,7 +68,7 @@ impl Integration {
                     Switch::Off => opened.stored.features.remove(&ask.feature),
                 };
                 Self::learn(state, opened);
-                Self::show_token(state);
+                self.show_token(state);
                 self.reload(myself, state);
                 Ok(IntegrationView::of(&state.opened.stored, Some(&self.provider)))
             }
