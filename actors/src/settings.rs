@@ -72,6 +72,8 @@ pub struct Settings {
     pub call_deadline: Duration,
     /// How long a connect flow may take.
     pub authorization_lifetime: Duration,
+    /// How long a consent holds; `None`: until it is taken back.
+    pub consent_lifetime: Option<Duration>,
     /// How long a session link works.
     pub session_link_lifetime: Duration,
     /// How long a session lasts.
@@ -95,6 +97,7 @@ impl Settings {
             poll_interval: Duration::from_secs(1),
             call_deadline: Duration::from_secs(25),
             authorization_lifetime: Duration::from_secs(600),
+            consent_lifetime: None,
             session_link_lifetime: Duration::from_secs(600),
             session_lifetime: Duration::from_secs(12 * 3600),
             audit_flush_interval: Duration::from_secs(1),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use oauth_manager_actors::domain::{
+    consent::WordingVersion,
     feature::{FeatureSpec, ScopeSpec},
     ids::ProviderKey,
     scope::{Scope, ScopeSet},
@@ -37,6 +38,8 @@ struct RawFeature {
     name: String,
     display_name: String,
     description: String,
+    #[serde(default)]
+    wording: Option<WordingVersion>,
     default: bool,
     scopes: Vec<RawScope>,
 }
@@ -71,6 +74,16 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
     };
     for feature in &settings.features {
         entry.features.push(custom_feature(&settings.key, feature)?);
+    }
+    for (key, version) in &settings.wording_versions {
+        let feature = entry.features.iter_mut().find(|feature| feature.key == *key);
+        let unknown = || {
+            InvalidSettings::new(
+                &settings.key,
+                format!("has no feature {key} whose wording has a version"),
+            )
+        };
+        feature.ok_or_else(unknown)?.wording_version = *version;
     }
     settle_default(&mut entry.features);
     if let Some(name) = &settings.display_name {
@@ -120,6 +133,7 @@ impl RawFeature {
             key: feature_key,
             display_name: self.display_name,
             description: self.description,
+            wording_version: self.wording.unwrap_or(WordingVersion::FIRST),
             default: self.default,
             scopes,
         })
@@ -157,6 +171,7 @@ fn custom_feature(provider: &ProviderKey, feature: &FeatureSettings) -> Result<F
         key: feature.key.clone(),
         display_name,
         description,
+        wording_version: WordingVersion::FIRST,
         default: feature.default,
         scopes,
     })

@@ -16,6 +16,7 @@ mod authorizations;
 mod clients;
 mod combiner;
 mod connect;
+mod consents;
 mod cursor;
 mod dispatch;
 mod egress;

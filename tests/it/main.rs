@@ -15,6 +15,7 @@ mod commands;
 mod configuration;
 mod connect;
 mod connect_faults;
+mod consents;
 mod database_away;
 mod dev_mode;
 mod exchange;

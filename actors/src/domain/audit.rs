@@ -31,6 +31,8 @@ pub enum AuditAction {
     FeatureEnabled,
     /// A feature of a connected account was switched off: its hand-outs end, the provider's grant stays.
     FeatureDisabled,
+    /// A user took back what they had agreed to: what it was for is off.
+    ConsentWithdrawn,
     /// Tokens were refreshed, or it was tried.
     Refresh,
     /// An account still works and will not for long: its user was asked to connect again in time.
@@ -58,6 +60,7 @@ impl AuditAction {
             Self::Upgrade => "upgrade",
             Self::FeatureEnabled => "feature_enabled",
             Self::FeatureDisabled => "feature_disabled",
+            Self::ConsentWithdrawn => "consent_withdrawn",
             Self::Refresh => "refresh",
             Self::Warn => "warn",
             Self::Revoke => "revoke",

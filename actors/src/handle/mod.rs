@@ -6,6 +6,7 @@
 //! to put in order, and a caller that hangs up aborts nothing half-way.
 
 mod accounts;
+mod consents;
 mod features;
 mod flows;
 mod operator;
@@ -48,6 +49,7 @@ pub use crate::{
     },
     shared::Look,
 };
+pub use consents::Withdrawn;
 pub use features::{FeatureAccount, FeatureView, SwitchedOff, SwitchedOn};
 pub use operator::{
     Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,

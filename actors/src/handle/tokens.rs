@@ -195,8 +195,8 @@ impl OAuthManager {
         let min_ttl = request
             .min_ttl
             .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
-        let is_good =
-            ready.token.usable_for(now, min_ttl) && answer::check(wanted.provider, stored, &need).is_ok();
+        let is_good = ready.token.usable_for(now, min_ttl)
+            && answer::check(wanted.provider, stored, &need, now).is_ok();
         if !is_good
             || !self
                 .shared

@@ -8,6 +8,7 @@ use super::{
     opened::Opened,
 };
 use crate::{
+    consent,
     domain::{
         Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
@@ -21,11 +22,13 @@ use crate::{
     shared::Shared,
 };
 
-/// Whether this account gives what is asked for, to whoever asks. Looks at scopes and policy, not at time.
+/// Whether this account gives what is asked for, to whoever asks. Looks at scopes, consents and policy, not at how long the
+/// token lives.
 pub(crate) fn check(
     provider: &Provider,
     stored: &StoredIntegration,
     need: &Need<'_>,
+    now: Timestamp,
 ) -> Result<(), ServiceError> {
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
@@ -50,6 +53,7 @@ pub(crate) fn check(
     if !uncovered.is_empty() {
         return Err(insufficient(uncovered));
     }
+    consent::holds(provider, stored, need, now)?;
     match need.recipient {
         Recipient::InProcess => Ok(()),
         Recipient::Client(client) => {

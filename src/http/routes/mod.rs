@@ -51,6 +51,7 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::refresh(api),
         integrations::revoke(api),
         consents::list(api),
+        consents::withdraw(api),
         features::list(api),
         features::switch_on(api),
         features::switch_off(api),

@@ -16,7 +16,8 @@ pub use authorizations::{
 pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
 pub use integrations::{
-    ConnectCommit, DirectoryEntry, DispatchRequest, FeatureSwitch, IntegrationStore, Reservation,
+    ConnectCommit, DirectoryEntry, DispatchRequest, FeatureChange, FeatureSwitch, IntegrationStore,
+    Reservation,
 };
 pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;
