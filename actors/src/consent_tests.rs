@@ -1,3 +1,5 @@
+//! What a consent is about.
+
 use super::*;
 use crate::testing::provider::provider;
 

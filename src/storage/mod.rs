@@ -22,6 +22,7 @@ mod dispatch;
 mod egress;
 mod errors;
 mod events;
+mod export;
 mod features;
 mod flow;
 mod integrations;
@@ -47,6 +48,7 @@ mod sessions;
 mod tests;
 mod tls;
 mod usage;
+mod users;
 
 use std::{
     fmt,

@@ -62,7 +62,7 @@ impl Storage {
         }))
     }
 
-    async fn append_audit(&self, entries: &[AuditEntry]) -> StoreResult<()> {
+    pub(super) async fn append_audit(&self, entries: &[AuditEntry]) -> StoreResult<()> {
         let client = self.system().await?;
         if let [entry] = entries {
             client

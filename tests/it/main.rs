@@ -18,6 +18,7 @@ mod connect_faults;
 mod consents;
 mod database_away;
 mod dev_mode;
+mod erasure;
 mod exchange;
 mod faults;
 mod features;

@@ -47,6 +47,12 @@ pub enum AuditAction {
     Denied,
     /// A session link was made or used.
     Session,
+    /// Everything about a user was read out.
+    Export,
+    /// A user is to be erased.
+    EraseRequested,
+    /// A user was erased.
+    Erase,
 }
 
 impl AuditAction {
@@ -68,6 +74,9 @@ impl AuditAction {
             Self::TokenIssued => "token_issued",
             Self::Denied => "denied",
             Self::Session => "session",
+            Self::Export => "export",
+            Self::EraseRequested => "erase_requested",
+            Self::Erase => "erase",
         }
     }
 }

@@ -12,6 +12,7 @@ mod flows;
 mod operator;
 mod records;
 mod tokens;
+mod users;
 
 use std::{
     future::Future,

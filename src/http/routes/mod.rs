@@ -18,6 +18,7 @@ mod providers;
 mod service_info;
 mod sessions;
 mod token;
+mod users;
 
 /// Before every route of the JSON API.
 pub(crate) const API_PREFIX: &str = "/api/v1/oauth";
@@ -56,6 +57,8 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         features::switch_on(api),
         features::switch_off(api),
         audit::list(api),
+        users::export(api),
+        users::erase(api),
         admin::providers(api),
         admin::actors(api),
         admin::integrations(api),
