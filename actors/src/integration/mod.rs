@@ -248,7 +248,12 @@ impl Integration {
     }
 
     fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
-        if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.need()) {
+        if let Err(error) = answer::check(
+            &self.provider,
+            &state.opened.stored,
+            &ask.need(),
+            self.shared.now(),
+        ) {
             self.pass_on(state, ask, error);
             return;
         }
@@ -283,12 +288,17 @@ impl Integration {
         match state.waiters.remove(&waiter) {
             None => {}
             Some(Waiting::Refresh(ask)) => {
-                let view = IntegrationView::of(&state.opened.stored, Some(&self.provider));
+                let view = IntegrationView::of(&state.opened.stored, Some(&self.provider), self.shared.now());
                 let _ = ask.reply.send(Ok(view));
             }
             Some(Waiting::Token(ask)) => {
                 // Scopes may have narrowed while it waited.
-                if let Err(error) = answer::check(&self.provider, &state.opened.stored, &ask.need()) {
+                if let Err(error) = answer::check(
+                    &self.provider,
+                    &state.opened.stored,
+                    &ask.need(),
+                    self.shared.now(),
+                ) {
                     self.pass_on(state, ask, error);
                 } else {
                     answer::hand_out(&self.shared, &state.opened, *ask);
