@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Timestamp, ids::Subject, token::AccessGrant},
+    carried::{Carried, Kinds},
+    domain::{Timestamp, ids::Subject, provider::Provider, token::AccessGrant},
     integration::{answer, opened::Opened, row::Token},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Ready {
     /// What whoever takes it receives.
     pub(crate) grant: AccessGrant,
     pub(crate) token: Token,
+    /// What it gives to whom.
+    pub(crate) carried: Arc<Carried>,
     pub(crate) activity: Arc<Activity>,
 }
 
@@ -54,6 +57,7 @@ pub(crate) struct Shelf(Arc<Inner>);
 struct Inner {
     ready: RwLock<HashMap<Uuid, Ready>>,
     first: RwLock<HashMap<Subject, (Uuid, Instant)>>,
+    kinds: Kinds,
 }
 
 /// An account's place on the shelf. Dropped, nothing is left there.
@@ -156,7 +160,7 @@ impl Place {
     }
 
     /// Lays this out instead of what is there; nothing, where there is no token in it.
-    pub(crate) fn lay_out(&mut self, opened: &Arc<Opened>, token: Token) {
+    pub(crate) fn lay_out(&mut self, provider: &Provider, opened: &Arc<Opened>, token: Token) {
         if self
             .laid_out
             .as_ref()
@@ -172,6 +176,7 @@ impl Place {
             opened: Arc::clone(opened),
             grant,
             token,
+            carried: self.shelf.0.kinds.of(provider, &opened.stored),
             activity: Arc::clone(&self.activity),
         };
         self.ready().insert(self.integration, ready);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use oauth_manager_actors::domain::{
-    feature::{FeatureSpec, ScopeSpec},
+    feature::{FeatureNotes, FeatureSpec, ScopeKind, ScopeSpec},
     provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
     scope::{Scope, ScopeSet},
 };
@@ -43,6 +43,7 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
             key: feature.parse().unwrap(),
             display_name: feature.into(),
             description: "What it does.".into(),
+            wording_version: oauth_manager_actors::domain::consent::WordingVersion::FIRST,
             default: true,
             scopes: vec![ScopeSpec {
                 scope: Scope::new(scope),
@@ -52,7 +53,9 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
                 required: true,
                 dangerous: false,
                 implied_by: ScopeSet::default(),
+                kind: ScopeKind::default(),
             }],
+            notes: FeatureNotes::default(),
         }],
         open_scopes: false,
         reports_scopes: true,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use oauth_manager_actors::domain::{
-    feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
+    consent::WordingVersion, feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
 };
 use zeroize::Zeroizing;
 
@@ -169,8 +169,30 @@ pub struct FeatureSettings {
     pub description: Option<String>,
     /// All of them are required.
     pub scopes: ScopeSet,
+    /// These may be asked for by name as well.
+    pub optional_scopes: ScopeSet,
+    /// For users: what could go wrong.
+    pub danger: Option<String>,
+    /// Whether personal accounts cannot have it.
+    pub work_account_only: bool,
     /// Asked for when nothing is named. If no feature says so, the first is.
     pub default: bool,
+}
+
+impl FeatureSettings {
+    /// A feature of which nothing else is known.
+    pub fn new(key: FeatureKey) -> Self {
+        Self {
+            key,
+            display_name: None,
+            description: None,
+            scopes: ScopeSet::default(),
+            optional_scopes: ScopeSet::default(),
+            danger: None,
+            work_account_only: false,
+            default: false,
+        }
+    }
 }
 
 /// Settings of one provider.
@@ -225,6 +247,8 @@ pub struct ProviderSettings {
     pub base_scopes: Option<ScopeSet>,
     /// What can be switched on; added to the catalogue of a built-in provider.
     pub features: Vec<FeatureSettings>,
+    /// Versions of features' wordings that differ from the catalogue's.
+    pub wording_versions: BTreeMap<FeatureKey, WordingVersion>,
     /// Whether scopes outside the catalogue may be asked for.
     pub open_scopes: bool,
 }
@@ -257,6 +281,7 @@ impl ProviderSettings {
             account_id_pointer: None,
             base_scopes: None,
             features: Vec::new(),
+            wording_versions: BTreeMap::new(),
             open_scopes: false,
         }
     }

@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "staged_grants",
         sql: include_str!("../../migrations/0010_staged_grants.sql"),
     },
+    Migration {
+        version: 11,
+        name: "consents",
+        sql: include_str!("../../migrations/0011_consents.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

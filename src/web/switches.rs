@@ -55,6 +55,8 @@ impl ConnectionsPage<'_> {
                                 (words::feature(FeatureStatus::Inactive))
                             }
                             (self.switch(view, spec, true))
+                            // Switching it on is agreeing to this.
+                            @for words in spec.words() { span.soft.small { (words) } }
                         }
                     }
                 }

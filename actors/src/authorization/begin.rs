@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     authorization::widening,
-    chance,
+    chance, consent,
     domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
@@ -41,6 +41,7 @@ pub(crate) async fn begin(
     let present = present(shared, &owner, &request).await?;
     let (features, requested_scopes) = what_to_ask(provider, &request, present.as_ref())?;
     let login_hint = login_hint(&request, present.as_ref())?;
+    let consent = consent::asked(shared, provider, &request, &features);
 
     let id = AuthorizationId(Uuid::now_v7());
     let handle = format!("{}.{}", provider.key, chance::secret(&*shared.ports.rng));
@@ -54,6 +55,7 @@ pub(crate) async fn begin(
         handle: shared.ports.vault.digest(DigestPurpose::ConnectHandle, &handle),
         features,
         requested_scopes,
+        wordings: consent.clone(),
         redirect_uri: ours(shared, &["api", "v1", "oauth", "callback", provider.key.as_str()])?,
         return_to: request.return_to,
         integration_id: request.integration_id,
@@ -75,6 +77,7 @@ pub(crate) async fn begin(
         authorization_id: id,
         authorization_url: ours(shared, &["connect", &handle])?,
         requested_scopes: stored.requested_scopes,
+        consent,
         expires_at: stored.expires_at,
     })
 }
@@ -152,7 +155,10 @@ fn what_to_ask(
                     .map(|feature| feature.key.to_string())
                     .collect(),
             })?;
-        features.insert(key.clone());
+        if let Some(present) = present {
+            present.may_have(feature)?;
+        }
+        features.extend(provider.included_in(key).cloned());
         scopes = scopes.union(&feature.required_scopes());
     }
     if let Some(unknown) = request.scopes.iter().find(|scope| !provider.knows_scope(scope)) {
@@ -187,7 +193,9 @@ fn what_to_ask(
     // Whoever asks for a feature's scopes by name means the feature.
     let covered = provider.features.iter().filter(|feature| {
         let required = feature.required_scopes();
-        !request.scopes.is_empty() && !required.is_empty() && required.is_subset(&request.scopes)
+        !request.scopes.is_empty()
+            && !required.is_empty()
+            && provider.uncovered(&required, &request.scopes).is_empty()
     });
     features.extend(covered.map(|feature| feature.key.clone()));
     Ok((features, scopes))

@@ -21,9 +21,10 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whether the two are one account: by issuer and id, whatever name and e-mail say.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.id == other.id && self.issuer == other.issuer
+    /// Whether one that came back is this account: by issuer and id, whatever name and e-mail say. Where no issuer vouched
+    /// for it so far, the id alone says it.
+    pub fn is_same(&self, returned: &Self) -> bool {
+        self.id == returned.id && (self.issuer.is_none() || self.issuer == returned.issuer)
     }
 
     /// The person at the issuer, whose grants there are one (OpenID Connect Core 2, `sub`). An account id may say more: a

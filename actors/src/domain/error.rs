@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    consent::Lapse,
     feature::FeatureKey,
     ids::{IntegrationId, ProviderKey},
     reason::{ReasonCode, WhoMustAct},
@@ -36,15 +37,31 @@ pub enum ServiceError {
         detail: String,
     },
     /// The account is connected, but the user did not grant this, or has switched it off.
-    #[error("the user has not switched on, or not granted, what this needs")]
+    #[error("{}", insufficient(missing_scopes, feature.as_ref(), integration_id))]
     InsufficientScope {
-        /// What is missing.
+        /// What is missing; empty: nothing, the feature is off.
         missing_scopes: ScopeSet,
         /// At which provider to ask for it.
         provider: ProviderKey,
         /// On behalf of which feature.
         feature: Option<FeatureKey>,
         /// Which integration to widen.
+        integration_id: IntegrationId,
+    },
+    /// The provider grants it, and what the user agreed to does not hold any more: they must be asked again.
+    #[error("the user must agree to this again: {}", match lapse {
+        Lapse::Withdrawn => "they took their consent back",
+        Lapse::Expired => "their consent has expired",
+        Lapse::WordingChanged => "it means something else than what they agreed to",
+    })]
+    ConsentRequired {
+        /// What became of the consent.
+        lapse: Lapse,
+        /// At which provider.
+        provider: ProviderKey,
+        /// To which feature; `None`: to scopes asked for by name.
+        feature: Option<FeatureKey>,
+        /// For which integration.
         integration_id: IntegrationId,
     },
     /// There is no such thing, or it is somebody else's.
@@ -134,6 +151,23 @@ pub enum ServiceError {
     Internal,
 }
 
+fn insufficient(missing: &ScopeSet, feature: Option<&FeatureKey>, id: &IntegrationId) -> String {
+    match feature {
+        Some(feature) if missing.is_empty() => format!(
+            "{feature} is off: the provider has granted what it needs, and the user has not switched it on; they do so on \
+             their connections page, or with PUT /api/v1/oauth/integrations/{id}/features/{feature}, and need not go to the \
+             provider"
+        ),
+        Some(feature) => format!(
+            "the user has not granted what {feature} needs; ask them with POST /api/v1/oauth/authorizations, naming the \
+             provider, the feature and the integration_id of upgrade"
+        ),
+        None => "the user has not granted these scopes; ask them with POST /api/v1/oauth/authorizations, naming the \
+                 provider, the scopes and the integration_id of upgrade"
+            .to_owned(),
+    }
+}
+
 impl ServiceError {
     /// The stable code (design, section 6).
     pub fn code(&self) -> &'static str {
@@ -141,7 +175,8 @@ impl ServiceError {
             Self::InvalidRequest { .. } => "invalid_request",
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden { .. } => "forbidden",
-            Self::InsufficientScope { .. } => "insufficient_scope",
+            // To a caller the same: the user must widen what they allow, and `upgrade` says how to ask them.
+            Self::InsufficientScope { .. } | Self::ConsentRequired { .. } => "insufficient_scope",
             Self::NotFound { .. } => "not_found",
             Self::NotConnected => "not_connected",
             Self::ReauthRequired { .. } => "reauth_required",
@@ -167,6 +202,7 @@ impl ServiceError {
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => WhoMustAct::Developer,
             Self::InsufficientScope { .. }
+            | Self::ConsentRequired { .. }
             | Self::NotConnected
             | Self::ReauthRequired { .. }
             | Self::AccountMismatch

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Timestamp,
+    consent::{Lapse, WordingVersion},
     ids::{InvalidId, ProviderKey},
     scope::{Scope, ScopeSet},
 };
@@ -85,8 +87,66 @@ pub struct ScopeSpec {
     pub required: bool,
     /// Whether the provider restricts it or it reaches far.
     pub dangerous: bool,
-    /// Wider scopes that include this one.
+    /// Wider scopes that include this one, directly or through others.
     pub implied_by: ScopeSet,
+    /// Whether it is asked for by name.
+    pub kind: ScopeKind,
+}
+
+/// How a provider lets a scope be had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeKind {
+    /// Named in the authorization request, granted or refused by the user.
+    #[default]
+    Scope,
+    /// Set by the operator in the provider's own settings, the same for every user; the user chooses only what it reaches
+    /// (Notion's page picker).
+    Capability,
+}
+
+/// How far a feature goes. A wider level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Looks, and changes nothing.
+    Read,
+    /// Changes things as well.
+    Write,
+}
+
+impl Level {
+    /// From the narrowest to the widest.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
+
+    /// As in keys (`google.calendar.write`), policies and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+
+    /// Whether scopes of this category (`read`, `write`, `admin`) go no further.
+    pub fn covers(self, category: &str) -> bool {
+        category == "read" || (category == "write" && self == Self::Write)
+    }
+}
+
+/// What a user should know of a feature, and a developer of its place among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureNotes {
+    /// How far it goes, where that is a choice.
+    pub level: Option<Level>,
+    /// The feature this one widens (`google.calendar` of `google.calendar.write`): it is switched on with it, and this one
+    /// goes off with it.
+    pub level_of: Option<FeatureKey>,
+    /// What could go wrong if the user allows it, in one sentence; `None`: it reaches nothing that would hurt.
+    pub danger: Option<String>,
+    /// Whether personal accounts cannot have it.
+    pub work_account_only: bool,
+    /// What its name promises and the provider no longer offers; its description says what there is instead.
+    pub no_longer_offered: Option<String>,
 }
 
 /// A feature as declared by its provider.
@@ -98,13 +158,33 @@ pub struct FeatureSpec {
     pub display_name: String,
     /// One sentence for the user; says so where the provider no longer offers what the name promises.
     pub description: String,
+    /// Version of these words, as a consent names it.
+    pub wording_version: WordingVersion,
     /// Requested when the caller names neither features nor scopes.
     pub default: bool,
     /// Every scope that belongs to it.
     pub scopes: Vec<ScopeSpec>,
+    /// What else there is to know.
+    #[serde(flatten)]
+    pub notes: FeatureNotes,
 }
 
 impl FeatureSpec {
+    /// The feature that this one is a level of; itself, if it is none.
+    pub fn base(&self) -> &FeatureKey {
+        self.notes.level_of.as_ref().unwrap_or(&self.key)
+    }
+
+    /// What a user agrees to by switching it on, sentence by sentence: what it is for, and what it needs.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let needs = self.scopes.iter().filter(|spec| spec.required);
+        let need = |spec: &ScopeSpec| format!("{}: {}", spec.display_name, spec.description);
+        let danger = self.notes.danger.iter().map(|danger| format!("Mind: {danger}"));
+        std::iter::once(self.description.clone())
+            .chain(needs.map(need))
+            .chain(danger)
+    }
+
     /// The scopes without which the feature does not work.
     pub fn required_scopes(&self) -> ScopeSet {
         self.scopes
@@ -125,15 +205,6 @@ impl FeatureSpec {
     }
 }
 
-/// What a user wishes of a feature of a connected account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Switch {
-    /// Services may have tokens for it.
-    On,
-    /// They may not.
-    Off,
-}
-
 /// How a feature stands for one integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +215,8 @@ pub enum FeatureStatus {
     Active,
     /// Switched on, but the provider granted less.
     MissingScopes,
+    /// Switched on and granted, but what the user agreed to does not hold any more: they must be asked again.
+    ConsentRequired,
     /// Switched on, but the whole grant is dead.
     ReauthRequired,
 }
@@ -152,7 +225,8 @@ impl FeatureStatus {
     /// Of several accounts, the one that serves the user best decides.
     pub fn rank(self) -> u8 {
         match self {
-            Self::Active => 3,
+            Self::Active => 4,
+            Self::ConsentRequired => 3,
             Self::MissingScopes => 2,
             Self::ReauthRequired => 1,
             Self::Inactive => 0,
@@ -169,4 +243,8 @@ pub struct FeatureState {
     pub status: FeatureStatus,
     /// What is missing when it stands at `missing_scopes`.
     pub missing_scopes: ScopeSet,
+    /// Until when what the user agreed to holds; `None`: until taken back.
+    pub consent_expires_at: Option<Timestamp>,
+    /// Why it does not hold when it stands at `consent_required`.
+    pub consent_lapse: Option<Lapse>,
 }

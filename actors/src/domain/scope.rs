@@ -34,7 +34,7 @@ impl fmt::Debug for Scope {
 }
 
 /// A set of scopes; compared as a set, never as text. Cheap to clone: every hand-out carries one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "BTreeSet<Scope>")]
 pub struct ScopeSet(
     /// `None`: the empty set, so that those who make one do not all count references in one place.

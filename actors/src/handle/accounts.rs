@@ -106,6 +106,7 @@ impl OAuthManager {
         IntegrationView::of(
             stored,
             self.shared.provider(&stored.id.provider).map(AsRef::as_ref),
+            self.shared.now(),
         )
     }
 

@@ -8,6 +8,7 @@ use super::{OAuthManager, ServiceResult};
 use crate::{
     audit::IN_PROCESS,
     catalogue::{self, Wanted},
+    consent,
     domain::{
         audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
         client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
@@ -47,7 +48,10 @@ impl OAuthManager {
         let now = Instant::now();
         self.clients.if_known(&self.shared, credential, now, |recipient| {
             let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
-            catalogue::within_policy(&wanted, recipient).ok()?;
+            if !wanted.scopes.is_empty() {
+                // What is on the shelf knows what it carries, not what else of it may be asked for by name.
+                catalogue::within_policy(&wanted, recipient).ok()?;
+            }
             let answer = self.take_from_shelf(request, &wanted, recipient, now, answer)?;
             let provider = &wanted.provider.key;
             if let Some(measures) = self.shared.measures(provider) {
@@ -198,8 +202,9 @@ impl OAuthManager {
             let min_ttl = request
                 .min_ttl
                 .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
-            let is_good =
-                ready.token.usable_for(now, min_ttl) && answer::check(wanted.provider, stored, &need).is_ok();
+            let is_good = ready.token.usable_for(now, min_ttl)
+                && ready.carried.gives(wanted.provider, &need)
+                && consent::holds(wanted.provider, stored, &need, now).is_ok();
             let audit = &self.shared.audit;
             if !is_good || !audit.count(client, stored.id.uuid, now, &stored.scopes) {
                 return None;

@@ -19,6 +19,7 @@ mod service_info;
 mod sessions;
 mod switches;
 mod token;
+mod users;
 
 /// Before every route of the JSON API.
 pub(crate) const API_PREFIX: &str = "/api/v1/oauth";
@@ -49,10 +50,13 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::refresh(api),
         integrations::revoke(api),
         consents::list(api),
+        consents::withdraw(api),
         features::list(api),
         features::switch_on(api),
         features::switch_off(api),
         audit::list(api),
+        users::export(api),
+        users::erase(api),
         admin::providers(api),
         admin::actors(api),
         admin::integrations(api),

@@ -10,7 +10,7 @@ use oauth_manager_actors::domain::{
 use crate::http::{
     Api,
     auth::{authenticate_service, service_credential},
-    catalogue::{Catalogue, integration_id},
+    catalogue::{Catalogue, agree, integration_id},
     endpoint::{Endpoint, GET, Route, as_json, route},
     min_ttl,
     problem::{Answer, Problem},
@@ -117,6 +117,9 @@ fn want(catalogue: Catalogue<'_>, query: &Parameters<'_>) -> Result<Want, Proble
         .filter(|name| !name.is_empty())
         .collect();
     let scopes = catalogue.scopes_of(provider.map(AsRef::as_ref), &names)?;
+    if let (Some(provider), Some(feature), false) = (provider, &feature, scopes.is_empty()) {
+        agree(provider, std::slice::from_ref(feature), &scopes)?;
+    }
     if provider.is_none() && feature.is_none() && scopes.is_empty() {
         return Err(Problem::invalid(
             "say what the token is for: feature, provider or scopes",
@@ -164,6 +167,7 @@ mod tests {
             "scopes=nothing",
             "provider=notion&feature=google.calendar",
             "provider=notion&scopes=calendar.read",
+            "feature=google.calendar&scopes=pages.read",
         ] {
             assert_eq!(read(raw).unwrap_err().status(), 400, "{raw}");
         }

@@ -45,7 +45,7 @@ async fn a_connection_whose_place_was_taken_meanwhile_is_fenced() {
     );
     let account = Account {
         id: "1".into(),
-        issuer: None,
+        issuer: Some("https://accounts.google.com".into()),
         name: None,
         email: None,
     };
