@@ -45,3 +45,4 @@ mod stopping;
 mod supervision;
 mod thousand;
 mod user_jwt;
+mod verify;
