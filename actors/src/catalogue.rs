@@ -151,7 +151,7 @@ pub(crate) fn within_policy(wanted: &Wanted<'_>, recipient: &Recipient) -> Servi
     };
     let key: &ProviderKey = &wanted.provider.key;
     let allowed = match &wanted.feature {
-        Some(feature) => client.policy.allows_feature(key, feature),
+        Some(feature) => client.policy.allows_feature(wanted.provider, feature),
         None => client.policy.allows_provider(key),
     };
     // What the user granted is not told to a client that could not receive it anyway.

@@ -1,12 +1,9 @@
 //! Service clients, looked up by credential and kept for a moment: a hand-out does not wait for the database to say who
 //! asks, and the database being away does not lock the services out.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::{
@@ -16,6 +13,7 @@ use crate::{
         sealed::{Digest, DigestPurpose},
         secret::ServiceCredential,
     },
+    integration::message::Recipient,
     ports::store::StoreError,
     shared::Shared,
 };
@@ -27,27 +25,33 @@ const STALE_FOR: Duration = Duration::from_secs(3600);
 /// How long to wait for the database if there is an answer to fall back on.
 const RECHECK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who is behind a credential, as last read. Holds only credentials that were good: bounded by their number.
+/// Who is behind a credential, as last read. Holds only credentials that were good: bounded by their number. Read with
+/// every hand-out and changed every few seconds: readers share nothing that they would have to write to.
 #[derive(Debug, Default)]
-pub(crate) struct Clients(RwLock<HashMap<Digest, Known>>);
+pub(crate) struct Clients(ArcSwap<HashMap<Digest, Known>>);
 
 #[derive(Debug, Clone)]
 struct Known {
     client: Arc<ServiceClient>,
+    /// The same, as whoever receives a token.
+    recipient: Recipient,
     read_at: Instant,
     /// Not asked again before this, while the database is away.
     recheck_at: Instant,
 }
 
 impl Clients {
-    /// The client with this credential, if it was read lately: without waiting for anybody.
-    pub(crate) fn known(
+    /// What is done for the client with this credential, if it was read lately: without waiting for anybody.
+    pub(crate) fn if_known<R>(
         &self,
         shared: &Shared,
         credential: &ServiceCredential,
-    ) -> Option<Arc<ServiceClient>> {
-        let known = self.read(&digest_of(shared, credential))?;
-        (Instant::now() < known.recheck_at).then_some(known.client)
+        now: Instant,
+        then: impl FnOnce(&Recipient) -> Option<R>,
+    ) -> Option<R> {
+        let all = self.0.load();
+        let known = all.get(&digest_of(shared, credential))?;
+        (now < known.recheck_at).then(|| then(&known.recipient))?
     }
 
     /// The client with this credential.
@@ -72,13 +76,17 @@ impl Clients {
         match tokio::time::timeout(RECHECK_PATIENCE, lookup()).await {
             Ok(Ok(Some(client))) => Ok(self.remember(digest, client, now)),
             Ok(Ok(None)) => {
-                self.write().remove(&digest);
+                self.change(|all| {
+                    all.remove(&digest);
+                });
                 Err(unknown())
             }
             Ok(Err(StoreError::Unavailable(_))) | Err(_) if now.duration_since(known.read_at) < STALE_FOR => {
-                if let Some(known) = self.write().get_mut(&digest) {
-                    known.recheck_at = Instant::now() + FRESH_FOR;
-                }
+                self.change(|all| {
+                    if let Some(known) = all.get_mut(&digest) {
+                        known.recheck_at = Instant::now() + FRESH_FOR;
+                    }
+                });
                 Ok(known.client)
             }
             Ok(Err(error)) => Err(crate::records::store_error(&error)),
@@ -90,23 +98,26 @@ impl Clients {
         let client = Arc::new(client);
         let known = Known {
             client: Arc::clone(&client),
+            recipient: Recipient::Client(Arc::clone(&client)),
             read_at: now,
             recheck_at: now + FRESH_FOR,
         };
-        self.write().insert(digest, known);
+        self.change(|all| {
+            all.insert(digest, known.clone());
+        });
         client
     }
 
     fn read(&self, digest: &Digest) -> Option<Known> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .cloned()
+        self.0.load().get(digest).cloned()
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Digest, Known>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, change: impl Fn(&mut HashMap<Digest, Known>)) {
+        self.0.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            change(&mut all);
+            all
+        });
     }
 }
 

@@ -23,6 +23,7 @@ compile_error!("supervision catches panics: build with panic = \"unwind\"");
 mod address;
 mod audit;
 mod authorization;
+mod carried;
 mod catalogue;
 mod chance;
 mod clients;

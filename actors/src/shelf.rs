@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Timestamp, ids::Subject, token::AccessGrant},
+    carried::{Carried, Kinds},
+    domain::{Timestamp, ids::Subject, provider::Provider, token::AccessGrant},
     integration::{answer, opened::Opened, row::Token},
 };
 
@@ -41,8 +42,10 @@ pub(crate) struct Activity {
 pub(crate) struct Ready {
     pub(crate) opened: Arc<Opened>,
     /// What whoever takes it receives.
-    pub(crate) grant: Arc<AccessGrant>,
+    pub(crate) grant: AccessGrant,
     pub(crate) token: Token,
+    /// What it gives to whom.
+    pub(crate) carried: Arc<Carried>,
     pub(crate) activity: Arc<Activity>,
 }
 
@@ -52,8 +55,9 @@ pub(crate) struct Shelf(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    ready: RwLock<HashMap<Uuid, Arc<Ready>>>,
+    ready: RwLock<HashMap<Uuid, Ready>>,
     first: RwLock<HashMap<Subject, (Uuid, Instant)>>,
+    kinds: Kinds,
 }
 
 /// An account's place on the shelf. Dropped, nothing is left there.
@@ -107,21 +111,21 @@ impl Activity {
 // === impl Shelf ===
 
 impl Shelf {
-    /// What this account has laid out.
-    pub(crate) fn of_integration(&self, integration: &Uuid) -> Option<Arc<Ready>> {
+    /// What is made of what this account has laid out. Nobody can change it meanwhile: be quick.
+    pub(crate) fn of_integration<R>(
+        &self,
+        integration: &Uuid,
+        take: impl FnOnce(&Ready) -> Option<R>,
+    ) -> Option<R> {
         let ready = self.0.ready.read().unwrap_or_else(PoisonError::into_inner);
-        ready.get(integration).cloned()
+        take(ready.get(integration)?)
     }
 
-    /// What the account has laid out that is asked first for this user.
-    pub(crate) fn of_user(&self, subject: &Subject, now: Instant) -> Option<Arc<Ready>> {
+    /// The account that is asked first for this user.
+    pub(crate) fn first_of(&self, subject: &Subject, now: Instant) -> Option<Uuid> {
         let first = self.0.first.read().unwrap_or_else(PoisonError::into_inner);
         let (integration, known_at) = *first.get(subject)?;
-        drop(first);
-        if now.duration_since(known_at) >= FIRST_FRESH_FOR {
-            return None;
-        }
-        self.of_integration(&integration)
+        (now.duration_since(known_at) < FIRST_FRESH_FOR).then_some(integration)
     }
 
     /// From the supervisor: which of the user's accounts is asked first.
@@ -156,7 +160,7 @@ impl Place {
     }
 
     /// Lays this out instead of what is there; nothing, where there is no token in it.
-    pub(crate) fn lay_out(&mut self, opened: &Arc<Opened>, token: Token) {
+    pub(crate) fn lay_out(&mut self, provider: &Provider, opened: &Arc<Opened>, token: Token) {
         if self
             .laid_out
             .as_ref()
@@ -170,11 +174,12 @@ impl Place {
         self.laid_out = Some(Arc::clone(opened));
         let ready = Ready {
             opened: Arc::clone(opened),
-            grant: Arc::new(grant),
+            grant,
             token,
+            carried: self.shelf.0.kinds.of(provider, &opened.stored),
             activity: Arc::clone(&self.activity),
         };
-        self.ready().insert(self.integration, Arc::new(ready));
+        self.ready().insert(self.integration, ready);
     }
 
     /// Takes back what is there.
@@ -184,7 +189,7 @@ impl Place {
         }
     }
 
-    fn ready(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Uuid, Arc<Ready>>> {
+    fn ready(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Uuid, Ready>> {
         self.shelf.0.ready.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,8 +23,8 @@ impl Drop for Bare {
     }
 }
 
-/// Starts this program again as the bare server.
-pub fn start(body_bytes: usize) -> Bare {
+/// Starts this program again as the bare server, to be asked with the very headers the service is asked with.
+pub fn start(body_bytes: usize, asked_of_service: &[u8]) -> Bare {
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["bare", &body_bytes.to_string()])
         .stdout(Stdio::piped())
@@ -35,7 +35,8 @@ pub fn start(body_bytes: usize) -> Bare {
         .read_line(&mut line)
         .unwrap();
     let address: SocketAddr = line.trim().parse().unwrap();
-    let request = format!("GET /token HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes();
+    let headers = memchr::memmem::find(asked_of_service, b"\r\n").unwrap();
+    let request = [b"GET /token HTTP/1.1".as_slice(), &asked_of_service[headers..]].concat();
     Bare {
         address,
         pid: process.id(),

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
+use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -112,7 +113,7 @@ impl Load {
 
 /// Whether an answer has come in full. Anything but 200 ends the run.
 fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+    let Some(head) = memmem::find(answer, b"\r\n\r\n") else {
         return false;
     };
     assert!(
@@ -125,10 +126,7 @@ fn is_whole(answer: &[u8]) -> bool {
 
 fn content_length(head: &[u8]) -> usize {
     const NAME: &[u8] = b"content-length: ";
-    let at = head
-        .windows(NAME.len())
-        .position(|window| window == NAME)
-        .expect("a length");
+    let at = memmem::find(head, NAME).expect("a length");
     let digits = head[at + NAME.len()..]
         .iter()
         .take_while(|byte| byte.is_ascii_digit());
@@ -145,9 +143,6 @@ pub fn body_bytes(address: SocketAddr, request: &[u8]) -> usize {
     while !is_whole(&answer[..filled]) {
         filled += stream.read(&mut answer[filled..]).unwrap();
     }
-    let head = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .unwrap();
+    let head = memmem::find(&answer, b"\r\n\r\n").unwrap();
     content_length(&answer[..head])
 }

@@ -45,7 +45,7 @@ fn main() {
 fn compare(span: Duration, rounds: usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let service = runtime.block_on(service::start());
-    let bare = bare::start(service.body_bytes);
+    let bare = bare::start(service.body_bytes, &service.request);
     let to_service = Load::new(service.address, service.request.clone(), CONNECTIONS);
     let to_edge = Load::new(service.address, service.constant_request.clone(), CONNECTIONS);
     let to_bare = Load::new(bare.address, bare.request.clone(), CONNECTIONS);

@@ -206,13 +206,16 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         .extra_authorize_params
         .clone_from(&config.authorize_params);
     settings.account_id_pointer.clone_from(&config.account_id_pointer);
-    for (feature, scopes) in &config.features {
+    for (key, feature) in &config.features {
         settings.features.push(FeatureSettings {
-            key: feature.parse().with_context(|| path("features"))?,
-            display_name: None,
-            description: None,
-            scopes: scopes.iter().collect(),
-            default: false,
+            key: key.parse().with_context(|| path("features"))?,
+            display_name: feature.display_name.clone(),
+            description: feature.description.clone(),
+            scopes: feature.scopes.iter().collect(),
+            optional_scopes: feature.optional_scopes.iter().collect(),
+            danger: feature.danger.clone(),
+            work_account_only: feature.work_account_only,
+            default: feature.default,
         });
     }
     Ok(settings)

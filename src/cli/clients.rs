@@ -1,12 +1,13 @@
 //! `clients create|list|revoke`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use oauth_manager_actors::{
     domain::{
         client::{Allow, Policy},
+        reach::words_of_feature,
         sealed::DigestPurpose,
     },
     ports::{store::ClientStore, vault::Vault as _},
@@ -28,7 +29,9 @@ pub(super) enum Command {
     Create {
         /// Its name, unique; appears in the audit.
         name: String,
-        /// What it may receive: PROVIDER:FEATURE, `*` for any; may be given several times.
+        /// What it may receive: PROVIDER:FEATURE, `*` for any; may be given several times. `google:calendar` is the feature
+        /// in all its levels, `google:calendar.read` looking only. A token that carries more is not handed to it:
+        /// `google:*` allows any.
         #[arg(long, value_name = "PROVIDER:FEATURE")]
         allow: Vec<Allow>,
         /// It may open sessions for users.
@@ -130,14 +133,15 @@ fn known(assembly: &Assembly, allow: &Allow) -> anyhow::Result<()> {
             names.join(", ")
         );
     };
+    let words: BTreeSet<String> = provider
+        .features
+        .iter()
+        .flat_map(|feature| words_of_feature(provider, feature))
+        .collect();
     if let Some(name) = &allow.feature
-        && !provider.features.iter().any(|feature| feature.key.name() == name)
+        && !words.contains(name)
     {
-        let names: Vec<_> = provider
-            .features
-            .iter()
-            .map(|feature| feature.key.name())
-            .collect();
+        let names: Vec<_> = words.into_iter().collect();
         anyhow::bail!(
             "--allow {allow}: {key} has no feature {name}; it has {}",
             names.join(", ")

@@ -1,6 +1,5 @@
 //! Lists that may also be written as text, which is all an environment variable can hold.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -15,20 +14,6 @@ where
     T: Deserialize<'de>,
 {
     deserializer.deserialize_any(ListVisitor(PhantomData))
-}
-
-/// A table whose values are such lists.
-pub(super) fn table<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-    struct Item(Vec<String>);
-    impl<'de> Deserialize<'de> for Item {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            super::list::deserialize(deserializer).map(Item)
-        }
-    }
-    let table = BTreeMap::<String, Item>::deserialize(deserializer)?;
-    Ok(table.into_iter().map(|(key, item)| (key, item.0)).collect())
 }
 
 struct ListVisitor<T>(PhantomData<T>);

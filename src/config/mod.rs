@@ -12,6 +12,7 @@ mod encryption;
 mod endpoint;
 mod environment;
 mod error;
+mod feature;
 mod files;
 mod list;
 mod log;
@@ -41,6 +42,7 @@ pub use encryption::{DEFAULT_KEY_ID, EncryptionConfig, EncryptionKey, KEY_BYTES}
 pub use endpoint::Endpoint;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
+pub use feature::FeatureConfig;
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
 pub use provider::{

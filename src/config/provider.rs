@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::endpoint::Endpoint;
 use super::error::Problems;
+use super::feature::{FeatureConfig, is_feature_key};
 use super::secret::SecretString;
 use super::server::Deployment;
 use super::{duration, list};
@@ -181,9 +182,8 @@ pub struct ProviderConfig {
     pub authorize_params: BTreeMap<String, String>,
     /// JSON pointer to the account's stable id in the userinfo answer (type `oauth2`).
     pub account_id_pointer: Option<String>,
-    /// Feature key to scopes.
-    #[serde(deserialize_with = "list::table")]
-    pub features: BTreeMap<String, Vec<String>>,
+    /// By key.
+    pub features: BTreeMap<String, FeatureConfig>,
 }
 
 impl ProviderConfig {
@@ -321,20 +321,12 @@ impl ProviderConfig {
                 add(&format!("authorize_params.{param}"), "is set by the flow itself");
             }
         }
-        for (feature, scopes) in &self.features {
-            if !is_feature_key(provider, feature) {
-                add(
-                    &format!("features.\"{feature}\""),
-                    &format!("expected a key such as \"{provider}.profile\""),
-                );
-            } else if scopes
-                .iter()
-                .any(|scope| scope.is_empty() || !scope.bytes().all(is_scope_byte))
-            {
-                add(
-                    &format!("features.\"{feature}\""),
-                    "a scope is text without spaces, quotes or backslashes",
-                );
+        for (key, feature) in &self.features {
+            let path = format!("features.\"{key}\"");
+            if !is_feature_key(provider, key) {
+                add(&path, &format!("expected a key such as \"{provider}.profile\""));
+            } else if let Some(problem) = feature.problem() {
+                add(&path, problem);
             }
         }
     }
@@ -375,26 +367,8 @@ pub fn is_provider_key(key: &str) -> bool {
         && key.bytes().all(rest)
 }
 
-/// `<provider>.<name>`
-fn is_feature_key(provider: &str, feature: &str) -> bool {
-    let name = feature
-        .strip_prefix(provider)
-        .and_then(|rest| rest.strip_prefix('.'));
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    name.is_some_and(|name| {
-        name.len() <= 64
-            && name.starts_with(|first: char| first.is_ascii_lowercase())
-            && name.bytes().all(plain)
-    })
-}
-
 /// It becomes a part of a URL's path.
 fn is_tenant(tenant: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     tenant.starts_with(|first: char| first.is_ascii_alphanumeric()) && tenant.bytes().all(plain)
-}
-
-/// RFC 6749 section 3.3.
-fn is_scope_byte(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }

@@ -80,9 +80,13 @@ impl Body {
     }
 
     /// As a form of one of our pages.
-    pub(crate) async fn form(self, headers: &HeaderMap, limits: &Limits) -> Result<Parameters, Problem> {
+    pub(crate) async fn form(
+        self,
+        headers: &HeaderMap,
+        limits: &Limits,
+    ) -> Result<Parameters<'static>, Problem> {
         expect_type(headers, "application/x-www-form-urlencoded")?;
-        Parameters::read(&self.read(limits).await?)
+        Parameters::read(&self.read(limits).await?).map(Parameters::into_owned)
     }
 
     async fn read(self, limits: &Limits) -> Result<Bytes, Problem> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oauth_manager_actors::domain::{
     error::ServiceError,
-    feature::FeatureKey,
+    feature::{FeatureKey, FeatureSpec},
     ids::{IntegrationId, ProviderKey},
     provider::Provider,
     scope::{Scope, ScopeSet},
@@ -106,6 +106,35 @@ pub(crate) fn features_of<S: AsRef<str>>(
             known.ok_or_else(|| unknown("the provider has no such feature", feature_names(provider)))
         })
         .collect()
+}
+
+/// Refuses scopes that belong to features of which none is named, although some are: both cannot be meant.
+pub(crate) fn agree(provider: &Provider, features: &[FeatureKey], scopes: &ScopeSet) -> Result<(), Problem> {
+    if features.is_empty() {
+        return Ok(());
+    }
+    let is_named = |base: &FeatureKey| {
+        let named = features.iter().filter_map(|key| provider.feature(key));
+        { named }.any(|feature| feature.base() == base)
+    };
+    for scope in scopes
+        .iter()
+        .filter(|scope| !provider.base_scopes.contains(scope))
+    {
+        let has = |feature: &&FeatureSpec| feature.scopes.iter().any(|spec| spec.scope == *scope);
+        let owners: Vec<_> = provider.features.iter().filter(has).collect();
+        if !owners.is_empty() && !owners.iter().any(|feature| is_named(feature.base())) {
+            return Err(ServiceError::InvalidRequest {
+                detail: format!(
+                    "scope {scope} does not belong to what is named as feature; name one it belongs to as well, or leave out \
+                     one of the two"
+                ),
+                known: owners.iter().map(|feature| feature.key.to_string()).collect(),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// An integration's id. One that is no id is answered as one that does not exist.
@@ -214,6 +243,41 @@ mod tests {
         );
         assert!(catalogue.scopes_of(None, &["calendar.read"]).is_ok());
         assert!(catalogue.scopes_of(None, &["nothing"]).is_err());
+    }
+
+    #[test]
+    fn scopes_of_another_feature_contradict_the_one_that_is_named() {
+        let mut google = Provider::clone(&providers()[0]);
+        let mut mail = google.features[0].clone();
+        mail.key = "google.gmail".parse().unwrap();
+        mail.scopes[0].scope = Scope::new("mail.read");
+        let mut shared = mail.clone();
+        shared.key = "google.report".parse().unwrap();
+        shared.scopes.push(google.features[0].scopes[0].clone());
+        google.features.extend([mail, shared]);
+        let judged = |features: &[&str], scopes: &[&str]| {
+            let features: Vec<_> = features.iter().map(|key| key.parse().unwrap()).collect();
+            agree(&google, &features, &scopes.iter().collect())
+        };
+        for scopes in [
+            [].as_slice(),
+            &["openid"],
+            &["calendar.read"],
+            &["not-in-the-catalogue"],
+        ] {
+            assert!(judged(&["google.calendar"], scopes).is_ok(), "{scopes:?}");
+        }
+        assert!(
+            judged(
+                &["google.calendar", "google.gmail"],
+                &["mail.read", "calendar.read"]
+            )
+            .is_ok()
+        );
+        assert!(judged(&["google.gmail"], &["calendar.read"]).is_err());
+        assert!(judged(&[], &["mail.read"]).is_ok());
+        let named = known(judged(&["google.calendar"], &["mail.read"]).unwrap_err());
+        assert_eq!(named, ["google.gmail", "google.report"]);
     }
 
     #[test]

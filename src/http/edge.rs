@@ -5,25 +5,22 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, header, request};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, Ready, ready},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request};
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::{body::Body, service::Service};
 use hyper_util::service::TowerToHyperService;
 use oauth_manager_actors::domain::error::ServiceError;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 
 use super::{
-    Now, cors,
-    endpoint::AtHand,
-    measure::HttpMeasures,
-    problem::Problem,
-    reply::Response,
-    request_context::{RequestHead, X_REQUEST_ID},
-    routes, security_headers,
-    settings::HttpSettings,
+    Now, cors, endpoint::AtHand, measure::HttpMeasures, problem::Problem, reply::Response,
+    request_context::RequestHead, request_id::X_REQUEST_ID, routes, security_headers, settings::HttpSettings,
 };
 
 /// A body as it comes from a connection.
@@ -34,7 +31,8 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// Answered whatever the load: an orchestrator must not take a busy process for a dead one.
 const LIVENESS_PATH: &str = "/health";
 
-type Answering = futures_util::future::BoxFuture<'static, Response>;
+/// An answer under way.
+pub(crate) type Answering = BoxFuture<'static, Response>;
 
 /// Answers requests.
 pub(crate) struct Edge {
@@ -69,47 +67,59 @@ impl Edge {
         }
     }
 
-    /// The answer to one request.
-    pub(crate) async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response
+    /// The answer to one request: there at once, or under way.
+    pub(crate) fn answer<B>(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Either<Ready<Response>, Answering>
     where
         B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
     {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let (mut parts, body) = request.into_parts();
-        let head = Arc::new(RequestHead::new(
-            parts.method.clone(),
-            parts.uri.clone(),
+        let head = RequestHead::new(
+            std::mem::take(&mut parts.method),
+            std::mem::take(&mut parts.uri),
             std::mem::take(&mut parts.headers),
             peer,
             &self.settings.trusted_proxies,
             (self.now)(),
-        ));
+        );
         let span = tracing::debug_span!("http.request", http.request_id = %head.request_id);
-        let routed = self.route(&head, parts, body);
-        let mut response = AssertUnwindSafe(routed)
-            .catch_unwind()
-            .instrument(span.clone())
-            .await
-            .unwrap_or_else(|_panic| {
-                // The panic hook has logged it; the caller learns no more than that it was us.
-                Problem::Service(ServiceError::Internal).into_response(&head.request_id)
-            });
-        self.finish(&head, &mut response);
-        let took = begun.elapsed();
-        if let Some(measures) = &self.measures {
-            measures.answered(route_of(&head), response.status().as_u16(), took);
+        if let Some(response) = span.in_scope(|| self.at_once(&head)) {
+            return Either::Left(ready(self.finish(&head, response, begun)));
         }
-        log(&head, &response, took);
-        response
+        let (edge, head) = (Arc::clone(self), Arc::new(head));
+        parts.method = head.method.clone();
+        parts.uri = head.uri.clone();
+        let answering = async move {
+            let routed = edge.route(&head, parts, body);
+            let response = AssertUnwindSafe(routed).catch_unwind().await;
+            let response = response.unwrap_or_else(|_panic| panicked(&head));
+            edge.finish(&head, response, begun)
+        };
+        Either::Right(answering.instrument(span).boxed())
+    }
+
+    /// What needs neither a body nor anybody's help.
+    fn at_once(&self, head: &RequestHead) -> Option<Response> {
+        let answer = || {
+            if let Some(problem) = out_of_bounds(head) {
+                return Some(problem.into_response(&head.request_id));
+            }
+            let scripted = cors::allowed_origin(&self.settings.allowed_origins, head);
+            scripted
+                .and_then(|_| cors::preflight(head))
+                .or_else(|| self.at_hand.iter().find_map(|answer| answer(head)))
+        };
+        std::panic::catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_panic| Some(panicked(head)))
     }
 
     async fn route<B>(&self, head: &Arc<RequestHead>, mut parts: request::Parts, body: B) -> Response
     where
         B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
     {
-        if let Some(problem) = out_of_bounds(head) {
-            return problem.into_response(&head.request_id);
-        }
         let permit = self.permits.try_acquire();
         if permit.is_err() && head.uri.path() != LIVENESS_PATH {
             let overloaded = ServiceError::Overloaded {
@@ -118,20 +128,22 @@ impl Edge {
             };
             return Problem::Service(overloaded).into_response(&head.request_id);
         }
-        if let Some(preflight) =
-            cors::allowed_origin(&self.settings.allowed_origins, head).and_then(|_| cors::preflight(head))
-        {
-            return preflight;
-        }
-        if let Some(response) = self.at_hand.iter().find_map(|answer| answer(head)) {
-            return response;
-        }
         parts.extensions.insert(Arc::clone(head));
         (self.routes)(Request::from_parts(parts, body.boxed())).await
     }
 
-    fn finish(&self, head: &RequestHead, response: &mut Response) {
-        let headers = response.headers_mut();
+    /// Adds what belongs on every answer, and says that it was given.
+    fn finish(&self, head: &RequestHead, mut response: Response, begun: Instant) -> Response {
+        self.add_headers(head, response.headers_mut());
+        let took = begun.elapsed();
+        if let Some(measures) = &self.measures {
+            measures.answered(route_of(head), response.status().as_u16(), took);
+        }
+        log(head, &response, took);
+        response
+    }
+
+    fn add_headers(&self, head: &RequestHead, headers: &mut HeaderMap) {
         security_headers::apply(headers, self.settings.public_url.scheme() == "https");
         if !self.settings.allowed_origins.is_empty() {
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
@@ -139,10 +151,15 @@ impl Edge {
                 cors::expose(headers, origin);
             }
         }
-        if let Ok(id) = HeaderValue::from_str(&head.request_id) {
+        if let Some(id) = head.request_id.to_header() {
             headers.insert(X_REQUEST_ID, id);
         }
     }
+}
+
+/// The panic hook has logged it; the caller learns no more than that it was us.
+fn panicked(head: &RequestHead) -> Response {
+    Problem::Service(ServiceError::Internal).into_response(&head.request_id)
 }
 
 /// What is refused before any route looks at it.

@@ -3,7 +3,7 @@
 //! The path decides before anything else is looked at, so that a wrong path is 404 and never 401. Templates are also
 //! what logs show of a path, and where `Allow` comes from: route and table cannot drift apart.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -49,13 +49,16 @@ pub(crate) struct Route {
 }
 
 /// The answer to this request, if it can be given at once. `None`: ask the filter.
-pub(crate) type AtHand = Box<dyn Fn(&Arc<RequestHead>) -> Option<Response> + Send + Sync>;
+pub(crate) type AtHand = Box<dyn Fn(&RequestHead) -> Option<Response> + Send + Sync>;
+
+/// Answers at once, if that is possible, with what stands in the first braces of the path.
+type AnswerAtHand = fn(&Api, &RequestHead, &str) -> Option<Response>;
 
 impl Route {
     /// The same, which first looks whether the answer is at hand.
-    pub(crate) fn or_at_hand(self, api: &Arc<Api>, answer: fn(&Api, &Call) -> Option<Response>) -> Self {
+    pub(crate) fn or_at_hand(self, api: &Arc<Api>, answer: AnswerAtHand) -> Self {
         let (api, endpoint) = (Arc::clone(api), self.endpoint);
-        let at_hand: AtHand = Box::new(move |head| answer(&api, &endpoint.take(Arc::clone(head)).ok()?));
+        let at_hand: AtHand = Box::new(move |head| answer(&api, head, endpoint.captures_of(head)?.get(0)));
         Self {
             at_hand: Some(at_hand),
             ..self
@@ -63,10 +66,29 @@ impl Route {
     }
 }
 
+/// The most braces a template has.
+const CAPTURES_MAX: usize = 2;
+
+/// What stood in the braces of a template, decoded, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Captures<'a>([Cow<'a, str>; CAPTURES_MAX]);
+
+impl Captures<'_> {
+    /// What stood at this place; empty if the template has none there.
+    pub(crate) fn get(&self, index: usize) -> &str {
+        self.0.get(index).map_or("", AsRef::as_ref)
+    }
+
+    fn into_owned(self) -> Captures<'static> {
+        Captures(self.0.map(|text| Cow::Owned(text.into_owned())))
+    }
+}
+
 impl Endpoint {
     /// What stands in the braces, if the path fits.
-    pub(crate) fn captures(&self, path: &str) -> Option<Vec<String>> {
-        let mut captures = Vec::new();
+    pub(crate) fn captures<'a>(&self, path: &'a str) -> Option<Captures<'a>> {
+        let mut captures = Captures::default();
+        let mut places = captures.0.iter_mut();
         let mut segments = path.split('/');
         for expected in self.template.split('/') {
             let segment = segments.next()?;
@@ -75,7 +97,7 @@ impl Endpoint {
                 if decoded.is_empty() {
                     return None;
                 }
-                captures.push(decoded.into_owned());
+                *places.next()? = decoded;
             } else if segment != expected {
                 return None;
             }
@@ -83,14 +105,19 @@ impl Endpoint {
         segments.next().is_none().then_some(captures)
     }
 
-    fn take(&'static self, head: Arc<RequestHead>) -> Result<Call, Rejection> {
-        if !self.methods.contains(&head.method) {
-            return Err(warp::reject::not_found());
-        }
-        let captures = self
-            .captures(head.uri.path())
-            .ok_or_else(warp::reject::not_found)?;
+    /// The same, if this request is for here; it is then known to be.
+    fn captures_of<'a>(&'static self, head: &'a RequestHead) -> Option<Captures<'a>> {
+        let fits = self.methods.contains(&head.method);
+        let captures = fits.then(|| self.captures(head.uri.path()))??;
         let _ = head.route.set(self.template);
+        Some(captures)
+    }
+
+    fn take(&'static self, head: Arc<RequestHead>) -> Result<Call, Rejection> {
+        let captures = self
+            .captures_of(&head)
+            .ok_or_else(warp::reject::not_found)?
+            .into_owned();
         Ok(Call { head, captures })
     }
 }
@@ -231,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_template_takes_its_paths_and_decodes_what_it_captures() {
-        assert_eq!(TOKEN.captures("/users/a%7Cb%2Fc/token").unwrap(), ["a|b/c"]);
+        let captures = TOKEN.captures("/users/a%7Cb%2Fc/token").unwrap();
+        assert_eq!((captures.get(0), captures.get(1)), ("a|b/c", ""));
         for path in [
             "/users//token",
             "/users/a/token/",

@@ -1,12 +1,9 @@
 //! What is measured of requests: how many, by route and status, and how long they took. The route is the template, never
 //! the path.
 
-use std::{
-    collections::HashMap,
-    sync::{PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram, counter, histogram};
 use oauth_manager_actors::domain::metric::Metric;
 
@@ -27,7 +24,7 @@ pub const METRICS: &[Metric] = &[
 
 /// The handles, made as routes and statuses are met: looking one up by its labels costs more than counting.
 #[derive(Default)]
-pub(super) struct HttpMeasures(RwLock<HashMap<(&'static str, u16), Handles>>);
+pub(super) struct HttpMeasures(ArcSwap<HashMap<(&'static str, u16), Handles>>);
 
 #[derive(Clone)]
 struct Handles {
@@ -43,7 +40,7 @@ impl HttpMeasures {
             handles.requests.increment(1);
             handles.duration.record(took.as_secs_f64());
         };
-        if let Some(handles) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(handles) = self.0.load().get(&key) {
             return count(handles);
         }
         let handles = Handles {
@@ -52,9 +49,10 @@ impl HttpMeasures {
         };
         count(&handles);
         // Bounded: routes are templates, and of statuses there are a few dozen.
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, handles);
+        self.0.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(key, handles.clone());
+            known
+        });
     }
 }

@@ -23,6 +23,7 @@ mod problem;
 mod query;
 mod reply;
 mod request_context;
+mod request_id;
 mod return_to;
 mod routes;
 mod security_headers;
@@ -148,7 +149,7 @@ impl HttpService {
     }
 }
 
-/// All routes as one filter, the first ones with the shortest way; what none of them takes is 404 or 405.
+/// All routes as one filter, as a tree, so that types and stacks stay small; what none of them takes is 404 or 405.
 fn table(routes: Vec<Route>) -> BoxedFilter<(Response,)> {
     let endpoints: Vec<&'static Endpoint> = routes.iter().map(|route| route.endpoint).collect();
     let rest = warp::ext::get::<Arc<RequestHead>>()
@@ -158,12 +159,7 @@ fn table(routes: Vec<Route>) -> BoxedFilter<(Response,)> {
         .boxed();
     let mut routes: Vec<_> = routes.into_iter().map(|route| route.filter).collect();
     routes.push(rest);
-    let others = routes.split_off(routes.len().min(routes::HOT));
-    // The hot ones one after another in front; the others as a tree, so that types and stacks stay small.
-    let hot = routes.into_iter().map(Some);
-    hot.rev()
-        .fold(balanced(others), either)
-        .unwrap_or_else(|| warp::any().map(Response::default).boxed())
+    balanced(routes).unwrap_or_else(|| warp::any().map(Response::default).boxed())
 }
 
 type Filters = Option<BoxedFilter<(Response,)>>;

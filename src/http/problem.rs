@@ -174,6 +174,7 @@ impl Problem {
                 integration_id,
             } => json!({
                 "missing_scopes": missing_scopes,
+                "reason": if missing_scopes.is_empty() { "feature_off" } else { "not_granted" },
                 "upgrade": { "provider": provider, "feature": feature, "integration_id": integration_id },
             }),
             ServiceError::ConsentRequired {

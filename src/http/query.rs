@@ -1,5 +1,7 @@
 //! Parameters of a query or a form: each known and given once, or the request is refused.
 
+use std::borrow::Cow;
+
 use oauth_manager_actors::domain::{
     error::ServiceError,
     ids::Subject,
@@ -15,20 +17,19 @@ const CURSOR_CHARS_MAX: usize = 512;
 
 /// Decoded parameters in the order they came. Values may be secrets: `Debug` shows none.
 #[derive(Default)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl std::fmt::Debug for Parameters {
+impl std::fmt::Debug for Parameters<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Parameters({} given)", self.0.len())
     }
 }
 
-impl Parameters {
+impl<'a> Parameters<'a> {
     /// Reads `a=1&b=2`.
-    pub(crate) fn read(raw: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn read(raw: &'a [u8]) -> Result<Self, Problem> {
         let pairs: Vec<_> = url::form_urlencoded::parse(raw)
             .take(PARAMETERS_MAX + 1)
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
         if pairs.len() > PARAMETERS_MAX {
             return Err(Problem::invalid(format!("more than {PARAMETERS_MAX} parameters")));
@@ -39,10 +40,10 @@ impl Parameters {
     /// Refuses names that are not among these, and any that came twice unless it is among `repeatable`.
     pub(crate) fn only(self, known: &[&str], repeatable: &[&str]) -> Result<Self, Problem> {
         for (index, (name, _)) in self.0.iter().enumerate() {
-            if repeatable.contains(&name.as_str()) {
+            if repeatable.contains(&&**name) {
                 continue;
             }
-            if !known.contains(&name.as_str()) {
+            if !known.contains(&&**name) {
                 return Err(ServiceError::InvalidRequest {
                     detail: "a parameter of this name does not exist here".into(),
                     known: known.iter().chain(repeatable).map(ToString::to_string).collect(),
@@ -62,11 +63,21 @@ impl Parameters {
     }
 
     /// Every value of this name.
-    pub(crate) fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    pub(crate) fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &str> + use<'_, 'a, 'n> {
         self.0
             .iter()
             .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| &**value)
+    }
+
+    /// The same, independent of what they were read from.
+    pub(crate) fn into_owned(self) -> Parameters<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        let pairs = self
+            .0
+            .into_iter()
+            .map(|(name, value)| (owned(name), owned(value)));
+        Parameters(pairs.collect())
     }
 
     /// `user`, if given.
@@ -107,7 +118,7 @@ pub(crate) fn subject(text: &str) -> Result<Subject, Problem> {
 mod tests {
     use super::*;
 
-    fn read(raw: &str) -> Parameters {
+    fn read(raw: &str) -> Parameters<'_> {
         Parameters::read(raw.as_bytes()).unwrap()
     }
 

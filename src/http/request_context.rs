@@ -2,10 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, LazyLock, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
@@ -13,16 +10,16 @@ use oauth_manager_actors::domain::{
     Timestamp,
     caller::{Actor, RequestContext, USER_AGENT_MAX_CHARS},
 };
-use uuid::Uuid;
 
-use super::{problem::Problem, query::Parameters};
+use super::{
+    endpoint::Captures,
+    problem::Problem,
+    query::Parameters,
+    request_id::{RequestId, X_REQUEST_ID},
+};
 
-/// Carries a request's id in both directions.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Set by proxies.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Longest id accepted from a caller.
-const REQUEST_ID_CHARS_MAX: usize = 64;
 
 /// The head of a request. Its headers and address hold secrets: `Debug` shows neither.
 pub(crate) struct RequestHead {
@@ -33,9 +30,11 @@ pub(crate) struct RequestHead {
     /// Every header.
     pub(crate) headers: HeaderMap,
     /// In logs, errors and the audit.
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
     /// The client, by its socket or by a proxy that is trusted.
     pub(crate) ip: Option<IpAddr>,
+    /// When it came.
+    pub(crate) received_at: Timestamp,
     /// The template of the route that took it: what logs may show of the path.
     pub(crate) route: OnceLock<&'static str>,
 }
@@ -61,8 +60,12 @@ impl RequestHead {
         now: Timestamp,
     ) -> Self {
         Self {
-            request_id: given_id(&headers).unwrap_or_else(|| new_id(now)),
+            request_id: headers
+                .get(X_REQUEST_ID)
+                .and_then(RequestId::given)
+                .unwrap_or_else(|| RequestId::new(now)),
             ip: Some(client_ip(&headers, peer, trusted_proxies)),
+            received_at: now,
             method,
             uri,
             headers,
@@ -78,7 +81,7 @@ impl RequestHead {
     }
 
     /// The query's parameters.
-    pub(crate) fn query(&self) -> Result<Parameters, Problem> {
+    pub(crate) fn query(&self) -> Result<Parameters<'_>, Problem> {
         Parameters::read(self.uri.query().unwrap_or_default().as_bytes())
     }
 
@@ -86,7 +89,7 @@ impl RequestHead {
     pub(crate) fn context(&self, actor: Actor) -> RequestContext {
         RequestContext {
             actor,
-            request_id: self.request_id.clone(),
+            request_id: self.request_id.to_string(),
             ip: self.ip,
             user_agent: self.user_agent(),
         }
@@ -108,14 +111,14 @@ impl RequestHead {
 pub(crate) struct Call {
     /// The head.
     pub(crate) head: Arc<RequestHead>,
-    /// What stood in the braces of the template, decoded, in order.
-    pub(crate) captures: Vec<String>,
+    /// What stood in the braces of the template.
+    pub(crate) captures: Captures<'static>,
 }
 
 impl Call {
     /// The parameter at this place of the template; empty if the template has none there.
     pub(crate) fn capture(&self, index: usize) -> &str {
-        self.captures.get(index).map_or("", String::as_str)
+        self.captures.get(index)
     }
 }
 
@@ -125,27 +128,6 @@ impl std::ops::Deref for Call {
     fn deref(&self) -> &RequestHead {
         &self.head
     }
-}
-
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
-    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (!id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(safe)).then(|| id.to_owned())
-}
-
-/// A UUIDv7 whose random part is this process's own number and a count: unique, in order, and without asking the
-/// operating system for randomness at every request. Nothing rests on its being unguessable.
-fn new_id(now: Timestamp) -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| Uuid::new_v4().as_u64_pair().0);
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut random = [0; 10];
-    let (process, count) = random.split_at_mut(5);
-    count.copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes()[3..]);
-    process.copy_from_slice(&PROCESS.to_be_bytes()[3..]);
-    let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or_default();
-    let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    id.hyphenated().encode_lower(&mut text).to_owned()
 }
 
 /// The last address that a trusted proxy did not write itself. What stands left of it is hearsay.
@@ -168,6 +150,8 @@ fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpAddr]) -> I
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn head(headers: &[(&'static str, &str)], trusted: &[&str]) -> RequestHead {
@@ -190,7 +174,7 @@ mod tests {
     #[test]
     fn a_safe_request_id_is_kept_and_another_replaced() {
         assert_eq!(
-            head(&[("x-request-id", "abc-1_2.3")], &[]).request_id,
+            &*head(&[("x-request-id", "abc-1_2.3")], &[]).request_id,
             "abc-1_2.3"
         );
         let long = "x".repeat(65);
@@ -198,7 +182,7 @@ mod tests {
             let id = head(&[("x-request-id", bad)], &[]).request_id;
             assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7, "{bad}");
         }
-        assert_ne!(head(&[], &[]).request_id, head(&[], &[]).request_id);
+        assert_ne!(&*head(&[], &[]).request_id, &*head(&[], &[]).request_id);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::Either, stream::FuturesUnordered};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -97,13 +97,21 @@ async fn connection(
         limits.idle_timeout,
     );
     let service = service_fn(move |request: Request<Incoming>| {
-        let (edge, progress) = (Arc::clone(&edge), progress.clone());
         progress.request_came();
-        async move {
-            let response = edge.answer(peer.ip(), request).await;
-            progress.answered();
+        let answering = edge.answer(peer.ip(), request);
+        let under_way = match &answering {
+            Either::Left(_) => {
+                progress.answered();
+                None
+            }
+            Either::Right(_) => Some(progress.clone()),
+        };
+        answering.map(move |response| {
+            if let Some(progress) = under_way {
+                progress.answered();
+            }
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let serving = http1::Builder::new()
         // The stream watches its client itself.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use oauth_manager_actors::domain::{
-    feature::{FeatureSpec, ScopeSpec},
+    feature::{FeatureNotes, FeatureSpec, ScopeKind, ScopeSpec},
     provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
     scope::{Scope, ScopeSet},
 };
@@ -53,7 +53,9 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
                 required: true,
                 dangerous: false,
                 implied_by: ScopeSet::default(),
+                kind: ScopeKind::default(),
             }],
+            notes: FeatureNotes::default(),
         }],
         open_scopes: false,
         reports_scopes: true,

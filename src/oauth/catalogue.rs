@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 
 use oauth_manager_actors::domain::{
     consent::WordingVersion,
-    feature::{FeatureSpec, ScopeSpec},
+    feature::{FeatureKey, FeatureNotes, FeatureSpec, Level, ScopeKind, ScopeSpec},
     ids::ProviderKey,
+    implication,
     scope::{Scope, ScopeSet},
 };
 use serde::Deserialize;
 
-use super::settings::{FeatureSettings, InvalidSettings, ProviderKind, ProviderSettings};
+use super::{
+    microsoft,
+    settings::{FeatureSettings, InvalidSettings, ProviderKind, ProviderSettings},
+};
 
 const CATALOGUE: &str = include_str!("catalogue.json");
 
@@ -34,6 +38,7 @@ struct RawEntry {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawFeature {
     name: String,
     display_name: String,
@@ -41,10 +46,29 @@ struct RawFeature {
     #[serde(default)]
     wording: Option<WordingVersion>,
     default: bool,
+    danger: Option<String>,
+    no_longer_offered: Option<String>,
+    #[serde(default)]
+    work_account_only: bool,
+    level: Option<Level>,
+    #[serde(default)]
+    levels: Vec<RawLevel>,
     scopes: Vec<RawScope>,
 }
 
+/// A wider level of a feature: a feature of its own, with words of its own, that includes what it widens.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLevel {
+    level: Level,
+    display_name: String,
+    description: String,
+    danger: String,
+    requires: ScopeSet,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawScope {
     scope: Scope,
     display_name: String,
@@ -54,6 +78,8 @@ struct RawScope {
     dangerous: bool,
     #[serde(default)]
     implied_by: ScopeSet,
+    #[serde(default)]
+    kind: ScopeKind,
 }
 
 /// The features and base scopes of a provider: the catalogue's for a built-in one, and those the operator configured.
@@ -72,6 +98,10 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
         },
         built_in => built_in_entry(&settings.key, built_in)?,
     };
+    if settings.tenant.as_deref().is_some_and(microsoft::is_consumers) {
+        // Nobody who can sign in there could have them.
+        entry.features.retain(|feature| !feature.notes.work_account_only);
+    }
     for feature in &settings.features {
         entry.features.push(custom_feature(&settings.key, feature)?);
     }
@@ -86,6 +116,7 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
         feature.ok_or_else(unknown)?.wording_version = *version;
     }
     settle_default(&mut entry.features);
+    implication::complete(&mut entry.features);
     if let Some(name) = &settings.display_name {
         entry.display_name.clone_from(name);
     }
@@ -98,11 +129,10 @@ fn built_in_entry(key: &ProviderKey, kind: ProviderKind) -> Result<Entry, Invali
     let raw = all
         .remove(kind.as_str())
         .ok_or_else(|| InvalidSettings::new(key, "is not in the catalogue"))?;
-    let features = raw
-        .features
-        .into_iter()
-        .map(|feature| feature.under(key))
-        .collect::<Result<_, _>>()?;
+    let mut features = Vec::new();
+    for feature in raw.features {
+        features.extend(feature.under(key)?);
+    }
     Ok(Entry {
         display_name: raw.display_name,
         base_scopes: raw.base_scopes,
@@ -111,11 +141,12 @@ fn built_in_entry(key: &ProviderKey, kind: ProviderKind) -> Result<Entry, Invali
 }
 
 impl RawFeature {
-    /// The feature of the provider with this key: a second Google registration has features of its own.
-    fn under(self, key: &ProviderKey) -> Result<FeatureSpec, InvalidSettings> {
-        let feature_key = format!("{key}.{}", self.name)
-            .parse()
-            .map_err(|_| InvalidSettings::new(key, format!("{} is not a feature name", self.name)))?;
+    /// The feature of the provider with this key, and its levels: a second Google registration has features of its own.
+    fn under(self, key: &ProviderKey) -> Result<Vec<FeatureSpec>, InvalidSettings> {
+        let feature_key = |name: &str| {
+            let parsed = format!("{key}.{name}").parse::<FeatureKey>();
+            parsed.map_err(|_| InvalidSettings::new(key, format!("{name} is not a feature name")))
+        };
         let scopes = self
             .scopes
             .into_iter()
@@ -127,16 +158,60 @@ impl RawFeature {
                 required: scope.required,
                 dangerous: scope.dangerous,
                 implied_by: scope.implied_by,
+                kind: scope.kind,
             })
             .collect();
-        Ok(FeatureSpec {
-            key: feature_key,
+        let base = FeatureSpec {
+            key: feature_key(&self.name)?,
             display_name: self.display_name,
             description: self.description,
             wording_version: self.wording.unwrap_or(WordingVersion::FIRST),
             default: self.default,
             scopes,
-        })
+            notes: FeatureNotes {
+                level: self.level,
+                level_of: None,
+                danger: self.danger,
+                work_account_only: self.work_account_only,
+                no_longer_offered: self.no_longer_offered,
+            },
+        };
+        let mut features = vec![base];
+        for level in self.levels {
+            let key = feature_key(&format!("{}.{}", self.name, level.level.as_str()))?;
+            let widened = level.of(&features[0], key);
+            features.push(widened);
+        }
+        Ok(features)
+    }
+}
+
+impl RawLevel {
+    /// It needs what it widens needs, except what its own scopes include anyway.
+    fn of(self, base: &FeatureSpec, key: FeatureKey) -> FeatureSpec {
+        let is_included =
+            |spec: &ScopeSpec| spec.implied_by.iter().any(|wider| self.requires.contains(wider));
+        let is_needed =
+            |spec: &&ScopeSpec| self.requires.contains(&spec.scope) || (spec.required && !is_included(spec));
+        let needed = base.scopes.iter().filter(is_needed).map(|spec| ScopeSpec {
+            required: true,
+            ..spec.clone()
+        });
+        FeatureSpec {
+            key,
+            display_name: self.display_name,
+            description: self.description,
+            wording_version: base.wording_version,
+            default: false,
+            scopes: needed.collect(),
+            notes: FeatureNotes {
+                level: Some(self.level),
+                level_of: Some(base.key.clone()),
+                danger: Some(self.danger),
+                work_account_only: base.notes.work_account_only,
+                no_longer_offered: None,
+            },
+        }
     }
 }
 
@@ -153,19 +228,23 @@ fn custom_feature(provider: &ProviderKey, feature: &FeatureSettings) -> Result<F
         .description
         .clone()
         .unwrap_or_else(|| format!("Lets the application use {display_name}."));
+    let spec = |scope: &Scope, required: bool| ScopeSpec {
+        scope: scope.clone(),
+        display_name: scope.to_string(),
+        description: description.clone(),
+        // What a scope of an unknown provider allows is not ours to guess: the careful word stands.
+        category: "write".to_owned(),
+        required,
+        dangerous: feature.danger.is_some(),
+        implied_by: ScopeSet::default(),
+        kind: ScopeKind::Scope,
+    };
+    let optional = feature.optional_scopes.difference(&feature.scopes);
     let scopes = feature
         .scopes
         .iter()
-        .map(|scope| ScopeSpec {
-            scope: scope.clone(),
-            display_name: scope.to_string(),
-            description: description.clone(),
-            // What a scope of an unknown provider allows is not ours to guess: the careful word stands.
-            category: "write".to_owned(),
-            required: true,
-            dangerous: false,
-            implied_by: ScopeSet::default(),
-        })
+        .map(|scope| spec(scope, true))
+        .chain(optional.iter().map(|scope| spec(scope, false)))
         .collect();
     Ok(FeatureSpec {
         key: feature.key.clone(),
@@ -174,6 +253,11 @@ fn custom_feature(provider: &ProviderKey, feature: &FeatureSettings) -> Result<F
         wording_version: WordingVersion::FIRST,
         default: feature.default,
         scopes,
+        notes: FeatureNotes {
+            danger: feature.danger.clone(),
+            work_account_only: feature.work_account_only,
+            ..FeatureNotes::default()
+        },
     })
 }
 
@@ -186,94 +270,5 @@ fn settle_default(features: &mut [FeatureSpec]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn built_in(kind: ProviderKind) -> Entry {
-        entry(&ProviderSettings::new(kind.as_str().parse().unwrap(), kind)).unwrap()
-    }
-
-    #[test]
-    fn each_provider_has_one_default_and_every_feature_a_required_scope() {
-        for kind in ProviderKind::BUILT_IN {
-            let entry = built_in(kind);
-            assert_eq!(entry.features.iter().filter(|f| f.default).count(), 1, "{kind:?}");
-            for feature in &entry.features {
-                assert!(!feature.required_scopes().is_empty(), "{}", feature.key);
-                assert!(
-                    feature
-                        .scopes
-                        .iter()
-                        .all(|s| !s.scope.as_str().contains("dataportability"))
-                );
-                for spec in &feature.scopes {
-                    assert!(
-                        ["read", "write", "admin"].contains(&spec.category.as_str()),
-                        "{}",
-                        spec.scope
-                    );
-                }
-            }
-        }
-        let default = |kind| {
-            let features = built_in(kind).features;
-            features.into_iter().find(|f| f.default).unwrap().key.to_string()
-        };
-        assert_eq!(default(ProviderKind::Google), "google.calendar");
-        assert_eq!(default(ProviderKind::Microsoft), "microsoft.calendar");
-        assert_eq!(default(ProviderKind::Notion), "notion.pages");
-        assert_eq!(default(ProviderKind::Youtube), "youtube.playlists");
-    }
-
-    #[test]
-    fn what_youtube_no_longer_offers_is_said_plainly() {
-        for feature in built_in(ProviderKind::Youtube).features {
-            if ["youtube.history", "youtube.recommendations"].contains(&feature.key.as_str()) {
-                assert!(
-                    feature.description.contains("no longer offers"),
-                    "{}",
-                    feature.key
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_wider_scope_satisfies_a_narrower_one() {
-        let entry = built_in(ProviderKind::Google);
-        let granted = ["https://www.googleapis.com/auth/calendar"].into_iter().collect();
-        let calendar = entry
-            .features
-            .iter()
-            .find(|f| f.key.name() == "calendar")
-            .unwrap();
-        assert!(calendar.missing_scopes(&granted).is_empty());
-    }
-
-    #[test]
-    fn a_second_registration_has_features_under_its_own_key() {
-        let entry = entry(&ProviderSettings::new(
-            "work".parse().unwrap(),
-            ProviderKind::Google,
-        ))
-        .unwrap();
-        assert!(entry.features.iter().all(|f| f.key.provider() == "work"));
-    }
-
-    #[test]
-    fn a_custom_feature_must_carry_its_providers_key() {
-        let mut settings = ProviderSettings::new("acme".parse().unwrap(), ProviderKind::Oidc);
-        settings.features.push(FeatureSettings {
-            key: "other.profile".parse().unwrap(),
-            display_name: None,
-            description: None,
-            scopes: ["profile"].into_iter().collect(),
-            default: false,
-        });
-        assert!(entry(&settings).is_err());
-        settings.features[0].key = "acme.profile".parse().unwrap();
-        let entry = entry(&settings).unwrap();
-        assert!(entry.features[0].default);
-        assert_eq!(entry.base_scopes, ["openid"].into_iter().collect());
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -114,7 +114,7 @@ async fn microsoft_identity_is_directory_and_object() {
     assert_eq!(done.account.id, format!("{tid}.oid-1"));
     assert_eq!(done.account.issuer, Some(issuer));
     let granted = done.answer.scopes.unwrap();
-    for scope in ["Mail.Read", "openid", "User.Read", "offline_access"] {
+    for scope in ["Mail.Read", "openid", "offline_access"] {
         assert!(granted.iter().any(|granted| granted.as_str() == scope), "{scope}");
     }
 
@@ -125,10 +125,7 @@ async fn microsoft_identity_is_directory_and_object() {
         .collect();
     engine.refresh(&microsoft, again).await.unwrap();
     let form = server.asked(&format!("/token/{tid}"))[0].form();
-    assert_eq!(
-        form["scope"],
-        "Mail.Read User.Read email offline_access openid profile"
-    );
+    assert_eq!(form["scope"], "Mail.Read email offline_access openid profile");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::HashMap, time::Duration};
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::{
     domain::{
+        integration::{ACCOUNT_KIND, PERSONAL, WORK},
         provider::RefreshClass,
         scope::{Scope, ScopeSet},
     },
@@ -24,6 +25,8 @@ use super::{
 /// Personal accounts live in a directory of their own.
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 const GRAPH: &str = "https://graph.microsoft.com/";
+/// Scopes that say who signs in and how long, not what a token may do; answers repeat them only in part.
+const SIGN_IN: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 /// 50196 means that we looped: the way out is to leave the account alone for minutes.
 const LOOP_PAUSE: Duration = Duration::from_mins(5);
 
@@ -56,9 +59,15 @@ const FACTS: Facts = Facts {
 /// The dialect of Microsoft, for one tenant setting and one catalogue.
 pub(super) struct Microsoft {
     tenant: String,
-    base_scopes: ScopeSet,
+    /// Those of the base scopes that are [`SIGN_IN`]'s.
+    sign_in: ScopeSet,
     /// Lower-case name to the catalogue's spelling.
     spellings: HashMap<String, Scope>,
+}
+
+/// Whether only personal accounts sign in at this tenant.
+pub(super) fn is_consumers(tenant: &str) -> bool {
+    tenant == "consumers" || tenant.eq_ignore_ascii_case(CONSUMERS)
 }
 
 impl Microsoft {
@@ -77,9 +86,10 @@ impl Microsoft {
             .iter()
             .map(|scope| (scope.as_str().to_ascii_lowercase(), scope.clone()))
             .collect();
+        let is_sign_in = |scope: &&Scope| SIGN_IN.contains(&scope.as_str());
         Ok(Self {
             tenant: tenant.to_owned(),
-            base_scopes,
+            sign_in: base_scopes.iter().filter(is_sign_in).collect(),
             spellings,
         })
     }
@@ -111,7 +121,7 @@ impl Dialect for Microsoft {
         if graph.is_empty() {
             return Vec::new();
         }
-        vec![("scope", graph.union(&self.base_scopes).join(" "))]
+        vec![("scope", graph.union(&self.sign_in).join(" "))]
     }
 
     /// `https://graph.microsoft.com/mail.read` is `Mail.Read`. `offline_access` is never reported, so it says nothing.
@@ -127,14 +137,15 @@ impl Dialect for Microsoft {
         Some(known.cloned().unwrap_or_else(|| Scope::new(name)))
     }
 
-    /// Base scopes cannot be declined one by one and are reported only in part: they stand as granted.
+    /// What is about signing in cannot be declined and is reported only in part: it stands as granted. Whatever else is
+    /// not reported was not granted, though it is asked for every time (`User.Read`).
     fn granted(
         &self,
         reported: Option<ScopeSet>,
         _present: &ScopeSet,
         _has_refresh_token: bool,
     ) -> Option<ScopeSet> {
-        reported.map(|scopes| scopes.union(&self.base_scopes))
+        reported.map(|scopes| scopes.union(&self.sign_in))
     }
 
     /// The account's own directory, once it is known: policies and guests get definite answers there.
@@ -166,7 +177,8 @@ impl Dialect for Microsoft {
             Some(oid) => format!("{tid}.{oid}"),
             None => claims.sub.clone(),
         };
-        (id, json!({ "tid": tid, "sub": claims.sub }))
+        let kind = if tid == CONSUMERS { PERSONAL } else { WORK };
+        (id, json!({ "tid": tid, "sub": claims.sub, ACCOUNT_KIND: kind }))
     }
 
     fn refine(&self, error: &ErrorAnswer) -> Option<Refined> {
@@ -264,14 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn base_scopes_stand_as_granted_and_offline_access_says_nothing() {
+    fn signing_in_stands_as_granted_and_offline_access_says_nothing() {
         let dialect = dialect("common");
         assert_eq!(dialect.canonical_scope("offline_access"), None);
         let reported = Some(["Mail.Read"].into_iter().collect());
         let granted = dialect.granted(reported, &ScopeSet::default(), true).unwrap();
-        assert!(
-            granted.contains(&Scope::new("offline_access")) && granted.contains(&Scope::new("User.Read"))
-        );
+        assert!(granted.contains(&Scope::new("offline_access")));
+        assert!(!granted.contains(&Scope::new("User.Read")), "it was not reported");
     }
 
     #[test]

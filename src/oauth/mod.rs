@@ -46,6 +46,8 @@ mod transport;
 mod youtube;
 
 #[cfg(test)]
+mod ledger_tests;
+#[cfg(test)]
 mod testing;
 
 pub use document::Document;

@@ -171,8 +171,30 @@ pub struct FeatureSettings {
     pub description: Option<String>,
     /// All of them are required.
     pub scopes: ScopeSet,
+    /// These may be asked for by name as well.
+    pub optional_scopes: ScopeSet,
+    /// For users: what could go wrong.
+    pub danger: Option<String>,
+    /// Whether personal accounts cannot have it.
+    pub work_account_only: bool,
     /// Asked for when nothing is named. If no feature says so, the first is.
     pub default: bool,
+}
+
+impl FeatureSettings {
+    /// A feature of which nothing else is known.
+    pub fn new(key: FeatureKey) -> Self {
+        Self {
+            key,
+            display_name: None,
+            description: None,
+            scopes: ScopeSet::default(),
+            optional_scopes: ScopeSet::default(),
+            danger: None,
+            work_account_only: false,
+            default: false,
+        }
+    }
 }
 
 /// Settings of one provider.

@@ -65,7 +65,7 @@ async fn a_client_made_on_the_command_line_works_until_it_is_revoked_there() {
         "create",
         "calendar-sync",
         "--allow",
-        "google:*",
+        "google:calendar.read",
         "--json",
     ];
     let printed = program.run(&create).await.expect_success();
@@ -148,6 +148,10 @@ async fn flags_of_a_client_are_what_it_may_do_and_mistakes_are_told() {
     for (arguments, said) in [
         (&["clients", "create", "idle"][..], "--allow"),
         (&["clients", "create", "x", "--allow", "gogle:*"][..], "gogle"),
+        (
+            &["clients", "create", "x", "--allow", "google:calendar.admin"][..],
+            "calendar.read",
+        ),
         (
             &["clients", "create", "x", "--allow", "google:calender"][..],
             "calender",

@@ -94,11 +94,7 @@ async fn what_does_not_work_is_said_with_whose_move_it_is() {
             "missing_scopes",
             "user",
         ),
-        (
-            google_says(403, "rateLimitExceeded"),
-            "provider_unavailable",
-            "nobody",
-        ),
+        (google_says(403, "rateLimitExceeded"), "rate_limited", "nobody"),
         (google_says(404, "notFound"), "unavailable", "nobody"),
         (busy, "rate_limited", "nobody"),
         (server, "provider_unavailable", "nobody"),

@@ -115,6 +115,15 @@ impl AuditHandle {
             })
     }
 
+    /// From the graceful stop: waits until whoever may still record something has done so. From now on nobody else may.
+    pub(crate) async fn close(&self) {
+        let all = u32::try_from(RECORDS_IN_FLIGHT_MAX).unwrap_or(u32::MAX);
+        // Whoever waits is served before whoever tries; who holds a permit gives it back when the sink has the record.
+        if let Ok(permits) = self.permits.acquire_many(all).await {
+            permits.forget();
+        }
+    }
+
     /// Records a further hand-out of this minute to this client. `false`: it is none, or the minute's row is being
     /// written; record it by a message.
     pub(crate) fn count(&self, client: Uuid, integration: Uuid, now: Timestamp, scopes: &ScopeSet) -> bool {

@@ -155,7 +155,10 @@ fn what_to_ask(
                     .map(|feature| feature.key.to_string())
                     .collect(),
             })?;
-        features.insert(key.clone());
+        if let Some(present) = present {
+            present.may_have(feature)?;
+        }
+        features.extend(provider.included_in(key).cloned());
         scopes = scopes.union(&feature.required_scopes());
     }
     if let Some(unknown) = request.scopes.iter().find(|scope| !provider.knows_scope(scope)) {
@@ -188,7 +191,9 @@ fn what_to_ask(
     // Whoever asks for a feature's scopes by name means the feature.
     let covered = provider.features.iter().filter(|feature| {
         let required = feature.required_scopes();
-        !request.scopes.is_empty() && !required.is_empty() && required.is_subset(&request.scopes)
+        !request.scopes.is_empty()
+            && !required.is_empty()
+            && provider.uncovered(&required, &request.scopes).is_empty()
     });
     features.extend(covered.map(|feature| feature.key.clone()));
     Ok((features, scopes))

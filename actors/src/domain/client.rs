@@ -10,7 +10,8 @@ use super::{
     feature::FeatureKey,
     ids::{InvalidId, ProviderKey},
     provider::Provider,
-    scope::ScopeSet,
+    reach,
+    scope::{Scope, ScopeSet},
 };
 
 /// One entry of a policy: `PROVIDER:FEATURE`, `*` standing for any.
@@ -91,27 +92,29 @@ impl Policy {
         self.entries_for(provider).any(|entry| entry.feature.is_none())
     }
 
+    /// Whether one of its entries is one of these words of the provider's.
+    pub fn says_any(&self, provider: &ProviderKey, words: &[String]) -> bool {
+        let is_said = |entry: &Allow| entry.feature.as_ref().is_none_or(|word| words.contains(word));
+        self.entries_for(provider).any(is_said)
+    }
+
     /// Whether a token may be received on behalf of this feature.
-    pub fn allows_feature(&self, provider: &ProviderKey, feature: &FeatureKey) -> bool {
-        feature.provider() == provider.as_str()
-            && self
-                .entries_for(provider)
-                .any(|entry| entry.feature.as_deref().is_none_or(|name| name == feature.name()))
+    pub fn allows_feature(&self, provider: &Provider, key: &FeatureKey) -> bool {
+        let feature = provider.feature(key);
+        feature
+            .is_some_and(|feature| self.says_any(&provider.key, &reach::words_of_feature(provider, feature)))
     }
 
     /// The scopes of a token that this policy does not reach; empty: it may be received.
     pub fn beyond(&self, provider: &Provider, granted: &ScopeSet) -> ScopeSet {
-        if self.allows_all_of(&provider.key) {
+        if granted.is_empty() || self.allows_all_of(&provider.key) {
             return ScopeSet::default();
         }
-        let allowed: ScopeSet = provider
-            .features
-            .iter()
-            .filter(|feature| self.allows_feature(&provider.key, &feature.key))
-            .flat_map(|feature| feature.scopes.iter().map(|spec| &spec.scope))
-            .chain(provider.base_scopes.iter())
-            .collect();
-        granted.difference(&allowed)
+        let is_beyond = |scope: &&Scope| {
+            let words = reach::words_of_scope(provider, scope);
+            words.is_some_and(|words| !self.says_any(&provider.key, &words))
+        };
+        granted.iter().filter(is_beyond).collect()
     }
 }
 
@@ -133,6 +136,10 @@ pub struct ServiceClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        domain::feature::{FeatureNotes, FeatureSpec, Level, ScopeSpec},
+        testing::provider::provider,
+    };
 
     #[test]
     fn a_policy_entry_round_trips_and_nonsense_is_refused() {
@@ -156,16 +163,133 @@ mod tests {
         }
     }
 
+    fn policy(allow: &[&str]) -> Policy {
+        Policy {
+            allow: allow.iter().map(|entry| entry.parse().unwrap()).collect(),
+            ..Policy::default()
+        }
+    }
+
+    /// `google.calendar` (read), `google.calendar.write`, `google.mail`, and `google.mail.write`, which is no level.
+    fn google() -> Provider {
+        let mut google = provider("google");
+        let like = google.features.remove(0);
+        let spec = |scope: &str, category: &str, required: bool| ScopeSpec {
+            scope: Scope::new(scope),
+            category: category.into(),
+            required,
+            ..like.scopes[0].clone()
+        };
+        let feature =
+            |key: &str, scopes: Vec<ScopeSpec>, level: Option<Level>, level_of: Option<&str>| FeatureSpec {
+                key: key.parse().unwrap(),
+                scopes,
+                notes: FeatureNotes {
+                    level,
+                    level_of: level_of.map(|key| key.parse().unwrap()),
+                    ..FeatureNotes::default()
+                },
+                ..like.clone()
+            };
+        let calendar = vec![
+            spec("see", "read", true),
+            spec("busy", "read", false),
+            spec("edit", "write", false),
+            spec("share", "admin", false),
+        ];
+        google.features = vec![
+            feature("google.calendar", calendar, Some(Level::Read), None),
+            feature(
+                "google.calendar.write",
+                vec![spec("see", "read", true), spec("edit", "write", true)],
+                Some(Level::Write),
+                Some("google.calendar"),
+            ),
+            feature("google.mail", vec![spec("mail", "read", true)], None, None),
+            feature("google.mail.write", vec![spec("send", "write", true)], None, None),
+        ];
+        google
+    }
+
     #[test]
     fn a_policy_reaches_its_own_features_only() {
-        let policy = Policy {
-            allow: vec!["google:calendar".parse().unwrap()],
-            ..Policy::default()
-        };
-        let google: ProviderKey = "google".parse().unwrap();
-        assert!(policy.allows_feature(&google, &"google.calendar".parse().unwrap()));
-        assert!(!policy.allows_feature(&google, &"google.gmail".parse().unwrap()));
-        assert!(!policy.allows_feature(&google, &"notion.calendar".parse().unwrap()));
-        assert!(!policy.allows_provider(&"notion".parse().unwrap()));
+        let allows = |policy: &Policy, key: &str| policy.allows_feature(&google(), &key.parse().unwrap());
+        for (entry, reached) in [
+            (
+                "google:calendar",
+                ["google.calendar", "google.calendar.write"].as_slice(),
+            ),
+            ("google:calendar.read", &["google.calendar"]),
+            (
+                "google:calendar.write",
+                &["google.calendar", "google.calendar.write"],
+            ),
+            ("google:mail", &["google.mail"]),
+            ("google:mail.write", &["google.mail.write"]),
+            ("google:mail.read", &[]),
+            ("notion:calendar", &[]),
+            (
+                "google:*",
+                &[
+                    "google.calendar",
+                    "google.calendar.write",
+                    "google.mail",
+                    "google.mail.write",
+                ],
+            ),
+        ] {
+            for feature in google().features {
+                let key = feature.key.as_str();
+                assert_eq!(
+                    allows(&policy(&[entry]), key),
+                    reached.contains(&key),
+                    "{entry} {key}"
+                );
+            }
+        }
+        assert!(!allows(&policy(&["google:*"]), "notion.calendar"));
+        assert!(!policy(&["google:*"]).allows_provider(&"notion".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_a_policy_does_not_reach_is_named() {
+        let granted: ScopeSet = [
+            "openid",
+            "see",
+            "busy",
+            "edit",
+            "share",
+            "mail",
+            "send",
+            "unheard-of",
+        ]
+        .into_iter()
+        .collect();
+        for (entries, beyond) in [
+            (
+                ["google:calendar"].as_slice(),
+                ["mail", "send", "unheard-of"].as_slice(),
+            ),
+            (
+                &["google:calendar.write"],
+                &["mail", "send", "share", "unheard-of"],
+            ),
+            (
+                &["google:calendar.read"],
+                &["edit", "mail", "send", "share", "unheard-of"],
+            ),
+            (
+                &["google:calendar", "google:mail", "google:mail.write"],
+                &["unheard-of"],
+            ),
+            (&["notion:*", "google:*"], &[]),
+            (&["*:*"], &[]),
+        ] {
+            assert_eq!(
+                policy(entries).beyond(&google(), &granted).to_strings(),
+                beyond,
+                "{entries:?}"
+            );
+        }
     }
 }

@@ -37,9 +37,9 @@ pub enum ServiceError {
         detail: String,
     },
     /// The account is connected, but the user did not grant this, or has switched it off.
-    #[error("the user has not switched on, or not granted, what this needs")]
+    #[error("{}", insufficient(missing_scopes, feature.as_ref(), integration_id))]
     InsufficientScope {
-        /// What is missing.
+        /// What is missing; empty: nothing, the feature is off.
         missing_scopes: ScopeSet,
         /// At which provider to ask for it.
         provider: ProviderKey,
@@ -147,6 +147,23 @@ pub enum ServiceError {
     /// A defect of this service.
     #[error("internal error")]
     Internal,
+}
+
+fn insufficient(missing: &ScopeSet, feature: Option<&FeatureKey>, id: &IntegrationId) -> String {
+    match feature {
+        Some(feature) if missing.is_empty() => format!(
+            "{feature} is off: the provider has granted what it needs, and the user has not switched it on; they do so on \
+             their connections page, or with PUT /api/v1/oauth/integrations/{id}/features/{feature}, and need not go to the \
+             provider"
+        ),
+        Some(feature) => format!(
+            "the user has not granted what {feature} needs; ask them with POST /api/v1/oauth/authorizations, naming the \
+             provider, the feature and the integration_id of upgrade"
+        ),
+        None => "the user has not granted these scopes; ask them with POST /api/v1/oauth/authorizations, naming the \
+                 provider, the scopes and the integration_id of upgrade"
+            .to_owned(),
+    }
 }
 
 impl ServiceError {

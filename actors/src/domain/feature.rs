@@ -87,8 +87,66 @@ pub struct ScopeSpec {
     pub required: bool,
     /// Whether the provider restricts it or it reaches far.
     pub dangerous: bool,
-    /// Wider scopes that include this one.
+    /// Wider scopes that include this one, directly or through others.
     pub implied_by: ScopeSet,
+    /// Whether it is asked for by name.
+    pub kind: ScopeKind,
+}
+
+/// How a provider lets a scope be had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeKind {
+    /// Named in the authorization request, granted or refused by the user.
+    #[default]
+    Scope,
+    /// Set by the operator in the provider's own settings, the same for every user; the user chooses only what it reaches
+    /// (Notion's page picker).
+    Capability,
+}
+
+/// How far a feature goes. A wider level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Looks, and changes nothing.
+    Read,
+    /// Changes things as well.
+    Write,
+}
+
+impl Level {
+    /// From the narrowest to the widest.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
+
+    /// As in keys (`google.calendar.write`), policies and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+
+    /// Whether scopes of this category (`read`, `write`, `admin`) go no further.
+    pub fn covers(self, category: &str) -> bool {
+        category == "read" || (category == "write" && self == Self::Write)
+    }
+}
+
+/// What a user should know of a feature, and a developer of its place among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureNotes {
+    /// How far it goes, where that is a choice.
+    pub level: Option<Level>,
+    /// The feature this one widens (`google.calendar` of `google.calendar.write`): it is switched on with it, and this one
+    /// goes off with it.
+    pub level_of: Option<FeatureKey>,
+    /// What could go wrong if the user allows it, in one sentence; `None`: it reaches nothing that would hurt.
+    pub danger: Option<String>,
+    /// Whether personal accounts cannot have it.
+    pub work_account_only: bool,
+    /// What its name promises and the provider no longer offers; its description says what there is instead.
+    pub no_longer_offered: Option<String>,
 }
 
 /// A feature as declared by its provider.
@@ -106,14 +164,24 @@ pub struct FeatureSpec {
     pub default: bool,
     /// Every scope that belongs to it.
     pub scopes: Vec<ScopeSpec>,
+    /// What else there is to know.
+    #[serde(flatten)]
+    pub notes: FeatureNotes,
 }
 
 impl FeatureSpec {
-    /// What a user agrees to by switching it on, sentence by sentence: what it is for, and what it needs.
+    /// What a user agrees to by switching it on, sentence by sentence: what it is for, what to mind, and what it needs.
     pub fn words(&self) -> impl Iterator<Item = String> {
+        let danger = self.notes.danger.iter().map(|danger| format!("Mind: {danger}"));
         let needs = self.scopes.iter().filter(|spec| spec.required);
         let need = |spec: &ScopeSpec| format!("{}: {}", spec.display_name, spec.description);
-        std::iter::once(self.description.clone()).chain(needs.map(need))
+        let about = std::iter::once(self.description.clone()).chain(danger);
+        about.chain(needs.map(need))
+    }
+
+    /// The feature that this one is a level of; itself, if it is none.
+    pub fn base(&self) -> &FeatureKey {
+        self.notes.level_of.as_ref().unwrap_or(&self.key)
     }
 
     /// The scopes without which the feature does not work.

@@ -8,6 +8,7 @@ use super::{
     Timestamp,
     account::Account,
     consent::{Agreement, Agreements, Lapse, WordingVersion},
+    error::ServiceError,
     feature::{FeatureKey, FeatureSpec, FeatureState, FeatureStatus},
     ids::{AttemptId, IntegrationId, InvalidId, NodeId, Subject, UserId},
     provider::Provider,
@@ -15,6 +16,13 @@ use super::{
     scope::ScopeSet,
     sealed::{KeyContext, SealContext, Sealed, SealedColumn, WrappedKey},
 };
+
+/// The key in an integration's metadata that says what kind of account it is, where a dialect can tell.
+pub const ACCOUNT_KIND: &str = "account_kind";
+/// A person's own account, which no organisation administers.
+pub const PERSONAL: &str = "personal";
+/// An account at work or school.
+pub const WORK: &str = "work";
 
 /// How an integration stands (design, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -214,6 +222,21 @@ impl StoredIntegration {
             Some(agreement) => agreement.lapse(feature.wording_version, now),
             None => Some(Lapse::Withdrawn),
         }
+    }
+
+    /// Whether this account can have the feature at all.
+    ///
+    /// # Errors
+    /// It is a personal one, and the feature is for work and school accounts only.
+    pub fn may_have(&self, feature: &FeatureSpec) -> Result<(), ServiceError> {
+        let is_personal = self.metadata.get(ACCOUNT_KIND).and_then(|kind| kind.as_str()) == Some(PERSONAL);
+        if feature.notes.work_account_only && is_personal {
+            return Err(ServiceError::invalid(format!(
+                "{} needs a work or school account, and this one is personal: connect another account for it",
+                feature.key
+            )));
+        }
+        Ok(())
     }
 
     /// Where a secret of this generation belongs.

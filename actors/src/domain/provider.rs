@@ -6,7 +6,7 @@ use serde::Serialize;
 
 pub use super::refresh_class::RefreshClass;
 use super::{
-    feature::{FeatureKey, FeatureSpec},
+    feature::{FeatureKey, FeatureSpec, ScopeSpec},
     ids::ProviderKey,
     scope::{Scope, ScopeSet},
 };
@@ -121,14 +121,73 @@ impl Provider {
             .collect()
     }
 
+    /// What a grant amounts to: what was granted, and what that includes.
+    pub fn effective(&self, granted: &ScopeSet) -> ScopeSet {
+        let included = self
+            .specs()
+            .filter(|spec| spec.implied_by.iter().any(|wider| granted.contains(wider)));
+        granted.union(&included.map(|spec| &spec.scope).collect())
+    }
+
     fn covers(&self, granted: &ScopeSet, scope: &Scope) -> bool {
-        granted.contains(scope)
-            || self
-                .features
-                .iter()
-                .flat_map(|feature| &feature.scopes)
-                .any(|spec| {
-                    spec.scope == *scope && spec.implied_by.iter().any(|wider| granted.contains(wider))
-                })
+        let includes = |spec: &ScopeSpec| {
+            spec.scope == *scope && spec.implied_by.iter().any(|wider| granted.contains(wider))
+        };
+        granted.contains(scope) || self.specs().any(includes)
+    }
+
+    fn specs(&self) -> impl Iterator<Item = &ScopeSpec> {
+        self.features.iter().flat_map(|feature| &feature.scopes)
+    }
+
+    /// The levels of this feature, or of the one it is a level of; the narrowest first.
+    pub fn levels_of(&self, feature: &FeatureSpec) -> impl Iterator<Item = &FeatureSpec> {
+        let base = feature.base();
+        let is_level = move |other: &&FeatureSpec| other.notes.level_of.as_ref() == Some(base);
+        self.features.iter().filter(is_level)
+    }
+
+    /// What is on when this feature is: itself, what it widens, and the narrower levels between.
+    pub fn included_in<'a>(&'a self, key: &'a FeatureKey) -> impl Iterator<Item = &'a FeatureKey> {
+        let feature = self
+            .feature(key)
+            .filter(|feature| feature.notes.level_of.is_some());
+        let narrower = feature.into_iter().flat_map(|feature| {
+            let levels = self.levels_of(feature);
+            let below = levels.filter(|other| other.notes.level < feature.notes.level);
+            std::iter::once(feature.base()).chain(below.map(|other| &other.key))
+        });
+        narrower.chain(std::iter::once(key))
+    }
+
+    /// What goes off when this feature does: every level that includes it, the widest first, then itself.
+    pub fn including<'a>(&'a self, key: &'a FeatureKey) -> Vec<&'a FeatureKey> {
+        let feature = self.feature(key);
+        let wider = feature.into_iter().flat_map(|feature| {
+            self.levels_of(feature)
+                .filter(|other| feature.notes.level_of.is_none() || other.notes.level > feature.notes.level)
+        });
+        let mut keys: Vec<_> = wider
+            .map(|other| &other.key)
+            .filter(|other| *other != key)
+            .collect();
+        keys.reverse();
+        keys.push(key);
+        keys
+    }
+
+    /// The features a scope is for: those that need it, or, where none does, those it belongs to.
+    pub fn features_for(&self, scope: &Scope) -> Vec<&FeatureSpec> {
+        let with = |needed: bool| {
+            let has = move |spec: &ScopeSpec| spec.scope == *scope && (spec.required || !needed);
+            let features = self.features.iter();
+            features.filter(move |feature| feature.scopes.iter().any(has))
+        };
+        let needing: Vec<_> = with(true).collect();
+        if needing.is_empty() {
+            with(false).collect()
+        } else {
+            needing
+        }
     }
 }

@@ -1,10 +1,6 @@
 //! Scopes and sets of them. A [`ScopeSet`] always holds a provider's canonical spelling: dialects normalise at the edge.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,42 +34,43 @@ impl fmt::Debug for Scope {
 }
 
 /// A set of scopes; compared as a set, never as text. Cheap to clone: every hand-out carries one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ScopeSet(Arc<BTreeSet<Scope>>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "BTreeSet<Scope>")]
+pub struct ScopeSet(
+    /// `None`: the empty set, so that those who make one do not all count references in one place.
+    Option<Arc<BTreeSet<Scope>>>,
+);
 
-static NONE: LazyLock<ScopeSet> = LazyLock::new(|| ScopeSet(Arc::default()));
-
-impl Default for ScopeSet {
-    fn default() -> Self {
-        NONE.clone()
-    }
-}
+static EMPTY: BTreeSet<Scope> = BTreeSet::new();
 
 impl ScopeSet {
+    fn scopes(&self) -> &BTreeSet<Scope> {
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.scopes().len()
     }
 
     /// Whether this very scope is in the set (implied ones are the catalogue's business).
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.0.contains(scope)
+        self.scopes().contains(scope)
     }
 
     /// Adds one.
     pub fn insert(&mut self, scope: Scope) {
-        Arc::make_mut(&mut self.0).insert(scope);
+        Arc::make_mut(self.0.get_or_insert_default()).insert(scope);
     }
 
     /// In a stable order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.0.iter()
+        self.scopes().iter()
     }
 
     /// Everything in either.
@@ -81,38 +78,55 @@ impl ScopeSet {
         if other.is_subset(self) {
             return self.clone();
         }
-        Self::of(self.0.union(&other.0).cloned().collect())
+        Self::of(self.scopes().union(other.scopes()).cloned().collect())
     }
 
     /// What is here and not there.
     pub fn difference(&self, other: &Self) -> Self {
-        Self::of(self.0.difference(&other.0).cloned().collect())
+        Self::of(self.scopes().difference(other.scopes()).cloned().collect())
     }
 
     /// Whether all of these are there too.
     pub fn is_subset(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.is_subset(&other.0)
+        self.is_same(other) || self.scopes().is_subset(other.scopes())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 
     fn of(scopes: BTreeSet<Scope>) -> Self {
-        if scopes.is_empty() {
-            return Self::default();
-        }
-        Self(Arc::new(scopes))
+        Self((!scopes.is_empty()).then(|| Arc::new(scopes)))
     }
 
     /// As plain strings, for storage and answers.
     pub fn to_strings(&self) -> Vec<String> {
-        self.0.iter().map(Scope::to_string).collect()
+        self.scopes().iter().map(Scope::to_string).collect()
     }
 
     /// Joined for a request parameter.
     pub fn join(&self, separator: &str) -> String {
-        self.0
+        self.scopes()
             .iter()
             .map(Scope::as_str)
             .collect::<Vec<_>>()
             .join(separator)
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.scopes().serialize(serializer)
+    }
+}
+
+impl From<BTreeSet<Scope>> for ScopeSet {
+    fn from(scopes: BTreeSet<Scope>) -> Self {
+        Self::of(scopes)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         caller::RequestContext,
         consent::{Lapse, WordingVersion},
         error::ServiceError,
-        feature::{FeatureKey, FeatureSpec, FeatureStatus},
+        feature::{FeatureKey, FeatureNotes, FeatureSpec, FeatureStatus},
         ids::{IntegrationId, ProviderKey, Subject},
         integration::{IntegrationView, Status, StoredIntegration},
         page::{PAGE_LIMIT_MAX, PageRequest},
@@ -37,6 +37,9 @@ pub struct FeatureView {
     pub description: String,
     /// Version of the words a user agrees to.
     pub wording_version: WordingVersion,
+    /// What else there is to know of it.
+    #[serde(flatten)]
+    pub notes: FeatureNotes,
     /// Of the accounts below, the one that serves best decides.
     pub status: FeatureStatus,
     /// The user's accounts at the provider, and how the feature stands for each.
@@ -130,11 +133,12 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOn> {
         let spec = self.feature_of(id, feature)?;
         let stored = self.stored(owner, id).await?;
+        stored.may_have(spec)?;
         if stored.standing.status != Status::ReauthRequired && spec.missing_scopes(&stored.scopes).is_empty()
         {
-            let view = self
-                .change(owner, id, Change::On(feature.clone()), context)
-                .await?;
+            let included = self.provider_of(id)?.included_in(feature);
+            let changes = included.cloned().map(Change::On).collect();
+            let view = self.change_all(owner, id, changes, context).await?;
             return Ok(SwitchedOn::On(view));
         }
         let request = AuthorizationRequest {
@@ -168,15 +172,30 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOff> {
         let provider = self.provider_of(id)?;
         let scopes = self.feature_of(id, feature)?.required_scopes();
-        let integration = self
-            .change(owner, id, Change::Off(feature.clone()), context)
-            .await?;
+        let including = provider.including(feature).into_iter();
+        let changes = including.cloned().map(Change::Off).collect();
+        let integration = self.change_all(owner, id, changes, context).await?;
         let still_granted = scopes.difference(&provider.uncovered(&scopes, &integration.scopes));
         Ok(SwitchedOff {
             detail: what_stays(&provider.display_name, &still_granted),
             still_granted,
             integration,
         })
+    }
+
+    /// One after another, each with its own record. What has been changed stays so if a later one fails.
+    async fn change_all(
+        &self,
+        owner: &Subject,
+        id: &IntegrationId,
+        changes: Vec<Change>,
+        context: RequestContext,
+    ) -> ServiceResult<IntegrationView> {
+        let mut view = Err(ServiceError::Internal);
+        for change in changes {
+            view = Ok(self.change(owner, id, change, context.clone()).await?);
+        }
+        view
     }
 
     pub(super) async fn change(
@@ -264,6 +283,7 @@ fn view(
         display_name: feature.display_name.clone(),
         description: feature.description.clone(),
         wording_version: feature.wording_version,
+        notes: feature.notes.clone(),
         status: best.unwrap_or(FeatureStatus::Inactive),
         accounts,
     }

@@ -92,7 +92,7 @@ impl Readiness {
 /// A handle on the running system. Cheap to clone.
 #[derive(Clone)]
 pub struct OAuthManager {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     registry: Address<RegistryMsg>,
     clients: Arc<Clients>,
 }
@@ -271,10 +271,20 @@ fn to(id: &IntegrationId, message: IntegrationMsg) -> RegistryMsg {
 
 /// Waits until every recorded hand-out is written. `false`: not in time.
 pub(crate) async fn drain_audit(audit: &AuditHandle, deadline: Duration) -> bool {
-    match audit.address().get() {
-        None => false,
-        Some(sink) => call(&sink, AuditMsg::Drain, deadline).await.is_some(),
-    }
+    let Some(sink) = audit.address().get() else {
+        return false;
+    };
+    let written = async {
+        // A sink that holds too much gives permits back only as it writes, so the first drain runs beside the closing.
+        let (first, ()) = tokio::join!(call(&sink, AuditMsg::Drain, deadline), audit.close());
+        first?;
+        call(&sink, AuditMsg::Drain, deadline).await
+    };
+    tokio::time::timeout(deadline, written)
+        .await
+        .ok()
+        .flatten()
+        .is_some()
 }
 
 async fn call<M: Message, T: Send + 'static>(

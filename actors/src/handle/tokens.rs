@@ -8,6 +8,7 @@ use super::{OAuthManager, ServiceResult};
 use crate::{
     audit::IN_PROCESS,
     catalogue::{self, Wanted},
+    consent,
     domain::{
         audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
         client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
@@ -35,27 +36,29 @@ impl OAuthManager {
         self.clients.authenticate(&self.shared, credential).await
     }
 
-    /// The client with this credential, if that is known without waiting for the database.
-    pub fn known_service(&self, credential: &ServiceCredential) -> Option<Arc<ServiceClient>> {
-        self.clients.known(&self.shared, credential)
-    }
-
-    /// The token that was asked for, where its account has laid it out and the client may have it. `None` says nothing
-    /// but that [`issue_token`](Self::issue_token) is to be asked, which knows why.
-    pub fn token_at_hand(
+    /// What `answer` makes of the token that was asked for, where its account has laid it out and the client with this
+    /// credential may have it. `None` says nothing but that [`issue_token`](Self::issue_token) is to be asked, which knows
+    /// why.
+    pub fn token_at_hand<R>(
         &self,
         request: &TokenRequest,
-        client: &Arc<ServiceClient>,
-    ) -> Option<Arc<AccessGrant>> {
-        let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
-        let recipient = Recipient::Client(Arc::clone(client));
-        catalogue::within_policy(&wanted, &recipient).ok()?;
-        let grant = self.take_from_shelf(request, &wanted, &recipient)?;
-        let provider = &wanted.provider.key;
-        if let Some(measures) = self.shared.measures(provider) {
-            measures.answered(provider, None);
-        }
-        Some(grant)
+        credential: &ServiceCredential,
+        answer: impl FnOnce(&AccessGrant) -> Option<R>,
+    ) -> Option<R> {
+        let now = Instant::now();
+        self.clients.if_known(&self.shared, credential, now, |recipient| {
+            let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
+            if !wanted.scopes.is_empty() {
+                // What is on the shelf knows what it carries, not what else of it may be asked for by name.
+                catalogue::within_policy(&wanted, recipient).ok()?;
+            }
+            let answer = self.take_from_shelf(request, &wanted, recipient, now, answer)?;
+            let provider = &wanted.provider.key;
+            if let Some(measures) = self.shared.measures(provider) {
+                measures.answered(provider, None);
+            }
+            Some(answer)
+        })
     }
 
     /// For in-process services: a token that carries the feature and is good for at least `min_ttl`.
@@ -130,8 +133,9 @@ impl OAuthManager {
             self.record_refusal(&request.target, &wanted.provider.key, &error, context);
             return Err(error);
         }
-        if let Some(grant) = self.take_from_shelf(request, wanted, recipient) {
-            return Ok(Arc::unwrap_or_clone(grant));
+        let laid_out = |grant: &AccessGrant| Some(grant.clone());
+        if let Some(grant) = self.take_from_shelf(request, wanted, recipient, Instant::now(), laid_out) {
+            return Ok(grant);
         }
         let key = wanted.provider.key.clone();
         let question = |reply| -> ServiceResult<RegistryMsg> {
@@ -166,48 +170,49 @@ impl OAuthManager {
 
     /// The token, if its account has laid one out that is all that is asked for, and it can be recorded at once. Whatever
     /// else there is to say, the account's actor says it.
-    fn take_from_shelf(
+    fn take_from_shelf<R>(
         &self,
         request: &TokenRequest,
         wanted: &Wanted<'_>,
         recipient: &Recipient,
-    ) -> Option<Arc<AccessGrant>> {
+        asked_at: Instant,
+        answer: impl FnOnce(&AccessGrant) -> Option<R>,
+    ) -> Option<R> {
         let client = match recipient {
             Recipient::Client(client) => client.id,
             Recipient::InProcess => IN_PROCESS,
         };
         let shelf = self.shared.shelf(&wanted.provider.key)?;
-        let ready = match &request.target {
-            TokenTarget::Integration(id) => shelf.of_integration(&id.uuid),
+        let integration = match &request.target {
+            TokenTarget::Integration(id) => id.uuid,
             TokenTarget::User {
                 subject,
                 account: None,
                 ..
-            } => shelf.of_user(subject, Instant::now()),
-            TokenTarget::User { .. } => None,
-        }?;
-        let (stored, now) = (&ready.opened.stored, self.shared.now());
+            } => shelf.first_of(subject, asked_at)?,
+            TokenTarget::User { .. } => return None,
+        };
         let need = Need {
             recipient,
             feature: wanted.feature.as_ref(),
             scopes: &wanted.scopes,
         };
-        let min_ttl = request
-            .min_ttl
-            .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
-        let is_good = ready.token.usable_for(now, min_ttl)
-            && answer::check(wanted.provider, stored, &need, now).is_ok();
-        if !is_good
-            || !self
-                .shared
-                .audit
-                .count(client, stored.id.uuid, now, &stored.scopes)
-        {
-            return None;
-        }
-        ready.activity.take(now);
-        answer::watch(&self.shared, &ready.grant, request.min_ttl, now);
-        Some(Arc::clone(&ready.grant))
+        shelf.of_integration(&integration, |ready| {
+            let (stored, now) = (&ready.opened.stored, self.shared.now());
+            let min_ttl = request
+                .min_ttl
+                .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
+            let is_good = ready.token.usable_for(now, min_ttl)
+                && ready.carried.gives(wanted.provider, &need)
+                && consent::holds(wanted.provider, stored, &need, now).is_ok();
+            let audit = &self.shared.audit;
+            if !is_good || !audit.count(client, stored.id.uuid, now, &stored.scopes) {
+                return None;
+            }
+            ready.activity.take(now);
+            answer::watch(&self.shared, &ready.grant, request.min_ttl, now);
+            answer(&ready.grant)
+        })
     }
 
     pub(super) fn record_refusal(

@@ -273,7 +273,6 @@ async fn tried(
                 match failure.kind {
                     FailureKind::AccountThrottled => Health::RateLimited,
                     FailureKind::Operator => Health::NotConfigured,
-                    _ if failure.retry_after.is_some() => Health::RateLimited,
                     _ => Health::ProviderUnavailable,
                 },
             )

@@ -8,15 +8,17 @@ use super::{
     opened::Opened,
 };
 use crate::{
-    consent,
+    carried, consent,
     domain::{
         Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
         error::ServiceError,
+        feature::FeatureKey,
         ids::IntegrationId,
         integration::{Status, StoredIntegration},
         provider::Provider,
         reason::ReasonCode,
+        scope::ScopeSet,
         token::AccessGrant,
     },
     shared::Shared,
@@ -33,10 +35,10 @@ pub(crate) fn check(
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
     }
-    let insufficient = |missing_scopes| ServiceError::InsufficientScope {
+    let insufficient = |missing_scopes, feature: Option<&FeatureKey>| ServiceError::InsufficientScope {
         missing_scopes,
         provider: provider.key.clone(),
-        feature: need.feature.cloned(),
+        feature: feature.cloned(),
         integration_id: stored.id.clone(),
     };
     if let Some(key) = need.feature {
@@ -46,12 +48,24 @@ pub(crate) fn check(
             .unwrap_or_default();
         // Granted scopes are not enough: the user switches features on, one by one.
         if !missing.is_empty() || !stored.features.contains(key) {
-            return Err(insufficient(missing));
+            return Err(insufficient(missing, need.feature));
         }
     }
     let uncovered = provider.uncovered(need.scopes, &stored.scopes);
     if !uncovered.is_empty() {
-        return Err(insufficient(uncovered));
+        return Err(insufficient(uncovered, need.feature));
+    }
+    let switched_off = need
+        .scopes
+        .iter()
+        .find_map(|scope| carried::off(provider, stored, scope));
+    let says_what_for = need.feature.is_some() || !need.scopes.is_empty();
+    let switched_off = switched_off.or_else(|| {
+        let unnamed = (!says_what_for).then(|| carried::all_off(provider, stored));
+        unnamed.flatten()
+    });
+    if switched_off.is_some() {
+        return Err(insufficient(ScopeSet::default(), switched_off));
     }
     consent::holds(provider, stored, need, now)?;
     match need.recipient {
@@ -63,9 +77,12 @@ pub(crate) fn check(
             }
             Err(ServiceError::Forbidden {
                 detail: format!(
-                    "this token carries scopes beyond the client's policy ({}), and {} cannot narrow it",
+                    "this token carries scopes beyond the policy of client {} ({}), and {} tokens are not narrowed: \
+                     an operator may allow the client what they belong to, or {}:* for whatever a token carries",
+                    client.name,
                     beyond.join(" "),
-                    provider.display_name
+                    provider.display_name,
+                    provider.key,
                 ),
             })
         }

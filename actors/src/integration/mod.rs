@@ -123,7 +123,7 @@ impl Actor for Integration {
             deferred: Vec::new(),
             cause: None,
         };
-        Self::show_token(&mut state);
+        self.show_token(&mut state);
         self.run(&myself, &mut state, effects);
         Ok(state)
     }
@@ -184,7 +184,7 @@ impl Integration {
         let from = state.lifecycle.phase.clone();
         let effects = lifecycle::step(&mut state.lifecycle, input, self.shared.now());
         // Before anybody is answered: whoever hears of a revocation finds nothing there any more.
-        Self::show_token(state);
+        self.show_token(state);
         if from != state.lifecycle.phase {
             tracing::debug!(lifecycle.from = ?from, lifecycle.to = ?state.lifecycle.phase, "the lifecycle moved");
         }
@@ -220,12 +220,12 @@ impl Integration {
     }
 
     /// Lays the token out for whoever comes by, exactly while a question would be answered with it at once.
-    fn show_token(state: &mut IntegrationState) {
+    fn show_token(&self, state: &mut IntegrationState) {
         let token = state.lifecycle.row.token;
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served => place.lay_out(&state.opened, token),
+            Some(token) if is_served => place.lay_out(&self.provider, &state.opened, token),
             Some(_) | None => place.clear(),
         }
     }

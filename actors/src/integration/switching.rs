@@ -67,7 +67,7 @@ impl Integration {
                 let mut opened = Opened::clone(&state.opened);
                 apply(&mut opened.stored, &ask.change, &row);
                 Self::learn(state, opened);
-                Self::show_token(state);
+                self.show_token(state);
                 self.reload(myself, state);
                 let now = self.shared.now();
                 Ok(IntegrationView::of(

@@ -1,7 +1,7 @@
 //! Provider declarations for tests.
 
 use crate::domain::{
-    feature::{FeatureSpec, ScopeSpec},
+    feature::{FeatureNotes, FeatureSpec, ScopeKind, ScopeSpec},
     provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
     scope::{Scope, ScopeSet},
 };
@@ -26,7 +26,9 @@ pub fn provider(key: &str) -> Provider {
             required: true,
             dangerous: false,
             implied_by: ScopeSet::default(),
+            kind: ScopeKind::default(),
         }],
+        notes: FeatureNotes::default(),
     };
     Provider {
         key: key.parse().expect("a provider key"),

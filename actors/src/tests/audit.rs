@@ -5,7 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::{
-    domain::{audit::AuditAction, error::ServiceError},
+    domain::{
+        audit::{AuditAction, AuditEntry, AuditOutcome},
+        caller::RequestContext,
+        error::ServiceError,
+    },
     system::Stopped,
     testing::{
         oauth::Call,
@@ -62,6 +66,32 @@ async fn when_nothing_more_can_be_recorded_nothing_more_is_handed_out() {
     assert!(ada.into_iter().chain(bob).all(|answer| answer.is_ok()));
     universe.token("eve", SAFE).await.unwrap();
     universe.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_still_record_when_the_system_ends_is_waited_for_and_nobody_may_afterwards() {
+    let universe = Universe::new().await;
+    let id = universe.connect("ada", SAFE).await;
+    let (store, audit) = (universe.store.clone(), universe.manager.shared.audit.clone());
+    let permit = audit.permit().unwrap();
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(audit.permit().is_err(), "no hand-out begins any more");
+        let entry = AuditEntry::new(
+            AuditAction::TokenIssued,
+            AuditOutcome::Success,
+            RequestContext::system(),
+        );
+        assert!(audit.record(entry.with_integration(&id, &"ada".parse().unwrap()), permit));
+    };
+    let (stopped, ()) = tokio::join!(universe.stop(), late);
+    assert!(stopped.audit_written);
+    let is_handed_out = |row: &AuditEntry| row.action == AuditAction::TokenIssued;
+    assert_eq!(
+        store.audit_rows().iter().filter(|row| is_handed_out(row)).count(),
+        1
+    );
+    assert!(audit.permit().is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,7 +54,7 @@ fn every_kind_of_key_can_be_a_variable() {
         provider.refresh_class,
         Some(RefreshClass::Grace(Duration::from_secs(10)))
     );
-    assert_eq!(provider.features["my-idp.profile"], ["openid", "profile"]);
+    assert_eq!(provider.features["my-idp.profile"].scopes, ["openid", "profile"]);
 }
 
 #[test]

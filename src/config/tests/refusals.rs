@@ -195,6 +195,14 @@ fn config_matrix() {
             acme("features = { 'acme.x' = ['a\"b'] }"),
         ),
         (
+            "providers.acme.features.\"acme.y\"",
+            acme("features = { 'acme.y' = { scopes = ['a'], optional_scopes = ['b c'] } }"),
+        ),
+        (
+            "providers.acme.features.acme.z.dangerous",
+            acme("features = { 'acme.z' = { scopes = ['a'], dangerous = true } }"),
+        ),
+        (
             "residency.idle_after",
             "[residency]\nidle_after = 'sometimes'".to_owned(),
         ),

@@ -9,6 +9,7 @@ use oauth_manager_actors::domain::{
     caller::{Actor, RequestContext},
     client::{Policy, ServiceClient},
     ids::{ProviderKey, Subject},
+    secret::ServiceCredential,
 };
 
 use super::{Api, problem::Problem, request_context::RequestHead};
@@ -57,13 +58,11 @@ pub(crate) async fn authenticate_service(
     }
 }
 
-/// The service that calls, if that is known without waiting for the database.
-pub(crate) fn known_service(api: &Api, head: &RequestHead) -> Option<Arc<ServiceClient>> {
+/// The credential of the service that calls, if it has the form of one.
+pub(crate) fn service_credential(head: &RequestHead) -> Option<ServiceCredential> {
     let credential = bearer(head).ok()?;
-    if !credential.starts_with(SERVICE_PREFIX) {
-        return None;
-    }
-    service::known(api, credential)
+    let is_service = credential.starts_with(SERVICE_PREFIX);
+    is_service.then(|| service::read(credential))?
 }
 
 /// The user who calls; services are turned away.

@@ -17,12 +17,8 @@ pub(super) async fn client(api: &Api, credential: &str) -> Result<Arc<ServiceCli
     Ok(api.manager.authenticate_service(&credential).await?)
 }
 
-/// The same, if it is known at once.
-pub(super) fn known(api: &Api, credential: &str) -> Option<Arc<ServiceClient>> {
-    api.manager.known_service(&read(credential)?)
-}
-
-fn read(credential: &str) -> Option<ServiceCredential> {
+/// What has the form of one of ours.
+pub(super) fn read(credential: &str) -> Option<ServiceCredential> {
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let is_one = credential.len() <= CREDENTIAL_CHARS_MAX && credential.bytes().all(safe);
     is_one.then(|| ServiceCredential::new(credential))

@@ -89,7 +89,7 @@ async fn list_integrations(api: Arc<Api>, call: Call) -> Answer {
     reply::ok(&found)
 }
 
-fn filter(query: &Parameters) -> Result<Filter, Problem> {
+fn filter(query: &Parameters<'_>) -> Result<Filter, Problem> {
     let who = query.get("who").map(str::parse::<WhoMustAct>).transpose();
     let status = query.get("status").map(str::parse::<Status>).transpose();
     Ok(Filter {

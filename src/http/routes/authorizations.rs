@@ -6,13 +6,13 @@ use http::StatusCode;
 use oauth_manager_actors::domain::{
     authorization::AuthorizationRequest, error::ServiceError, ids::AuthorizationId, secret::Confirmation,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::http::{
     Api,
     auth::{Caller, authenticate},
     body::Body,
-    catalogue::{Catalogue, features_of, integration_id, same_provider},
+    catalogue::{Catalogue, agree, features_of, integration_id, same_provider},
     endpoint::{Endpoint, POST, READ, Route, as_json, body_route, route},
     problem::{Answer, Problem},
     query::subject,
@@ -43,14 +43,19 @@ const CONFIRMATION_CHARS_MAX: usize = 256;
 #[serde(deny_unknown_fields)]
 struct CreateBody {
     provider: String,
-    #[serde(default)]
-    features: Vec<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
+    features: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    scopes: Option<Vec<String>>,
     return_to: Option<String>,
     integration_id: Option<String>,
     login_hint: Option<String>,
     user: Option<String>,
+}
+
+/// A list, where there is one: `null` is none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -93,14 +98,27 @@ fn read_request(api: &Api, caller: &Caller, body: CreateBody) -> Result<Authoriz
         .return_to
         .map(|raw| return_to::check(&raw, &api.settings.returns))
         .transpose()?;
+    let features = features_of(provider, &some("features", body.features)?)?;
+    let scopes = catalogue.scopes_of(Some(provider), &some("scopes", body.scopes)?)?;
+    agree(provider, &features, &scopes)?;
     Ok(AuthorizationRequest {
         provider: provider.key.clone(),
-        features: features_of(provider, &body.features)?,
-        scopes: catalogue.scopes_of(Some(provider), &body.scopes)?,
+        features,
+        scopes,
         return_to,
         integration_id,
         login_hint: body.login_hint.map(login_hint).transpose()?,
     })
+}
+
+/// A list that is there names something: whoever wants the default leaves it out.
+fn some(name: &str, list: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
+    match list {
+        Some(list) if list.is_empty() => Err(Problem::invalid(format!(
+            "{name} is empty: name what is wanted, or leave it out for the provider's default features"
+        ))),
+        list => Ok(list.unwrap_or_default()),
+    }
 }
 
 fn login_hint(text: String) -> Result<String, Problem> {

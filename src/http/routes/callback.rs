@@ -66,7 +66,7 @@ async fn session_user(api: &Api, head: &RequestHead) -> Option<Subject> {
     Some(api.manager.session(&cookie).await.ok()?.subject)
 }
 
-fn read(query: &Parameters) -> CallbackParams {
+fn read(query: &Parameters<'_>) -> CallbackParams {
     let came_twice = |name: &str| query.all(name).count() > 1;
     let (code, error) = (query.get("code"), query.get("error"));
     CallbackParams {

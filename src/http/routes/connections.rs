@@ -80,7 +80,11 @@ async fn visitor(api: &Api, head: &RequestHead) -> Result<Visitor, Problem> {
 }
 
 /// A visitor whose form came from our own page, and the form.
-async fn visitor_with_form(api: &Api, call: &Call, body: Body) -> Result<(Visitor, Parameters), Problem> {
+async fn visitor_with_form(
+    api: &Api,
+    call: &Call,
+    body: Body,
+) -> Result<(Visitor, Parameters<'static>), Problem> {
     let visitor = visitor(api, call).await?;
     let form = body.form(&call.headers, &api.settings.limits).await?;
     let form = form.only(&["csrf", "provider", "integration_id"], &["feature"])?;

@@ -23,9 +23,6 @@ mod users;
 /// Before every route of the JSON API.
 pub(crate) const API_PREFIX: &str = "/api/v1/oauth";
 
-/// How many of the first routes are tried before all others: services ask for tokens all day, everything else is rare.
-pub(crate) const HOT: usize = 2;
-
 /// Routes whose success is not worth a log line: tokens by the thousand, orchestrators' and monitors' questions.
 pub(crate) const ASKED_ALL_DAY: &[&str] = &[
     "/api/v1/oauth/users/{user}/token",
@@ -34,7 +31,7 @@ pub(crate) const ASKED_ALL_DAY: &[&str] = &[
     "/ready",
 ];
 
-/// Every route; the hot ones first.
+/// Every route.
 pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
     vec![
         token::of_user(api),

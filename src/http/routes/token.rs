@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use oauth_manager_actors::domain::{
     caller::Actor,
-    token::{TokenRequest, TokenTarget, Want},
+    token::{AccessGrant, TokenRequest, TokenTarget, Want},
 };
 
 use crate::http::{
     Api,
-    auth::{authenticate_service, known_service},
-    catalogue::{Catalogue, integration_id},
+    auth::{authenticate_service, service_credential},
+    catalogue::{Catalogue, agree, integration_id},
     endpoint::{Endpoint, GET, Route, as_json, route},
     min_ttl,
     problem::{Answer, Problem},
     query::{Parameters, subject},
     reply::{self, Response},
-    request_context::Call,
+    request_context::{Call, RequestHead},
 };
 
 static OF_USER: Endpoint = Endpoint {
@@ -31,17 +31,17 @@ static OF_INTEGRATION: Endpoint = Endpoint {
 /// Longest account name: an e-mail address or a provider's id.
 const ACCOUNT_CHARS_MAX: usize = 320;
 
-/// Reads what is asked for.
-type Read = fn(&Api, &Call) -> Result<TokenRequest, Problem>;
+/// Reads what is asked for, of whom the path names.
+type Read = fn(&Api, &RequestHead, &str) -> Result<TokenRequest, Problem>;
 
 /// A token of a user's account that gives what is wanted.
 pub(crate) fn of_user(api: &Arc<Api>) -> Route {
     let route = route(api, &OF_USER, as_json, |api, call| issue(api, call, read_of_user));
-    route.or_at_hand(api, |api, call| at_hand(api, call, read_of_user))
+    route.or_at_hand(api, |api, head, user| at_hand(api, head, user, read_of_user))
 }
 
-fn read_of_user(api: &Api, call: &Call) -> Result<TokenRequest, Problem> {
-    let query = call
+fn read_of_user(api: &Api, head: &RequestHead, user: &str) -> Result<TokenRequest, Problem> {
+    let query = head
         .query()?
         .only(&["provider", "feature", "scopes", "min_ttl", "account"], &[])?;
     let account = query.get("account").map(str::to_owned);
@@ -55,7 +55,7 @@ fn read_of_user(api: &Api, call: &Call) -> Result<TokenRequest, Problem> {
     }
     Ok(TokenRequest {
         target: TokenTarget::User {
-            subject: subject(call.capture(0))?,
+            subject: subject(user)?,
             want: want(Catalogue(api.manager.providers()), &query)?,
             account,
         },
@@ -68,33 +68,34 @@ pub(crate) fn of_integration(api: &Arc<Api>) -> Route {
     let route = route(api, &OF_INTEGRATION, as_json, |api, call| {
         issue(api, call, read_of_integration)
     });
-    route.or_at_hand(api, |api, call| at_hand(api, call, read_of_integration))
+    route.or_at_hand(api, |api, head, id| at_hand(api, head, id, read_of_integration))
 }
 
-fn read_of_integration(_: &Api, call: &Call) -> Result<TokenRequest, Problem> {
-    let query = call.query()?.only(&["min_ttl"], &[])?;
+fn read_of_integration(_: &Api, head: &RequestHead, id: &str) -> Result<TokenRequest, Problem> {
+    let query = head.query()?.only(&["min_ttl"], &[])?;
     Ok(TokenRequest {
         min_ttl: min_ttl::read(query.get("min_ttl"))?,
-        target: TokenTarget::Integration(integration_id(call.capture(0))?),
+        target: TokenTarget::Integration(integration_id(id)?),
     })
 }
 
-fn at_hand(api: &Api, call: &Call, read: Read) -> Option<Response> {
-    let client = known_service(api, call)?;
-    let grant = api.manager.token_at_hand(&read(api, call).ok()?, &client)?;
-    reply::token(&grant, api.now()).ok()
+fn at_hand(api: &Api, head: &RequestHead, whose: &str, read: Read) -> Option<Response> {
+    let credential = service_credential(head)?;
+    let request = read(api, head, whose).ok()?;
+    let answer = |grant: &AccessGrant| reply::token(grant, head.received_at).ok();
+    api.manager.token_at_hand(&request, &credential, answer)
 }
 
 async fn issue(api: Arc<Api>, call: Call, read: Read) -> Answer {
     let client = authenticate_service(&api, &call).await?;
-    let request = read(&api, &call)?;
+    let request = read(&api, &call, call.capture(0))?;
     let context = call.context(Actor::Service(client));
     let grant = api.manager.issue_token(request, context).await?;
     reply::token(&grant, api.now())
 }
 
 /// What the token is for. The names must exist and belong together.
-fn want(catalogue: Catalogue<'_>, query: &Parameters) -> Result<Want, Problem> {
+fn want(catalogue: Catalogue<'_>, query: &Parameters<'_>) -> Result<Want, Problem> {
     let feature = query
         .get("feature")
         .map(|name| catalogue.feature(name))
@@ -116,6 +117,9 @@ fn want(catalogue: Catalogue<'_>, query: &Parameters) -> Result<Want, Problem> {
         .filter(|name| !name.is_empty())
         .collect();
     let scopes = catalogue.scopes_of(provider.map(AsRef::as_ref), &names)?;
+    if let (Some(provider), Some(feature), false) = (provider, &feature, scopes.is_empty()) {
+        agree(provider, std::slice::from_ref(feature), &scopes)?;
+    }
     if provider.is_none() && feature.is_none() && scopes.is_empty() {
         return Err(Problem::invalid(
             "say what the token is for: feature, provider or scopes",
@@ -163,6 +167,7 @@ mod tests {
             "scopes=nothing",
             "provider=notion&feature=google.calendar",
             "provider=notion&scopes=calendar.read",
+            "feature=google.calendar&scopes=pages.read",
         ] {
             assert_eq!(read(raw).unwrap_err().status(), 400, "{raw}");
         }

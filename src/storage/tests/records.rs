@@ -7,7 +7,7 @@ use oauth_manager_actors::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         caller::{Actor, RequestContext},
         client::Policy,
-        feature::{FeatureSpec, ScopeSpec},
+        feature::{FeatureNotes, FeatureSpec, ScopeKind, ScopeSpec},
         page::PageRequest,
         provider::{BudgetKey, Provider, RefreshClass, RevocationSupport},
         scope::Scope,
@@ -186,6 +186,7 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
         required: true,
         dangerous: false,
         implied_by: scopes(&[]),
+        kind: ScopeKind::default(),
     };
     let provider = |names: &[&str]| {
         Arc::new(Provider {
@@ -200,6 +201,7 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
                 wording_version: oauth_manager_actors::domain::consent::WordingVersion::FIRST,
                 default: true,
                 scopes: names.iter().map(|name| spec(name)).collect(),
+                notes: FeatureNotes::default(),
             }],
             open_scopes: false,
             reports_scopes: true,
