@@ -48,3 +48,4 @@ mod stopping;
 mod supervision;
 mod thousand;
 mod user_jwt;
+mod verify;
