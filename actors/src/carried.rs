@@ -163,7 +163,6 @@ mod tests {
         domain::{
             Timestamp,
             client::Policy,
-            consent::Agreements,
             feature::{FeatureNotes, Level, ScopeSpec},
             implication,
             integration::{Owner, Standing},
