@@ -19,6 +19,7 @@ use crate::{
         reason::{ReasonCode, WhoMustAct},
     },
     ports::oauth::{FailureKind, ProviderFailure},
+    provider::{breaker::OpenCause, egress::Held},
 };
 
 /// A flow that came back and connected nothing.
@@ -92,5 +93,12 @@ fn provider_error(failure: &ProviderFailure) -> ServiceError {
             reason,
             who_must_act: failure.who_must_act(),
         },
+    }
+}
+
+/// Why a provider is left alone at the moment, and until when.
+pub(crate) fn held(held: Held) -> (ReasonCode, std::time::Duration) {
+    match held.cause {
+        OpenCause::Operator(reason) | OpenCause::Outage(reason) => (reason, held.retry_after),
     }
 }
