@@ -58,6 +58,7 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         }],
         open_scopes: false,
         reports_scopes: true,
+        narrows: false,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new("test"),

@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) asks_for_scopes: bool,
     /// Whether its answers say what was granted.
     pub(super) reports_scopes: bool,
+    /// Whether a refresh that names fewer scopes may give a token that carries fewer.
+    pub(super) narrows: bool,
     pub(super) identity: Identity,
     pub(super) revoke: RevokeRule,
     pub(super) refresh_class: RefreshClass,

@@ -30,6 +30,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    narrows: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::WholeGrant,
     // Refresh tokens do not rotate.

@@ -41,6 +41,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    narrows: true,
     identity: Identity::IdToken,
     revoke: RevokeRule::Unsupported(
         "Microsoft does not let applications end a connection. It is ended here; to end it at Microsoft too, open \

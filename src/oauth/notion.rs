@@ -43,6 +43,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Json,
     asks_for_scopes: false,
     reports_scopes: false,
+    narrows: false,
     identity: Identity::Answer,
     revoke: RevokeRule::EachToken,
     // The old pair stops with the refresh; whether a repeat is forgiven is documented nowhere.

@@ -24,6 +24,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    narrows: false,
     identity: Identity::Userinfo,
     revoke: RevokeRule::Rfc7009,
     refresh_class: RefreshClass::SingleUse,

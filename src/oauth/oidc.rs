@@ -24,6 +24,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    narrows: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::Rfc7009,
     // The careful assumption about a server nobody told us about (RFC 9700 4.14.2 recommends rotation).

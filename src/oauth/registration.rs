@@ -96,6 +96,7 @@ impl Registration {
             features: entry.features,
             open_scopes: settings.open_scopes,
             reports_scopes: facts.reports_scopes,
+            narrows: facts.narrows,
             refresh_class: settings.refresh_class.unwrap_or(facts.refresh_class),
             refresh_margin: settings.refresh_margin,
             budget: budget(&settings, facts),

@@ -32,6 +32,7 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
+    narrows: false,
     identity: Identity::Channel,
     revoke: RevokeRule::WholeGrant,
     refresh_class: RefreshClass::Safe,

@@ -37,6 +37,7 @@ pub fn provider(key: &str) -> Provider {
         features: vec![feature("read", true), feature("write", false)],
         open_scopes: false,
         reports_scopes: true,
+        narrows: false,
         refresh_class: RefreshClass::Safe,
         refresh_margin: None,
         budget: BudgetKey::new(key),

@@ -204,6 +204,7 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
             }],
             open_scopes: false,
             reports_scopes: true,
+            narrows: false,
             refresh_class: RefreshClass::Safe,
             refresh_margin: None,
             budget: BudgetKey::new("test"),
