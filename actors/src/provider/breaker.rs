@@ -176,6 +176,13 @@ impl Breaker {
         }
     }
 
+    /// Nobody knows whether the call that had it was made: no other one may before the next right.
+    pub(crate) fn probe_vanished(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.probe = Probe::None;
+        }
+    }
+
     /// A call ended.
     pub(crate) fn ended(
         &mut self,

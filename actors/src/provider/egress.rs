@@ -253,8 +253,12 @@ impl Drop for Permit {
         let mut inner = self.egress.lock();
         inner.in_flight = inner.in_flight.saturating_sub(1);
         if self.is_probe && !self.reported {
-            // No call was made: the next in line probes.
-            inner.breaker.probe_returned();
+            if std::thread::panicking() {
+                inner.breaker.probe_vanished();
+            } else {
+                // No call was made: the next in line probes.
+                inner.breaker.probe_returned();
+            }
         }
         drop(inner);
         self.egress.moved.notify_one();

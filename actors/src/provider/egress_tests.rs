@@ -163,6 +163,24 @@ async fn whoever_comes_while_the_probe_is_out_goes_on_as_soon_as_it_is_answered(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_lost_in_a_panic_may_have_been_made_and_nobody_probes_again_before_the_next_interval() {
+    let bench = bench(64, None);
+    let permit = bench.egress.admit(urgent()).await.unwrap();
+    let _ = permit.report(None, failed(FailureKind::Operator, None));
+    tokio::time::sleep(INTERVAL).await;
+    let probe = bench.egress.admit(urgent()).await.unwrap();
+    assert!(probe.is_probe);
+    let lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _held = probe;
+        panic!("a defect in the call");
+    }));
+    assert!(lost.is_err());
+    assert!(bench.egress.admit(urgent()).await.is_err());
+    tokio::time::sleep(INTERVAL).await;
+    assert!(bench.egress.admit(urgent()).await.unwrap().is_probe);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_the_database_nobody_probes_and_the_breaker_closes_when_it_is_back() {
     let store = MemoryStore::new(TestClock::new());
     let bench = on(&store, 8, None);

@@ -16,6 +16,8 @@ const ADMITTED_MAX: Duration = Duration::from_secs(6);
 const BREAKER_INTERVAL: Duration = Duration::from_secs(20);
 /// Calls in trouble on one node, of several accounts and none answered, after which nobody can say that this is weather.
 const TROUBLE_MAX: usize = 12;
+/// The same, after which somebody may say so.
+const TROUBLE_MIN: usize = 5;
 
 impl Checker {
     /// What a provider said to this node's call.
@@ -42,10 +44,14 @@ impl Checker {
         let way = self.ways.entry((node, provider)).or_default();
         match heard {
             Heard::ClientRefused => {
+                way.left_alone_at.get_or_insert(now);
                 way.refused_at.get_or_insert(now);
             }
             Heard::Trouble | Heard::LeaveMeAlone(_) => {
                 way.troubled.push(account.user);
+                if way.troubled.len() >= TROUBLE_MIN {
+                    way.left_alone_at.get_or_insert(now);
+                }
                 let first = way.troubled[0];
                 if way.troubled.len() >= TROUBLE_MAX && way.troubled.iter().any(|user| *user != first) {
                     way.refused_at.get_or_insert(now);
@@ -68,7 +74,8 @@ impl Checker {
         {
             way.calls_since += 1;
             let calls = way.calls_since;
-            let probes = (until(refused_at, now).as_secs_f64() / BREAKER_INTERVAL.as_secs_f64()) as u32;
+            let left_alone_at = way.left_alone_at.unwrap_or(refused_at);
+            let probes = (until(left_alone_at, now).as_secs_f64() / BREAKER_INTERVAL.as_secs_f64()) as u32;
             // Where a repeat is safe, a probe whose answer is lost is repeated.
             let allowed = if provider == GRACE { probes * 2 } else { probes };
             if calls > allowed {

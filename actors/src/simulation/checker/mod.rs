@@ -109,7 +109,10 @@ struct Book {
 /// What is known of one node's way to one provider.
 #[derive(Debug, Default)]
 struct Way {
+    /// Since when it can be said for certain that it is left alone.
     refused_at: Option<Timestamp>,
+    /// Since when that may be so: probes are counted from then.
+    left_alone_at: Option<Timestamp>,
     calls_since: u32,
     /// Whose calls met trouble since anybody's was answered.
     troubled: Vec<usize>,
