@@ -30,7 +30,6 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
-    narrows: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::WholeGrant,
     // Refresh tokens do not rotate.
@@ -38,6 +37,7 @@ const FACTS: Facts = Facts {
     // A refresh token that is not used for six months ends: twice as often.
     keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 64,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

@@ -41,7 +41,6 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
-    narrows: true,
     identity: Identity::IdToken,
     revoke: RevokeRule::Unsupported(
         "Microsoft does not let applications end a connection. It is ended here; to end it at Microsoft too, open \
@@ -53,6 +52,7 @@ const FACTS: Facts = Facts {
     // A refresh token lives 90 days from its last use: twice as often.
     keep_alive: Some(DAY.saturating_mul(45)),
     max_concurrency: 64,
+    narrows: true,
     algorithms: &[Algorithm::RS256],
     callback_issuer: false,
 };

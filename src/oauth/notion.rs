@@ -43,7 +43,6 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Json,
     asks_for_scopes: false,
     reports_scopes: false,
-    narrows: false,
     identity: Identity::Answer,
     revoke: RevokeRule::EachToken,
     // The old pair stops with the refresh; whether a repeat is forgiven is documented nowhere.
@@ -51,6 +50,7 @@ const FACTS: Facts = Facts {
     // How long unused refresh tokens live is not documented.
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[],
     callback_issuer: false,
 };

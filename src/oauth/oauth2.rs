@@ -24,12 +24,12 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
-    narrows: false,
     identity: Identity::Userinfo,
     revoke: RevokeRule::Rfc7009,
     refresh_class: RefreshClass::SingleUse,
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

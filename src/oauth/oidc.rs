@@ -24,13 +24,13 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
-    narrows: false,
     identity: Identity::IdToken,
     revoke: RevokeRule::Rfc7009,
     // The careful assumption about a server nobody told us about (RFC 9700 4.14.2 recommends rotation).
     refresh_class: RefreshClass::SingleUse,
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[
         Algorithm::RS256,
         Algorithm::ES256,

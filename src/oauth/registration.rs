@@ -96,7 +96,6 @@ impl Registration {
             features: entry.features,
             open_scopes: settings.open_scopes,
             reports_scopes: facts.reports_scopes,
-            narrows: facts.narrows,
             refresh_class: settings.refresh_class.unwrap_or(facts.refresh_class),
             refresh_margin: settings.refresh_margin,
             budget: budget(&settings, facts),
@@ -104,6 +103,7 @@ impl Registration {
             keep_alive: settings.keep_alive.or(facts.keep_alive),
             refresh_token_lifetime: settings.refresh_token_lifetime,
             max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
+            narrows: facts.narrows,
             revocation: revocation_support(&settings, facts),
         };
         let registration = Self {

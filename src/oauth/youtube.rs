@@ -32,13 +32,13 @@ const FACTS: Facts = Facts {
     body: BodyFormat::Form,
     asks_for_scopes: true,
     reports_scopes: true,
-    narrows: false,
     identity: Identity::Channel,
     revoke: RevokeRule::WholeGrant,
     refresh_class: RefreshClass::Safe,
     // As at Google.
     keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 32,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

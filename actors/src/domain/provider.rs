@@ -59,9 +59,6 @@ pub struct Provider {
     pub open_scopes: bool,
     /// Whether its answers say which scopes were granted; if not, what was requested stands (RFC 6749 5.1).
     pub reports_scopes: bool,
-    /// Whether a refresh that names fewer scopes may give a token that carries fewer.
-    #[serde(skip)]
-    pub narrows: bool,
     /// What a lost refresh answer means.
     pub refresh_class: RefreshClass,
     /// How long before its end a token is refreshed at the latest; `None`: the general rule alone.
@@ -80,6 +77,9 @@ pub struct Provider {
     /// How many calls of one node may be under way at once.
     #[serde(skip)]
     pub max_concurrency: usize,
+    /// Whether a refresh that names fewer scopes may give a token that carries fewer.
+    #[serde(skip)]
+    pub narrows: bool,
     /// How many calls per second all nodes together may make; `None`: as many as there are.
     #[serde(skip)]
     pub rate: Option<f64>,
