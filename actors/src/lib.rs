@@ -31,6 +31,7 @@ mod consent;
 mod database;
 pub mod domain;
 mod effects;
+mod erasure;
 mod explanation;
 pub mod handle;
 mod integration;

@@ -13,7 +13,7 @@ use crate::{
         spool::Spool,
         store::{
             AuthorizationStore, ClientStore, EgressStore, IntegrationStore, OverviewStore, RecordStore,
-            SessionStore,
+            SessionStore, UserStore,
         },
         vault::Vault,
     },
@@ -34,6 +34,8 @@ pub struct Ports {
     pub clients: Arc<dyn ClientStore>,
     /// Browser sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// Everything about one user.
+    pub users: Arc<dyn UserStore>,
     /// What all nodes know of calls to providers.
     pub egress: Arc<dyn EgressStore>,
     /// The provider engine.
@@ -72,6 +74,13 @@ pub struct Settings {
     pub call_deadline: Duration,
     /// How long a connect flow may take.
     pub authorization_lifetime: Duration,
+    /// How long a consent holds; `None`: until it is taken back.
+    pub consent_lifetime: Option<Duration>,
+    /// How long after a user is erased records of theirs may still come late. More than the minute in which hand-outs are
+    /// counted before they are written.
+    pub erasure_quiet: Duration,
+    /// How often what is over is cleared away, and erasures go on.
+    pub housekeeping_interval: Duration,
     /// How long a session link works.
     pub session_link_lifetime: Duration,
     /// How long a session lasts.
@@ -95,6 +104,9 @@ impl Settings {
             poll_interval: Duration::from_secs(1),
             call_deadline: Duration::from_secs(25),
             authorization_lifetime: Duration::from_secs(600),
+            consent_lifetime: None,
+            erasure_quiet: Duration::from_secs(180),
+            housekeeping_interval: Duration::from_secs(60),
             session_link_lifetime: Duration::from_secs(600),
             session_lifetime: Duration::from_secs(12 * 3600),
             audit_flush_interval: Duration::from_secs(1),

@@ -56,6 +56,7 @@ impl Assembly {
             overview: storage.clone(),
             clients: storage.clone(),
             egress: storage.clone(),
+            users: storage.clone(),
             sessions: storage,
             oauth: self.engine.clone(),
             spool,

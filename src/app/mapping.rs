@@ -4,7 +4,7 @@ use std::{str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use oauth_manager_actors::{
-    domain::{ids::NodeId, provider::RefreshClass, scope::ScopeSet},
+    domain::{feature::FeatureKey, ids::NodeId, provider::RefreshClass, scope::ScopeSet},
     settings::Settings,
 };
 use url::Url;
@@ -37,6 +37,7 @@ pub(super) fn actor_settings(config: &Config) -> anyhow::Result<Settings> {
     settings.authorization_lifetime = config.timings.authorization_ttl;
     settings.shutdown_grace = config.timings.shutdown_grace;
     settings.call_deadline = config.server.request_deadline;
+    settings.consent_lifetime = config.consents.lifetime;
     settings.idle_after = match config.residency.idle_after {
         IdleAfter::Never => None,
         IdleAfter::After(idle) => Some(idle),
@@ -131,11 +132,20 @@ pub(super) fn engine_settings(config: &Config) -> anyhow::Result<(EngineSettings
         deadline: config.timings.provider_deadline,
         ..EngineSettings::default()
     };
-    let providers = config
-        .providers
-        .iter()
-        .map(|(key, provider)| provider_settings(key, provider));
-    Ok((settings, providers.collect::<Result<_, _>>()?))
+    let providers = config.providers.iter().map(|(key, provider)| {
+        let mut settings = provider_settings(key, provider)?;
+        for (feature, version) in &config.consents.wording {
+            let path = || format!("consents.wording.\"{feature}\"");
+            let feature: FeatureKey = feature.parse().with_context(path)?;
+            if feature.provider() == key {
+                settings
+                    .wording_versions
+                    .insert(feature, version.parse().with_context(path)?);
+            }
+        }
+        Ok(settings)
+    });
+    Ok((settings, providers.collect::<anyhow::Result<_>>()?))
 }
 
 fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<ProviderSettings> {

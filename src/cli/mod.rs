@@ -12,6 +12,7 @@ mod output;
 mod providers;
 mod serve;
 mod signals;
+mod users;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -57,6 +58,9 @@ enum Command {
     /// Connected accounts.
     #[command(subcommand)]
     Integrations(integrations::Command),
+    /// Everything about one user: read out, or erased.
+    #[command(subcommand)]
+    Users(users::Command),
 }
 
 /// Parses the command line and runs the command.
@@ -109,6 +113,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Clients(command) => clients::run(command, &config).await,
         Command::Providers(command) => providers::run(&command, &config),
         Command::Integrations(command) => integrations::run(command, &config).await,
+        Command::Users(command) => users::run(command, &config).await,
     }
 }
 

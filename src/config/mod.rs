@@ -5,6 +5,7 @@
 //! not fit and an unsafe combination refuse the start, each with one line that names the key.
 
 mod auth;
+mod consents;
 mod database;
 mod duration;
 mod encryption;
@@ -34,6 +35,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
 
 pub use auth::AuthConfig;
+pub use consents::ConsentsConfig;
 pub use database::DatabaseConfig;
 pub use duration::parse as duration;
 pub use encryption::{DEFAULT_KEY_ID, EncryptionConfig, EncryptionKey, KEY_BYTES};
@@ -73,6 +75,9 @@ pub struct Config {
     /// By key: built-in providers and the operator's own.
     #[serde(default)]
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// How long consents hold.
+    #[serde(default)]
+    pub consents: ConsentsConfig,
     /// How long idle integrations stay in memory.
     pub residency: ResidencyConfig,
     /// Where answers wait for the database.
@@ -154,6 +159,8 @@ impl Config {
         for (key, provider) in &self.providers {
             provider.validate(key, environment, &mut problems);
         }
+        self.consents
+            .validate(self.providers.keys().map(String::as_str), &mut problems);
         self.residency.validate(&mut problems);
         self.spool.validate(environment, &mut problems);
         self.timings.validate(&mut problems);

@@ -177,6 +177,16 @@ impl Problem {
                 "reason": if missing_scopes.is_empty() { "feature_off" } else { "not_granted" },
                 "upgrade": { "provider": provider, "feature": feature, "integration_id": integration_id },
             }),
+            ServiceError::ConsentRequired {
+                lapse,
+                provider,
+                feature,
+                integration_id,
+            } => json!({
+                "missing_scopes": [],
+                "reason": lapse.as_str(),
+                "upgrade": { "provider": provider, "feature": feature, "integration_id": integration_id },
+            }),
             ServiceError::ReauthRequired {
                 reason,
                 integration_id,
@@ -214,7 +224,9 @@ fn service_status(error: &ServiceError) -> StatusCode {
     match error {
         ServiceError::InvalidRequest { .. } => StatusCode::BAD_REQUEST,
         ServiceError::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-        ServiceError::Forbidden { .. } | ServiceError::InsufficientScope { .. } => StatusCode::FORBIDDEN,
+        ServiceError::Forbidden { .. }
+        | ServiceError::InsufficientScope { .. }
+        | ServiceError::ConsentRequired { .. } => StatusCode::FORBIDDEN,
         ServiceError::NotFound { .. } | ServiceError::NotConnected => StatusCode::NOT_FOUND,
         ServiceError::ReauthRequired { .. }
         | ServiceError::AdminRequired { .. }

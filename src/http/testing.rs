@@ -43,6 +43,7 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
             key: feature.parse().unwrap(),
             display_name: feature.into(),
             description: "What it does.".into(),
+            wording_version: oauth_manager_actors::domain::consent::WordingVersion::FIRST,
             default: true,
             scopes: vec![ScopeSpec {
                 scope: Scope::new(scope),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use oauth_manager_actors::domain::{
+    consent::WordingVersion,
     feature::{FeatureKey, FeatureNotes, FeatureSpec, Level, ScopeKind, ScopeSpec},
     ids::ProviderKey,
     implication,
@@ -42,6 +43,8 @@ struct RawFeature {
     name: String,
     display_name: String,
     description: String,
+    #[serde(default)]
+    wording: Option<WordingVersion>,
     default: bool,
     danger: Option<String>,
     no_longer_offered: Option<String>,
@@ -102,6 +105,16 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
     for feature in &settings.features {
         entry.features.push(custom_feature(&settings.key, feature)?);
     }
+    for (key, version) in &settings.wording_versions {
+        let feature = entry.features.iter_mut().find(|feature| feature.key == *key);
+        let unknown = || {
+            InvalidSettings::new(
+                &settings.key,
+                format!("has no feature {key} whose wording has a version"),
+            )
+        };
+        feature.ok_or_else(unknown)?.wording_version = *version;
+    }
     settle_default(&mut entry.features);
     implication::complete(&mut entry.features);
     if let Some(name) = &settings.display_name {
@@ -152,6 +165,7 @@ impl RawFeature {
             key: feature_key(&self.name)?,
             display_name: self.display_name,
             description: self.description,
+            wording_version: self.wording.unwrap_or(WordingVersion::FIRST),
             default: self.default,
             scopes,
             notes: FeatureNotes {
@@ -187,6 +201,7 @@ impl RawLevel {
             key,
             display_name: self.display_name,
             description: self.description,
+            wording_version: base.wording_version,
             default: false,
             scopes: needed.collect(),
             notes: FeatureNotes {
@@ -235,6 +250,7 @@ fn custom_feature(provider: &ProviderKey, feature: &FeatureSettings) -> Result<F
         key: feature.key.clone(),
         display_name,
         description,
+        wording_version: WordingVersion::FIRST,
         default: feature.default,
         scopes,
         notes: FeatureNotes {

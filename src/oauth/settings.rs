@@ -10,7 +10,7 @@ use std::{
 };
 
 use oauth_manager_actors::domain::{
-    feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
+    consent::WordingVersion, feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
 };
 use zeroize::Zeroizing;
 
@@ -247,6 +247,8 @@ pub struct ProviderSettings {
     pub base_scopes: Option<ScopeSet>,
     /// What can be switched on; added to the catalogue of a built-in provider.
     pub features: Vec<FeatureSettings>,
+    /// Versions of features' wordings that differ from the catalogue's.
+    pub wording_versions: BTreeMap<FeatureKey, WordingVersion>,
     /// Whether scopes outside the catalogue may be asked for.
     pub open_scopes: bool,
 }
@@ -279,6 +281,7 @@ impl ProviderSettings {
             account_id_pointer: None,
             base_scopes: None,
             features: Vec::new(),
+            wording_versions: BTreeMap::new(),
             open_scopes: false,
         }
     }

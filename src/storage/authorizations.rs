@@ -10,6 +10,7 @@ use oauth_manager_actors::{
     domain::{
         audit::AuditEntry,
         authorization::{AuthorizationStatus, StoredAuthorization},
+        consent::Shown,
         ids::{AuthorizationId, Subject},
         reason::ReasonCode,
         sealed::{Digest, Sealed},
@@ -24,6 +25,7 @@ use super::{
     Storage,
     audit::{AuditRow, clean, insert_audit},
     connect::feature_names,
+    consents::keep_wordings,
     flow::{self, authorization_columns},
     refresh::done_if,
 };
@@ -45,9 +47,9 @@ const CREATE: &str = concat!(
             AND status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'exchanged')
     ), a AS (
         INSERT INTO oauth_authorizations (id, user_id, subject, provider, status, handle, features, requested_scopes,
-            redirect_uri, return_to, integration_id, login_hint, expires_at)
+            redirect_uri, return_to, integration_id, login_hint, expires_at, shown)
         SELECT $15::uuid, $16::uuid, $17, $18::text, 'created', $19::bytea, $20::text[], $21::text[], $22::text,
-            $23::text, $24::uuid, $25::text, now() + $26::double precision * interval '1 second'
+            $23::text, $24::uuid, $25::text, now() + $26::double precision * interval '1 second', $28::jsonb
         FROM pending WHERE pending.flows < $27::bigint
         RETURNING *
     ), audit AS (",
@@ -144,6 +146,7 @@ impl Storage {
                         .map(|hint| clean(hint, LOGIN_HINT_MAX_CHARS)),
                     &new.lifetime.as_secs_f64(),
                     &i64::from(new.pending_max),
+                    &serde_json::json!(new.wordings.iter().map(Shown::from).collect::<Vec<_>>()),
                 ]),
             )
             .await?;
@@ -151,6 +154,7 @@ impl Storage {
             transaction.rollback().await?;
             return Ok(None);
         };
+        keep_wordings(&transaction, &new.wordings).await?;
         transaction.commit().await?;
         flow::authorization(&row).map(Some)
     }

@@ -5,8 +5,7 @@ use uuid::Uuid;
 use oauth_manager_actors::{
     domain::{
         account::{ACCOUNT_TEXT_MAX_CHARS, Account},
-        caller::USER_AGENT_MAX_CHARS,
-        consent::NewConsent,
+        consent::Agreements,
         ids::{IntegrationId, ProviderKey, UserId},
         integration::{Owner, Status},
     },
@@ -16,6 +15,7 @@ use oauth_manager_actors::{
 use super::{
     Storage,
     audit::{AuditRow, clean, insert_audit},
+    consents::insert_consent,
     events::insert_event,
     lease::Transaction,
     row::{self, integration_columns},
@@ -38,8 +38,8 @@ WHERE id = $1 AND user_id = $2 AND provider = $3 AND status = 'exchanged'";
 
 const INSERT_INTEGRATION: &str = "\
 INSERT INTO oauth_integrations (id, user_id, subject, provider, provider_user_id, provider_issuer, account_name,
-    account_email, status, scopes, features, metadata)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9, $10, $11)
+    account_email, status, scopes, features, metadata, agreements)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9, $10, $11, $12)
 ON CONFLICT DO NOTHING";
 
 const INSERT_TOKENS: &str = "\
@@ -64,13 +64,9 @@ SET provider_issuer = $6, account_name = $7, account_email = $8,
     status = 'active', status_reason = NULL, who_must_act = NULL, scopes = $9,
     features = CASE WHEN status = 'revoked' THEN $10::text[]
         ELSE ARRAY(SELECT DISTINCT feature FROM unnest(features || $10::text[]) AS feature ORDER BY feature) END,
+    agreements = CASE WHEN status = 'revoked' THEN $12::jsonb ELSE agreements || $12::jsonb END,
     metadata = $11, revoked_at = NULL, provider_revocation = NULL, updated_at = now()
 WHERE id = $1 AND user_id = $2 AND subject = $3 AND provider = $4 AND provider_user_id = $5";
-
-const INSERT_CONSENT: &str = "\
-INSERT INTO oauth_consents (id, integration_id, user_id, subject, provider, features, requested_scopes,
-    granted_scopes, wording_version, wording_hash, expires_at, ip, user_agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const RECORD: &str = concat!(
     "WITH audit AS (",
@@ -186,6 +182,7 @@ async fn integration(transaction: &Transaction, sql: &str, commit: &ConnectCommi
                 &commit.scopes.to_strings(),
                 &feature_names(&commit.features),
                 &commit.metadata,
+                &Agreements::of(&commit.consents).to_json(),
             ],
         )
         .await
@@ -216,36 +213,6 @@ async fn tokens(
         params.push(was_revoked);
     }
     transaction.execute(sql, &params).await
-}
-
-pub(super) async fn insert_consent(
-    transaction: &Transaction,
-    id: &IntegrationId,
-    owner: &Owner,
-    consent: &NewConsent,
-) -> StoreResult<()> {
-    let agent = consent.user_agent.as_deref();
-    transaction
-        .execute(
-            INSERT_CONSENT,
-            &[
-                &Uuid::now_v7(),
-                &id.uuid,
-                &owner.user_id.0,
-                &owner.subject.as_str(),
-                &id.provider.as_str(),
-                &feature_names(&consent.features),
-                &consent.requested_scopes.to_strings(),
-                &consent.granted_scopes.to_strings(),
-                &consent.wording_version,
-                &consent.wording_hash,
-                &consent.expires_at,
-                &consent.ip,
-                &agent.map(|agent| clean(agent, USER_AGENT_MAX_CHARS)),
-            ],
-        )
-        .await?;
-    Ok(())
 }
 
 /// The audit row and the event.

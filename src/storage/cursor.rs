@@ -31,14 +31,14 @@ impl Cursor {
         )
     }
 
-    fn encode(self) -> String {
+    pub(super) fn encode(self) -> String {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.at.as_microsecond().to_be_bytes());
         bytes[8..].copy_from_slice(self.id.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn decode(text: &str) -> StoreResult<Self> {
+    pub(super) fn decode(text: &str) -> StoreResult<Self> {
         let bytes = URL_SAFE_NO_PAD
             .decode(text)
             .map_err(|_| StoreError::InvalidCursor)?;

@@ -28,7 +28,7 @@ macro_rules! authorization_columns {
         "a.id, a.user_id, a.subject, a.provider, \
          CASE WHEN a.status IN ('created', 'redirected', 'returned', 'awaiting_confirmation') \
          AND a.expires_at <= now() THEN 'expired' ELSE a.status END AS status, \
-         a.error, a.browser, a.confirmation, a.nonce, a.features, a.requested_scopes, a.redirect_uri, a.return_to, \
+         a.error, a.browser, a.confirmation, a.nonce, a.features, a.requested_scopes, a.shown, a.redirect_uri, a.return_to, \
          a.integration_id, a.login_hint, a.data_key, a.pkce_verifier, a.code, a.created_at, a.expires_at"
     };
 }
@@ -67,6 +67,8 @@ pub(super) fn authorization(row: &Row) -> StoreResult<StoredAuthorization> {
         error: record.reason("error")?,
         features: record.features("features")?,
         requested_scopes: record.scopes("requested_scopes")?,
+        shown: serde_json::from_value(record.get("shown")?)
+            .map_err(|_| record.wrong("shown is not understood"))?,
         redirect_uri: record.parse("redirect_uri")?,
         return_to: record.parse_opt("return_to")?,
         integration_id,

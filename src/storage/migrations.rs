@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "claim_unsettled_since",
         sql: include_str!("../../migrations/0008_claim_unsettled_since.sql"),
     },
+    Migration {
+        version: 11,
+        name: "consents",
+        sql: include_str!("../../migrations/0011_consents.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

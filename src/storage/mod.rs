@@ -16,11 +16,13 @@ mod authorizations;
 mod clients;
 mod combiner;
 mod connect;
+mod consents;
 mod cursor;
 mod dispatch;
 mod egress;
 mod errors;
 mod events;
+mod export;
 mod features;
 mod flow;
 mod integrations;
@@ -46,6 +48,7 @@ mod sessions;
 mod tests;
 mod tls;
 mod usage;
+mod users;
 
 use std::{
     fmt,

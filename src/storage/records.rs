@@ -1,4 +1,4 @@
-//! Consents and the audit as their user sees them, rows that stand alone, the catalogue, and readiness.
+//! The audit as its user sees it, rows that stand alone, the catalogue, and readiness.
 
 use std::sync::Arc;
 
@@ -24,12 +24,6 @@ use super::{
     row::Record,
 };
 
-const CONSENTS: &str = "\
-SELECT id, integration_id, provider, subject, features, requested_scopes, granted_scopes, wording_version,
-    wording_hash, granted_at, expires_at, withdrawn_at, ip, user_agent
-FROM oauth_consents
-WHERE integration_id = $1 AND provider = $2 AND subject = $3 AND (granted_at, id) < ($4, $5)
-ORDER BY granted_at DESC, id DESC LIMIT $6";
 const AUDIT: &str = "\
 SELECT id, at, actor, action, outcome, provider, integration_id, authorization_id, scopes, error, count, request_id,
     ip, user_agent
@@ -51,35 +45,6 @@ DELETE FROM oauth_scopes WHERE (provider, feature, scope) NOT IN (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS row (provider, feature, scope))";
 
 impl Storage {
-    async fn list_consents(
-        &self,
-        owner: &Subject,
-        id: &IntegrationId,
-        page: &PageRequest,
-    ) -> StoreResult<Page<ConsentView>> {
-        let after = Cursor::of(page)?;
-        let transaction = self.owned_by(owner).await?;
-        let rows = transaction
-            .query(
-                CONSENTS,
-                &[
-                    &id.uuid,
-                    &id.provider.as_str(),
-                    &owner.as_str(),
-                    &after.at,
-                    &after.id,
-                    &cursor::rows_wanted(page),
-                ],
-            )
-            .await?;
-        transaction.commit().await?;
-        let items = rows.iter().map(consent).collect::<StoreResult<Vec<_>>>()?;
-        Ok(cursor::page(page, items, |item| Cursor {
-            at: item.granted_at,
-            id: item.id,
-        }))
-    }
-
     async fn list_audit(&self, owner: &Subject, page: &PageRequest) -> StoreResult<Page<AuditView>> {
         let after = Cursor::of(page)?;
         let transaction = self.owned_by(owner).await?;
@@ -97,7 +62,7 @@ impl Storage {
         }))
     }
 
-    async fn append_audit(&self, entries: &[AuditEntry]) -> StoreResult<()> {
+    pub(super) async fn append_audit(&self, entries: &[AuditEntry]) -> StoreResult<()> {
         let client = self.system().await?;
         if let [entry] = entries {
             client
@@ -156,27 +121,6 @@ impl Storage {
     }
 }
 
-fn consent(row: &Row) -> StoreResult<ConsentView> {
-    let record = Record::of("oauth_consents", row)?;
-    let provider: oauth_manager_actors::domain::ids::ProviderKey = record.parse("provider")?;
-    Ok(ConsentView {
-        id: record.id(),
-        integration_id: IntegrationId::new(provider.clone(), record.get("integration_id")?),
-        provider,
-        user: record.parse("subject")?,
-        features: record.features("features")?,
-        requested_scopes: record.scopes("requested_scopes")?,
-        granted_scopes: record.scopes("granted_scopes")?,
-        wording_version: record.get("wording_version")?,
-        wording_hash: record.get("wording_hash")?,
-        granted_at: record.get("granted_at")?,
-        expires_at: record.get("expires_at")?,
-        withdrawn_at: record.get("withdrawn_at")?,
-        ip: record.get("ip")?,
-        user_agent: record.get("user_agent")?,
-    })
-}
-
 pub(super) fn audit_view(row: &Row) -> StoreResult<AuditView> {
     let record = Record::of("oauth_audit_log", row)?;
     let provider: Option<oauth_manager_actors::domain::ids::ProviderKey> = record.parse_opt("provider")?;
@@ -215,6 +159,16 @@ impl RecordStore for Storage {
         page: &PageRequest,
     ) -> StoreResult<Page<ConsentView>> {
         self.within("records.consents", self.list_consents(owner, id, page))
+            .await
+    }
+
+    async fn consent(
+        &self,
+        owner: &Subject,
+        id: &IntegrationId,
+        consent: Uuid,
+    ) -> StoreResult<Option<ConsentView>> {
+        self.within("records.consent", self.find_consent(owner, id, consent))
             .await
     }
 

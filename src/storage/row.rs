@@ -9,6 +9,7 @@ use uuid::Uuid;
 use oauth_manager_actors::{
     domain::{
         account::Account,
+        consent::Agreements,
         feature::FeatureKey,
         ids::{AttemptId, IntegrationId, NodeId, UserId},
         integration::{Claim, Owner, Standing, Status, StoredGrant, StoredIntegration},
@@ -23,7 +24,7 @@ use oauth_manager_actors::{
 macro_rules! integration_columns {
     () => {
         "i.id, i.user_id, i.subject, i.provider, i.provider_user_id, i.provider_issuer, i.account_name, \
-         i.account_email, i.status, i.status_reason, i.who_must_act, i.scopes, i.features, i.metadata, \
+         i.account_email, i.status, i.status_reason, i.who_must_act, i.scopes, i.features, i.agreements, i.metadata, \
          i.created_at, i.updated_at, i.last_refreshed_at, t.generation, t.data_key, t.access_token, \
          t.refresh_token, t.token_type, t.issued_at, t.expires_at, t.refresh_token_expires_at, \
          t.refresh_token_since, t.last_used_at, t.next_refresh_at, t.failures, t.claim_attempt, t.claim_node, \
@@ -168,6 +169,8 @@ pub(super) fn integration(row: &Row) -> StoreResult<StoredIntegration> {
         standing,
         scopes: record.scopes("scopes")?,
         features: record.features("features")?,
+        agreements: Agreements::from_json(record.get("agreements")?)
+            .map_err(|_| record.wrong("agreements are not understood"))?,
         metadata: record.get("metadata")?,
         created_at: record.get("created_at")?,
         updated_at: record.get("updated_at")?,

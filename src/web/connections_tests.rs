@@ -27,6 +27,8 @@ fn view(status: Status, who: Option<WhoMustAct>) -> IntegrationView {
             key: "google.calendar".parse().unwrap(),
             status: FeatureStatus::Active,
             missing_scopes: ScopeSet::default(),
+            consent_expires_at: None,
+            consent_lapse: None,
         }],
         scopes: ScopeSet::default(),
         created_at: "2030-01-02T00:00:00Z".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use oauth_manager_actors::domain::{
-    feature::{FeatureKey, FeatureSpec},
+    feature::{FeatureKey, FeatureSpec, FeatureState, FeatureStatus},
     ids::{IntegrationId, ProviderKey},
     integration::{IntegrationView, Status},
     provider::Provider,
@@ -19,7 +19,7 @@ impl ConnectionsPage<'_> {
         let unused: Vec<_> = provider
             .features
             .iter()
-            .filter(|feature| !view.features.iter().any(|state| state.key == feature.key))
+            .filter(|feature| !view.features.iter().any(|state| is_settled(state, feature)))
             .collect();
         if view.status != Status::Active || !provider.configured || unused.is_empty() {
             return html! {};
@@ -133,14 +133,19 @@ impl ConnectionsPage<'_> {
     }
 }
 
+/// Whether there is nothing to ask the user about this feature.
+fn is_settled(state: &FeatureState, feature: &FeatureSpec) -> bool {
+    state.key == feature.key && state.status != FeatureStatus::ConsentRequired
+}
+
+/// Beside the box stand the words that a consent to the feature is given to.
 fn choice(feature: &FeatureSpec, ticked: bool) -> Markup {
     html! {
         label {
             input type="checkbox" name="feature" value=(feature.key) checked[ticked];
             span {
-                (feature.display_name) br;
-                span.soft.small { (feature.description) }
-                @if let Some(danger) = &feature.notes.danger { br; span.soft.small { "Mind: " (danger) } }
+                (feature.display_name)
+                @for words in feature.words() { br; span.soft.small { (words) } }
             }
         }
     }

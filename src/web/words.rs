@@ -99,6 +99,7 @@ pub(super) fn feature(status: FeatureStatus) -> &'static str {
         FeatureStatus::Active => "on",
         FeatureStatus::Inactive => "off",
         FeatureStatus::MissingScopes => "not allowed yet",
+        FeatureStatus::ConsentRequired => "asks for your consent again",
         FeatureStatus::ReauthRequired => "waiting",
     }
 }
@@ -108,7 +109,7 @@ pub(super) fn feature_class(status: FeatureStatus) -> &'static str {
     match status {
         FeatureStatus::Active => "good",
         FeatureStatus::Inactive => "soft",
-        FeatureStatus::MissingScopes => "warn",
+        FeatureStatus::MissingScopes | FeatureStatus::ConsentRequired => "warn",
         FeatureStatus::ReauthRequired => "soft",
     }
 }

@@ -6,7 +6,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    chance,
+    chance, consent,
     domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
@@ -40,6 +40,7 @@ pub(crate) async fn begin(
     let present = present(shared, &owner, &request).await?;
     let (features, requested_scopes) = what_to_ask(provider, &request, present.as_ref())?;
     let login_hint = login_hint(&request, present.as_ref())?;
+    let consent = consent::asked(shared, provider, &request, &features);
 
     let id = AuthorizationId(Uuid::now_v7());
     let handle = format!("{}.{}", provider.key, chance::secret(&*shared.ports.rng));
@@ -53,6 +54,7 @@ pub(crate) async fn begin(
         handle: shared.ports.vault.digest(DigestPurpose::ConnectHandle, &handle),
         features,
         requested_scopes,
+        wordings: consent.clone(),
         redirect_uri: ours(shared, &["api", "v1", "oauth", "callback", provider.key.as_str()])?,
         return_to: request.return_to,
         integration_id: request.integration_id,
@@ -74,6 +76,7 @@ pub(crate) async fn begin(
         authorization_id: id,
         authorization_url: ours(shared, &["connect", &handle])?,
         requested_scopes: stored.requested_scopes,
+        consent,
         expires_at: stored.expires_at,
     })
 }

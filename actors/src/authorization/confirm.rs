@@ -117,5 +117,9 @@ fn open_code(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<Autho
 }
 
 fn view(shared: &Shared, stored: &StoredIntegration) -> IntegrationView {
-    IntegrationView::of(stored, shared.provider(&stored.id.provider).map(AsRef::as_ref))
+    IntegrationView::of(
+        stored,
+        shared.provider(&stored.id.provider).map(AsRef::as_ref),
+        shared.now(),
+    )
 }

@@ -1,7 +1,5 @@
 //! The exchange and what it makes: the integration, its sealed tokens, the consent and the audit, in one transaction.
 
-use std::collections::BTreeSet;
-
 use tokio::time::Instant;
 
 use crate::{
@@ -16,13 +14,10 @@ use crate::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::{AuthorizationStatus, StoredAuthorization},
         caller::RequestContext,
-        consent::NewConsent,
         error::ServiceError,
-        feature::FeatureKey,
         integration::{Status, StoredIntegration},
         provider::Provider,
         reason::ReasonCode,
-        scope::ScopeSet,
         sealed::{SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier},
     },
@@ -274,53 +269,13 @@ fn commit_of(
         expires_at: answer.expires_at,
         refresh_token_expires_at: lives.refresh_token.map(|life| life.until),
         next_refresh_at,
-        consents: consents(shared, provider, flow, &reservation, &granted, context),
+        consents: consent::given(shared, provider, flow, &granted, context),
         audit: AuditEntry::new(action, AuditOutcome::Success, context.clone())
             .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
             .with_integration(&reservation.id, &flow.owner.subject)
             .with_scopes(granted),
         reservation,
     })
-}
-
-/// Who agreed to what: each feature that is new has a consent of its own, which can be withdrawn without the others; whoever
-/// connects again with nothing new agrees anew to all there is.
-fn consents(
-    shared: &Shared,
-    provider: &Provider,
-    flow: &StoredAuthorization,
-    reservation: &Reservation,
-    granted: &ScopeSet,
-    context: &RequestContext,
-) -> Vec<NewConsent> {
-    let present = reservation
-        .present
-        .as_ref()
-        .filter(|present| present.standing.status != Status::Revoked);
-    let is_new = |key: &&FeatureKey| present.is_none_or(|present| !present.features.contains(*key));
-    let new: Vec<_> = flow.features.iter().filter(is_new).collect();
-    if new.is_empty() {
-        let all = flow.features.clone();
-        return vec![consent::to(
-            shared,
-            provider,
-            all,
-            (&flow.requested_scopes, granted),
-            context,
-        )];
-    }
-    let one = |key: &FeatureKey| {
-        let requested = consent::part(provider, key, &flow.requested_scopes);
-        let granted = consent::part(provider, key, granted);
-        consent::to(
-            shared,
-            provider,
-            BTreeSet::from([key.clone()]),
-            (&requested, &granted),
-            context,
-        )
-    };
-    new.into_iter().map(one).collect()
 }
 
 fn open_verifier(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<PkceVerifier> {

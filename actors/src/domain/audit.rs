@@ -31,6 +31,8 @@ pub enum AuditAction {
     FeatureEnabled,
     /// A feature of a connected account was switched off: its hand-outs end, the provider's grant stays.
     FeatureDisabled,
+    /// A user took back what they had agreed to: what it was for is off.
+    ConsentWithdrawn,
     /// Tokens were refreshed, or it was tried.
     Refresh,
     /// An account still works and will not for long: its user was asked to connect again in time.
@@ -45,6 +47,12 @@ pub enum AuditAction {
     Denied,
     /// A session link was made or used.
     Session,
+    /// Everything about a user was read out.
+    Export,
+    /// A user is to be erased.
+    EraseRequested,
+    /// A user was erased.
+    Erase,
 }
 
 impl AuditAction {
@@ -58,6 +66,7 @@ impl AuditAction {
             Self::Upgrade => "upgrade",
             Self::FeatureEnabled => "feature_enabled",
             Self::FeatureDisabled => "feature_disabled",
+            Self::ConsentWithdrawn => "consent_withdrawn",
             Self::Refresh => "refresh",
             Self::Warn => "warn",
             Self::Revoke => "revoke",
@@ -65,6 +74,9 @@ impl AuditAction {
             Self::TokenIssued => "token_issued",
             Self::Denied => "denied",
             Self::Session => "session",
+            Self::Export => "export",
+            Self::EraseRequested => "erase_requested",
+            Self::Erase => "erase",
         }
     }
 }

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     Timestamp,
+    consent::{Shown, Wording},
     feature::FeatureKey,
     ids::{AuthorizationId, IntegrationId, InvalidId, ProviderKey, Subject},
     integration::Owner,
@@ -116,6 +117,8 @@ pub struct BegunAuthorization {
     pub authorization_url: Url,
     /// What will be asked for.
     pub requested_scopes: ScopeSet,
+    /// What the user agrees to by going on, in the words to show before they leave: one for each feature.
+    pub consent: Vec<Wording>,
     /// Until when the link works.
     pub expires_at: Timestamp,
 }
@@ -127,6 +130,7 @@ impl fmt::Debug for BegunAuthorization {
             .field("authorization_id", &self.authorization_id)
             .field("authorization_url", &origin_of(&self.authorization_url))
             .field("requested_scopes", &self.requested_scopes)
+            .field("consent", &self.consent)
             .field("expires_at", &self.expires_at)
             .finish()
     }
@@ -177,6 +181,8 @@ pub struct StoredAuthorization {
     pub features: BTreeSet<FeatureKey>,
     /// Asked-for scopes.
     pub requested_scopes: ScopeSet,
+    /// Which words its user was shown before leaving.
+    pub shown: Vec<Shown>,
     /// The redirect URI sent to the provider, repeated at the exchange (RFC 6749 4.1.3).
     pub redirect_uri: Url,
     /// Where the browser goes afterwards.
@@ -319,6 +325,7 @@ mod tests {
             authorization_id: AuthorizationId(uuid::Uuid::nil()),
             authorization_url: url,
             requested_scopes: ScopeSet::default(),
+            consent: Vec::new(),
             expires_at: Timestamp::UNIX_EPOCH,
         };
         let shown = format!("{redirect:?} {begun:?}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    consent::Lapse,
     feature::FeatureKey,
     ids::{IntegrationId, ProviderKey},
     reason::{ReasonCode, WhoMustAct},
@@ -45,6 +46,22 @@ pub enum ServiceError {
         /// On behalf of which feature.
         feature: Option<FeatureKey>,
         /// Which integration to widen.
+        integration_id: IntegrationId,
+    },
+    /// The provider grants it, and what the user agreed to does not hold any more: they must be asked again.
+    #[error("the user must agree to this again: {}", match lapse {
+        Lapse::Withdrawn => "they took their consent back",
+        Lapse::Expired => "their consent has expired",
+        Lapse::WordingChanged => "it means something else than what they agreed to",
+    })]
+    ConsentRequired {
+        /// What became of the consent.
+        lapse: Lapse,
+        /// At which provider.
+        provider: ProviderKey,
+        /// To which feature; `None`: to scopes asked for by name.
+        feature: Option<FeatureKey>,
+        /// For which integration.
         integration_id: IntegrationId,
     },
     /// There is no such thing, or it is somebody else's.
@@ -156,7 +173,8 @@ impl ServiceError {
             Self::InvalidRequest { .. } => "invalid_request",
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden { .. } => "forbidden",
-            Self::InsufficientScope { .. } => "insufficient_scope",
+            // To a caller the same: the user must widen what they allow, and `upgrade` says how to ask them.
+            Self::InsufficientScope { .. } | Self::ConsentRequired { .. } => "insufficient_scope",
             Self::NotFound { .. } => "not_found",
             Self::NotConnected => "not_connected",
             Self::ReauthRequired { .. } => "reauth_required",
@@ -182,6 +200,7 @@ impl ServiceError {
             | Self::Forbidden { .. }
             | Self::NotFound { .. } => WhoMustAct::Developer,
             Self::InsufficientScope { .. }
+            | Self::ConsentRequired { .. }
             | Self::NotConnected
             | Self::ReauthRequired { .. }
             | Self::AccountMismatch

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Timestamp,
+    consent::{Lapse, WordingVersion},
     ids::{InvalidId, ProviderKey},
     scope::{Scope, ScopeSet},
 };
@@ -156,6 +158,8 @@ pub struct FeatureSpec {
     pub display_name: String,
     /// One sentence for the user; says so where the provider no longer offers what the name promises.
     pub description: String,
+    /// Version of these words, as a consent names it.
+    pub wording_version: WordingVersion,
     /// Requested when the caller names neither features nor scopes.
     pub default: bool,
     /// Every scope that belongs to it.
@@ -169,6 +173,16 @@ impl FeatureSpec {
     /// The feature that this one is a level of; itself, if it is none.
     pub fn base(&self) -> &FeatureKey {
         self.notes.level_of.as_ref().unwrap_or(&self.key)
+    }
+
+    /// What a user agrees to by switching it on, sentence by sentence: what it is for, and what it needs.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let needs = self.scopes.iter().filter(|spec| spec.required);
+        let need = |spec: &ScopeSpec| format!("{}: {}", spec.display_name, spec.description);
+        let danger = self.notes.danger.iter().map(|danger| format!("Mind: {danger}"));
+        std::iter::once(self.description.clone())
+            .chain(needs.map(need))
+            .chain(danger)
     }
 
     /// The scopes without which the feature does not work.
@@ -191,15 +205,6 @@ impl FeatureSpec {
     }
 }
 
-/// What a user wishes of a feature of a connected account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Switch {
-    /// Services may have tokens for it.
-    On,
-    /// They may not.
-    Off,
-}
-
 /// How a feature stands for one integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -210,6 +215,8 @@ pub enum FeatureStatus {
     Active,
     /// Switched on, but the provider granted less.
     MissingScopes,
+    /// Switched on and granted, but what the user agreed to does not hold any more: they must be asked again.
+    ConsentRequired,
     /// Switched on, but the whole grant is dead.
     ReauthRequired,
 }
@@ -218,7 +225,8 @@ impl FeatureStatus {
     /// Of several accounts, the one that serves the user best decides.
     pub fn rank(self) -> u8 {
         match self {
-            Self::Active => 3,
+            Self::Active => 4,
+            Self::ConsentRequired => 3,
             Self::MissingScopes => 2,
             Self::ReauthRequired => 1,
             Self::Inactive => 0,
@@ -235,4 +243,8 @@ pub struct FeatureState {
     pub status: FeatureStatus,
     /// What is missing when it stands at `missing_scopes`.
     pub missing_scopes: ScopeSet,
+    /// Until when what the user agreed to holds; `None`: until taken back.
+    pub consent_expires_at: Option<Timestamp>,
+    /// Why it does not hold when it stands at `consent_required`.
+    pub consent_lapse: Option<Lapse>,
 }

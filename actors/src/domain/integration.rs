@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Timestamp,
     account::Account,
+    consent::{Agreement, Agreements, Lapse, WordingVersion},
     error::ServiceError,
     feature::{FeatureKey, FeatureSpec, FeatureState, FeatureStatus},
     ids::{AttemptId, IntegrationId, InvalidId, NodeId, Subject, UserId},
@@ -179,6 +180,8 @@ pub struct StoredIntegration {
     pub scopes: ScopeSet,
     /// What the user switched on.
     pub features: BTreeSet<FeatureKey>,
+    /// What stands agreed to for it.
+    pub agreements: Agreements,
     /// What a dialect needs later (tenant, workspace, bot); bounded, never secret.
     pub metadata: serde_json::Value,
     /// When it was first connected.
@@ -214,6 +217,26 @@ impl StoredIntegration {
             )));
         }
         Ok(())
+    }
+
+    /// What stands agreed to for a feature that is on.
+    pub fn agreement(&self, feature: &FeatureKey) -> Option<Agreement> {
+        // Switched on before versions were kept: to the first words there were.
+        let first = Agreement {
+            wording: WordingVersion::FIRST,
+            expires_at: None,
+            withdrawn: false,
+        };
+        let is_on = self.features.contains(feature);
+        is_on.then(|| self.agreements.features.get(feature).copied().unwrap_or(first))
+    }
+
+    /// Why what was agreed to for this feature does not hold at this moment, if so.
+    pub fn lapse(&self, feature: &FeatureSpec, now: Timestamp) -> Option<Lapse> {
+        match self.agreement(&feature.key) {
+            Some(agreement) => agreement.lapse(feature.wording_version, now),
+            None => Some(Lapse::Withdrawn),
+        }
     }
 
     /// Where a secret of this generation belongs.
@@ -259,7 +282,7 @@ pub struct IntegrationView {
 
 impl IntegrationView {
     /// What is shown of this row.
-    pub fn of(stored: &StoredIntegration, provider: Option<&Provider>) -> Self {
+    pub fn of(stored: &StoredIntegration, provider: Option<&Provider>, now: Timestamp) -> Self {
         let grant = stored
             .grant
             .as_ref()
@@ -274,7 +297,7 @@ impl IntegrationView {
             features: stored
                 .features
                 .iter()
-                .map(|key| feature_state(stored, provider, key))
+                .map(|key| feature_state(stored, provider, key, now))
                 .collect(),
             scopes: stored.scopes.clone(),
             created_at: stored.created_at,
@@ -286,23 +309,33 @@ impl IntegrationView {
     }
 }
 
-/// How one switched-on feature stands for this integration: active exactly when the provider granted its scopes.
-fn feature_state(stored: &StoredIntegration, provider: Option<&Provider>, key: &FeatureKey) -> FeatureState {
-    let missing_scopes = provider
-        .and_then(|provider| provider.feature(key))
+/// How one switched-on feature stands for this integration: active exactly when the provider granted its scopes and what
+/// its user agreed to still holds.
+fn feature_state(
+    stored: &StoredIntegration,
+    provider: Option<&Provider>,
+    key: &FeatureKey,
+    now: Timestamp,
+) -> FeatureState {
+    let spec = provider.and_then(|provider| provider.feature(key));
+    let missing_scopes = spec
         .map(|feature| feature.missing_scopes(&stored.scopes))
         .unwrap_or_default();
+    let lapse = spec.and_then(|feature| stored.lapse(feature, now));
     let status = match stored.standing.status {
         Status::ReauthRequired => FeatureStatus::ReauthRequired,
         Status::Revoked => FeatureStatus::Inactive,
-        Status::Pending | Status::Active | Status::Degraded | Status::Paused if missing_scopes.is_empty() => {
-            FeatureStatus::Active
-        }
-        Status::Pending | Status::Active | Status::Degraded | Status::Paused => FeatureStatus::MissingScopes,
+        Status::Pending | Status::Active | Status::Degraded | Status::Paused => match lapse {
+            _ if !missing_scopes.is_empty() => FeatureStatus::MissingScopes,
+            Some(_) => FeatureStatus::ConsentRequired,
+            None => FeatureStatus::Active,
+        },
     };
     FeatureState {
         key: key.clone(),
         status,
         missing_scopes,
+        consent_expires_at: stored.agreement(key).and_then(|agreement| agreement.expires_at),
+        consent_lapse: lapse,
     }
 }

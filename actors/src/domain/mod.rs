@@ -6,6 +6,7 @@ pub mod authorization;
 pub mod caller;
 pub mod client;
 pub mod consent;
+pub mod erasure;
 pub mod error;
 pub mod feature;
 pub mod ids;

@@ -65,6 +65,7 @@ fn row(standing: Standing, grant: Option<StoredGrant>) -> StoredIntegration {
         standing,
         scopes: crate::domain::scope::ScopeSet::default(),
         features: std::collections::BTreeSet::default(),
+        agreements: crate::domain::consent::Agreements::default(),
         metadata: serde_json::json!({}),
         created_at: minutes(-6000),
         updated_at: minutes(-17),

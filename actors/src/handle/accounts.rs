@@ -96,6 +96,7 @@ impl OAuthManager {
         IntegrationView::of(
             stored,
             self.shared.provider(&stored.id.provider).map(AsRef::as_ref),
+            self.shared.now(),
         )
     }
 

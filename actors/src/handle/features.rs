@@ -7,18 +7,20 @@ use super::{OAuthManager, ServiceResult, to};
 use crate::{
     authorization,
     domain::{
+        Timestamp,
         account::Account,
         authorization::{AuthorizationRequest, BegunAuthorization},
         caller::RequestContext,
+        consent::{Lapse, WordingVersion},
         error::ServiceError,
-        feature::{FeatureKey, FeatureNotes, FeatureSpec, FeatureStatus, Switch},
+        feature::{FeatureKey, FeatureNotes, FeatureSpec, FeatureStatus},
         ids::{IntegrationId, ProviderKey, Subject},
         integration::{IntegrationView, Status, StoredIntegration},
         page::{PAGE_LIMIT_MAX, PageRequest},
         provider::Provider,
         scope::ScopeSet,
     },
-    integration::message::{IntegrationMsg, SwitchAsk, WishPermit},
+    integration::message::{Change, IntegrationMsg, SwitchAsk, WishPermit},
     records::store_error,
 };
 
@@ -36,6 +38,8 @@ pub struct FeatureView {
     /// What else there is to know of it.
     #[serde(flatten)]
     pub notes: FeatureNotes,
+    /// Version of the words a user agrees to.
+    pub wording_version: WordingVersion,
     /// Of the accounts below, the one that serves best decides.
     pub status: FeatureStatus,
     /// The user's accounts at the provider, and how the feature stands for each.
@@ -53,6 +57,10 @@ pub struct FeatureAccount {
     pub status: FeatureStatus,
     /// What the provider has not granted of it, whether it is switched on or not.
     pub missing_scopes: ScopeSet,
+    /// Until when what the user agreed to holds; `None`: until taken back.
+    pub consent_expires_at: Option<Timestamp>,
+    /// Why it does not hold when it stands at `consent_required`.
+    pub consent_lapse: Option<Lapse>,
 }
 
 /// What came of switching a feature on.
@@ -96,6 +104,7 @@ impl OAuthManager {
                 None => break,
             }
         }
+        let now = self.shared.now();
         let providers = self
             .shared
             .providers
@@ -103,7 +112,7 @@ impl OAuthManager {
             .filter(|provider| provider.configured);
         Ok(providers
             .flat_map(|provider| {
-                let of_feature = |feature| view(provider, feature, &accounts);
+                let of_feature = |feature| view(provider, feature, &accounts, now);
                 provider.features.iter().map(of_feature)
             })
             .collect())
@@ -127,8 +136,9 @@ impl OAuthManager {
         stored.may_have(spec)?;
         if stored.standing.status != Status::ReauthRequired && spec.missing_scopes(&stored.scopes).is_empty()
         {
-            let included: Vec<_> = self.provider_of(id)?.included_in(feature).collect();
-            let view = self.switch_all(owner, id, &included, Switch::On, context).await?;
+            let included = self.provider_of(id)?.included_in(feature);
+            let changes = included.cloned().map(Change::On).collect();
+            let view = self.change_all(owner, id, changes, context).await?;
             return Ok(SwitchedOn::On(view));
         }
         let request = AuthorizationRequest {
@@ -162,9 +172,9 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOff> {
         let provider = self.provider_of(id)?;
         let scopes = self.feature_of(id, feature)?.required_scopes();
-        let including = provider.including(feature);
+        let including = provider.including(feature).into_iter().cloned();
         let integration = self
-            .switch_all(owner, id, &including, Switch::Off, context)
+            .change_all(owner, id, including.map(Change::Off).collect(), context)
             .await?;
         let still_granted = scopes.difference(&provider.uncovered(&scopes, &integration.scopes));
         Ok(SwitchedOff {
@@ -174,35 +184,32 @@ impl OAuthManager {
         })
     }
 
-    /// One after another, each with its own record. What has been switched stays so if a later one fails.
-    async fn switch_all(
+    /// One after another, each with its own record. What has been changed stays so if a later one fails.
+    async fn change_all(
         &self,
         owner: &Subject,
         id: &IntegrationId,
-        features: &[&FeatureKey],
-        switch: Switch,
+        changes: Vec<Change>,
         context: RequestContext,
     ) -> ServiceResult<IntegrationView> {
         let mut view = Err(ServiceError::Internal);
-        for feature in features {
-            view = Ok(self.switch(owner, id, feature, switch, context.clone()).await?);
+        for change in changes {
+            view = Ok(self.change(owner, id, change, context.clone()).await?);
         }
         view
     }
 
-    async fn switch(
+    pub(super) async fn change(
         &self,
         owner: &Subject,
         id: &IntegrationId,
-        feature: &FeatureKey,
-        switch: Switch,
+        change: Change,
         context: RequestContext,
     ) -> ServiceResult<IntegrationView> {
         self.ask_twice(|reply| {
             let ask = Box::new(SwitchAsk {
                 owner: owner.clone(),
-                feature: feature.clone(),
-                switch,
+                change: change.clone(),
                 context: context.clone(),
                 permit: WishPermit::take(&self.shared.wishes)?,
                 reply,
@@ -240,16 +247,25 @@ impl OAuthManager {
     }
 }
 
-fn view(provider: &Provider, feature: &FeatureSpec, accounts: &[StoredIntegration]) -> FeatureView {
+fn view(
+    provider: &Provider,
+    feature: &FeatureSpec,
+    accounts: &[StoredIntegration],
+    now: Timestamp,
+) -> FeatureView {
     let of_account = |stored: &StoredIntegration| {
-        let standing = IntegrationView::of(stored, Some(provider))
+        let standing = IntegrationView::of(stored, Some(provider), now)
             .features
             .into_iter()
             .find(|state| state.key == feature.key);
         FeatureAccount {
             integration_id: stored.id.clone(),
             account: stored.account.clone(),
-            status: standing.map_or(FeatureStatus::Inactive, |state| state.status),
+            status: standing
+                .as_ref()
+                .map_or(FeatureStatus::Inactive, |state| state.status),
+            consent_expires_at: standing.as_ref().and_then(|state| state.consent_expires_at),
+            consent_lapse: standing.and_then(|state| state.consent_lapse),
             missing_scopes: feature.missing_scopes(&stored.scopes),
         }
     };
@@ -268,12 +284,13 @@ fn view(provider: &Provider, feature: &FeatureSpec, accounts: &[StoredIntegratio
         display_name: feature.display_name.clone(),
         description: feature.description.clone(),
         notes: feature.notes.clone(),
+        wording_version: feature.wording_version,
         status: best.unwrap_or(FeatureStatus::Inactive),
         accounts,
     }
 }
 
-fn what_stays(provider: &str, still_granted: &ScopeSet) -> String {
+pub(super) fn what_stays(provider: &str, still_granted: &ScopeSet) -> String {
     if still_granted.is_empty() {
         return format!("The feature is off. {provider} had not granted anything for it.");
     }

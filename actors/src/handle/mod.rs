@@ -6,11 +6,13 @@
 //! to put in order, and a caller that hangs up aborts nothing half-way.
 
 mod accounts;
+mod consents;
 mod features;
 mod flows;
 mod operator;
 mod records;
 mod tokens;
+mod users;
 
 use std::{
     future::Future,
@@ -48,6 +50,7 @@ pub use crate::{
     },
     shared::Look,
 };
+pub use consents::Withdrawn;
 pub use features::{FeatureAccount, FeatureView, SwitchedOff, SwitchedOn};
 pub use operator::{
     Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,

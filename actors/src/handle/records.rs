@@ -1,12 +1,11 @@
-//! Consents, the audit, sessions.
+//! The audit, sessions.
 
 use super::{OAuthManager, ServiceResult};
 use crate::{
     domain::{
         audit::AuditView,
         caller::RequestContext,
-        consent::ConsentView,
-        ids::{IntegrationId, Subject},
+        ids::Subject,
         page::{Page, PageRequest},
         secret::SessionToken,
         session::{OpenedSession, Session, SessionLink, SessionRequest},
@@ -16,28 +15,6 @@ use crate::{
 };
 
 impl OAuthManager {
-    /// The consents behind one of this user's accounts; they outlive it.
-    ///
-    /// # Errors
-    /// Not found, or somebody else's.
-    pub async fn consents(
-        &self,
-        owner: &Subject,
-        id: &IntegrationId,
-        page: PageRequest,
-    ) -> ServiceResult<Page<ConsentView>> {
-        let records = &self.shared.ports.records;
-        let found = records
-            .consents(owner, id, &page)
-            .await
-            .map_err(|error| store_error(&error))?;
-        // Consents outlive their integration: only without any is the integration itself asked for.
-        if found.items.is_empty() && page.after.is_none() {
-            self.integration(owner, id).await?;
-        }
-        Ok(found)
-    }
-
     /// This user's audit.
     ///
     /// # Errors

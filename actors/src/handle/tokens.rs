@@ -8,6 +8,7 @@ use super::{OAuthManager, ServiceResult};
 use crate::{
     audit::IN_PROCESS,
     catalogue::{self, Wanted},
+    consent,
     domain::{
         audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
         client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
@@ -201,7 +202,9 @@ impl OAuthManager {
             let min_ttl = request
                 .min_ttl
                 .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));
-            let is_good = ready.token.usable_for(now, min_ttl) && ready.carried.gives(wanted.provider, &need);
+            let is_good = ready.token.usable_for(now, min_ttl)
+                && ready.carried.gives(wanted.provider, &need)
+                && consent::holds(wanted.provider, stored, &need, now).is_ok();
             let audit = &self.shared.audit;
             if !is_good || !audit.count(client, stored.id.uuid, now, &stored.scopes) {
                 return None;

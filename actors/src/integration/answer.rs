@@ -8,7 +8,7 @@ use super::{
     opened::Opened,
 };
 use crate::{
-    carried,
+    carried, consent,
     domain::{
         Timestamp,
         audit::{AuditAction, AuditEntry, AuditOutcome},
@@ -24,11 +24,13 @@ use crate::{
     shared::Shared,
 };
 
-/// Whether this account gives what is asked for, to whoever asks. Looks at scopes and policy, not at time.
+/// Whether this account gives what is asked for, to whoever asks. Looks at scopes, consents and policy, not at how long the
+/// token lives.
 pub(crate) fn check(
     provider: &Provider,
     stored: &StoredIntegration,
     need: &Need<'_>,
+    now: Timestamp,
 ) -> Result<(), ServiceError> {
     if stored.standing.status == Status::Revoked {
         return Err(ServiceError::NotConnected);
@@ -65,6 +67,7 @@ pub(crate) fn check(
     if switched_off.is_some() {
         return Err(insufficient(ScopeSet::default(), switched_off));
     }
+    consent::holds(provider, stored, need, now)?;
     match need.recipient {
         Recipient::InProcess => Ok(()),
         Recipient::Client(client) => {

@@ -13,8 +13,9 @@ use crate::{
     domain::{
         caller::RequestContext,
         client::ServiceClient,
+        consent::ConsentView,
         error::ServiceError,
-        feature::{FeatureKey, Switch},
+        feature::FeatureKey,
         ids::Subject,
         integration::{IntegrationView, StoredIntegration},
         scope::ScopeSet,
@@ -32,10 +33,10 @@ pub(crate) enum IntegrationMsg {
     Refresh(Box<RefreshAsk>),
     /// From outside: take it back.
     Revoke(Box<RevokeAsk>),
-    /// From the façade: its owner switches a feature on or off.
+    /// From the façade: its owner switches a feature on or off, or takes a consent back.
     Switch(Box<SwitchAsk>),
     /// From its own effect: the switch is durable (or there was nothing to switch).
-    Switched(Box<SwitchAsk>, ServiceResult<bool>),
+    Switched(Box<SwitchAsk>, ServiceResult<Option<Box<StoredIntegration>>>),
     /// From its own timer, or from the Scheduler by way of the supervisor: work may be due.
     Due,
     /// From the supervisor: the Scheduler found work of this awake account due, and this is its row.
@@ -147,13 +148,23 @@ pub(crate) struct RevokeAsk {
     pub(crate) reply: RpcReplyPort<ServiceResult<RevocationReport>>,
 }
 
-/// A wish to switch a feature on or off.
+/// What a user changes of what an account is used for.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// Services may have tokens for this feature.
+    On(FeatureKey),
+    /// They may not, and what was agreed to for it is withdrawn.
+    Off(FeatureKey),
+    /// A consent is taken back.
+    Withdraw(Box<ConsentView>),
+}
+
+/// A wish to change what an account is used for.
 #[derive(Debug)]
 pub(crate) struct SwitchAsk {
     /// Must own it.
     pub(crate) owner: Subject,
-    pub(crate) feature: FeatureKey,
-    pub(crate) switch: Switch,
+    pub(crate) change: Change,
     pub(crate) context: RequestContext,
     /// One of the wishes there may be at once; travels with it.
     #[expect(dead_code, reason = "held, not read")]

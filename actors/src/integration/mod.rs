@@ -291,7 +291,7 @@ impl Integration {
         match state.waiters.remove(&waiter) {
             None => {}
             Some(Waiting::Refresh(ask)) => {
-                let view = IntegrationView::of(&state.opened.stored, Some(&self.provider));
+                let view = IntegrationView::of(&state.opened.stored, Some(&self.provider), self.shared.now());
                 let _ = ask.reply.send(Ok(view));
             }
             Some(Waiting::Token(ask)) => {

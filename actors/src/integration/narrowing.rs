@@ -67,6 +67,7 @@ fn narrower(
     provider: &Provider,
     stored: &StoredIntegration,
     need: &Need<'_>,
+    now: Timestamp,
 ) -> Option<ServiceResult<ScopeSet>> {
     let Recipient::Client(client) = need.recipient else {
         return None;
@@ -83,16 +84,16 @@ fn narrower(
         scopes: scopes.clone(),
         ..stored.clone()
     };
-    Some(answer::check(provider, &narrowed, need).map(|()| scopes))
+    Some(answer::check(provider, &narrowed, need, now).map(|()| scopes))
 }
 
 impl Integration {
     /// How this question is answered: with the account's own token (`None`), or with one narrowed to these scopes.
     pub(super) fn suits(&self, state: &IntegrationState, ask: &TokenAsk) -> ServiceResult<Option<ScopeSet>> {
-        let (stored, need) = (&state.opened.stored, ask.need());
-        match answer::check(&self.provider, stored, &need) {
+        let (stored, need, now) = (&state.opened.stored, ask.need(), self.shared.now());
+        match answer::check(&self.provider, stored, &need, now) {
             Err(error @ ServiceError::Forbidden { .. }) => {
-                let narrower = narrower(&self.provider, stored, &need);
+                let narrower = narrower(&self.provider, stored, &need, now);
                 narrower.unwrap_or(Err(error)).map(Some)
             }
             suits => suits.map(|()| None),

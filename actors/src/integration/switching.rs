@@ -1,24 +1,27 @@
-//! Switching one feature on or off: stored first, and nobody is answered before this account's shelf shows it.
+//! Switching features on or off, and taking consents back: stored first, and nobody is answered before this account's shelf
+//! shows it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ractor::ActorRef;
 
 use super::{
     Integration, IntegrationState,
-    message::{IntegrationMsg, SwitchAsk},
+    message::{Change, IntegrationMsg, SwitchAsk},
     opened::{Opened, owned},
 };
 use crate::{
     consent,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
+        caller::RequestContext,
+        consent::Shown,
         error::{ServiceError, ServiceResult},
-        feature::{FeatureSpec, Switch},
+        feature::FeatureSpec,
         integration::{IntegrationView, StoredIntegration},
         provider::Provider,
     },
-    ports::store::FeatureSwitch,
+    ports::store::{FeatureChange, FeatureSwitch},
     records::store_error,
     shared::Shared,
 };
@@ -56,23 +59,24 @@ impl Integration {
         myself: &ActorRef<IntegrationMsg>,
         state: &mut IntegrationState,
         ask: SwitchAsk,
-        result: ServiceResult<bool>,
+        result: ServiceResult<Option<Box<StoredIntegration>>>,
     ) {
         state.changes_under_way = state.changes_under_way.saturating_sub(1);
         let answer = match result {
-            Ok(true) => {
-                // Only this of the row: the rest of it may have moved on since the statement, and is read again.
+            Ok(Some(row)) => {
                 let mut opened = Opened::clone(&state.opened);
-                match ask.switch {
-                    Switch::On => opened.stored.features.insert(ask.feature.clone()),
-                    Switch::Off => opened.stored.features.remove(&ask.feature),
-                };
+                apply(&mut opened.stored, &ask.change, &row);
                 Self::learn(state, opened);
                 self.show_token(state);
                 self.reload(myself, state);
-                Ok(IntegrationView::of(&state.opened.stored, Some(&self.provider)))
+                let now = self.shared.now();
+                Ok(IntegrationView::of(
+                    &state.opened.stored,
+                    Some(&self.provider),
+                    now,
+                ))
             }
-            Ok(false) => {
+            Ok(None) => {
                 self.reload(myself, state);
                 Err(ServiceError::NotConnected)
             }
@@ -83,35 +87,98 @@ impl Integration {
     }
 }
 
-/// `Ok(false)`: the account is gone or revoked.
+/// Of the row as it was after this change, only what the change was about: the rest may have moved on since, and is read
+/// again.
+fn apply(stored: &mut StoredIntegration, change: &Change, row: &StoredIntegration) {
+    match change {
+        Change::On(feature) => {
+            stored.features.insert(feature.clone());
+            if let Some(agreement) = row.agreements.features.get(feature) {
+                stored.agreements.features.insert(feature.clone(), *agreement);
+            }
+        }
+        Change::Off(feature) => {
+            stored.features.remove(feature);
+        }
+        Change::Withdraw(consent) => {
+            stored
+                .features
+                .retain(|feature| !consent.features.contains(feature));
+            if consent.features.is_empty() {
+                stored.agreements.scopes = row.agreements.scopes;
+            }
+        }
+    }
+}
+
+/// `Ok(None)`: the account is gone or revoked.
 async fn store(
     shared: &Shared,
     provider: &Provider,
     stored: &StoredIntegration,
     ask: &SwitchAsk,
-) -> ServiceResult<bool> {
-    let scopes = provider
-        .feature(&ask.feature)
-        .map(FeatureSpec::required_scopes)
-        .unwrap_or_default();
-    let (action, consent) = match ask.switch {
-        Switch::On => {
-            let granted = scopes.difference(&provider.uncovered(&scopes, &stored.scopes));
-            let features = std::iter::once(ask.feature.clone()).collect();
-            let consent = consent::to(shared, provider, features, (&scopes, &granted), &ask.context);
-            (AuditAction::FeatureEnabled, Some(consent))
+) -> ServiceResult<Option<Box<StoredIntegration>>> {
+    let (action, scopes, change) = match &ask.change {
+        Change::On(key) => {
+            let spec = provider.feature(key).ok_or(ServiceError::Internal)?;
+            (
+                AuditAction::FeatureEnabled,
+                spec.required_scopes(),
+                switch_on(shared, provider, stored, spec, &ask.context),
+            )
         }
-        Switch::Off => (AuditAction::FeatureDisabled, None),
+        Change::Off(key) => (
+            AuditAction::FeatureDisabled,
+            provider
+                .feature(key)
+                .map(FeatureSpec::required_scopes)
+                .unwrap_or_default(),
+            FeatureChange::Off {
+                features: BTreeSet::from([key.clone()]),
+                scopes: false,
+            },
+        ),
+        Change::Withdraw(consent) => (
+            AuditAction::ConsentWithdrawn,
+            consent.granted_scopes.clone(),
+            FeatureChange::Off {
+                features: consent.features.clone(),
+                scopes: consent.features.is_empty(),
+            },
+        ),
     };
     let switch = FeatureSwitch {
         id: stored.id.clone(),
         owner: ask.owner.clone(),
-        feature: ask.feature.clone(),
-        consent,
+        change,
         audit: AuditEntry::new(action, AuditOutcome::Success, ask.context.clone())
             .with_integration(&stored.id, &stored.owner.subject)
             .with_scopes(scopes),
     };
     let row = shared.ports.integrations.switch_feature(&switch).await;
-    row.map(|row| row.is_some()).map_err(|error| store_error(&error))
+    row.map(|row| row.map(Box::new))
+        .map_err(|error| store_error(&error))
+}
+
+fn switch_on(
+    shared: &Shared,
+    provider: &Provider,
+    stored: &StoredIntegration,
+    spec: &FeatureSpec,
+    context: &RequestContext,
+) -> FeatureChange {
+    let requested = spec.required_scopes();
+    let granted = requested.difference(&provider.uncovered(&requested, &stored.scopes));
+    let wording = consent::wording(shared, spec);
+    FeatureChange::On {
+        feature: spec.key.clone(),
+        consent: Box::new(consent::consent(
+            shared,
+            Shown::from(&wording),
+            (requested, granted),
+            context,
+        )),
+        wording: Box::new(wording),
+        renews: stored.lapse(spec, shared.now()).is_some(),
+    }
 }

@@ -18,6 +18,7 @@ use self::appetite::Appetite;
 use crate::{
     address::Address,
     domain::{ids::ProviderKey, integration::StoredIntegration},
+    erasure,
     integration::opened::Opened,
     measure,
     ports::store::{DispatchRequest, StoreError},
@@ -36,8 +37,6 @@ const OVERDUE: Duration = Duration::from_millis(250);
 const HUNGRY_PAUSE: Duration = Duration::from_millis(100);
 /// Longest a look may take before it is taken for lost.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
-/// How often the leftovers of connect flows are cleared away.
-const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Accounts woken by one message to their supervisor: whoever asks it something meanwhile does not wait for all of them.
 const WAKE_BATCH: usize = 64;
 /// How long a node that stops tries to give its work back; after that its marks run out by themselves.
@@ -157,18 +156,20 @@ impl Scheduler {
 
     fn purge(&self, state: &mut SchedulerState) {
         let now = Instant::now();
+        let interval = self.shared.settings.housekeeping_interval;
         if state
             .purged_at
-            .is_some_and(|at| now.duration_since(at) < PURGE_INTERVAL)
+            .is_some_and(|at| now.duration_since(at) < interval)
         {
             return;
         }
         state.purged_at = Some(now);
-        let shared = Arc::clone(&self.shared);
+        let (shared, registry) = (Arc::clone(&self.shared), self.registry.clone());
         self.shared.effects.spawn(async move {
             if let Err(error) = shared.ports.authorizations.purge().await {
                 tracing::debug!(error = %error, "the leftovers of connect flows are not cleared away yet");
             }
+            erasure::go_on(&shared, &registry).await;
         });
     }
 

@@ -87,6 +87,7 @@ impl Node {
             clients: store.clone(),
             egress: store.clone(),
             overview: store.clone(),
+            users: store.clone(),
             sessions: store,
             oauth: post.clone(),
             spool: Arc::new(spool.clone()),

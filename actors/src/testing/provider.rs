@@ -16,6 +16,7 @@ pub fn provider(key: &str) -> Provider {
         key: format!("{key}.{name}").parse().expect("a feature key"),
         display_name: name.into(),
         description: format!("{name} things"),
+        wording_version: crate::domain::consent::WordingVersion::FIRST,
         default,
         scopes: vec![ScopeSpec {
             scope: Scope::new(name),

@@ -269,6 +269,7 @@ async fn system(
         overview: store.clone(),
         clients: store.clone(),
         egress: store.clone(),
+        users: store.clone(),
         sessions: store,
         oauth: Arc::new(provider.clone()),
         spool: Arc::new(spool.clone()),

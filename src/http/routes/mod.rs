@@ -18,6 +18,7 @@ mod providers;
 mod service_info;
 mod sessions;
 mod token;
+mod users;
 
 /// Before every route of the JSON API.
 pub(crate) const API_PREFIX: &str = "/api/v1/oauth";
@@ -48,10 +49,13 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::refresh(api),
         integrations::revoke(api),
         consents::list(api),
+        consents::withdraw(api),
         features::list(api),
         features::switch_on(api),
         features::switch_off(api),
         audit::list(api),
+        users::export(api),
+        users::erase(api),
         admin::providers(api),
         admin::actors(api),
         admin::integrations(api),

@@ -13,6 +13,7 @@ mod refresh;
 mod scenario;
 mod schema;
 mod usage;
+mod users;
 
 pub(crate) use postgres::{TestDatabase, database, empty_database};
 

@@ -198,6 +198,7 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
                 key: "google.calendar".parse().unwrap(),
                 display_name: "Calendar".into(),
                 description: String::new(),
+                wording_version: oauth_manager_actors::domain::consent::WordingVersion::FIRST,
                 default: true,
                 scopes: names.iter().map(|name| spec(name)).collect(),
                 notes: FeatureNotes::default(),

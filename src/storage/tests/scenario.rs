@@ -11,7 +11,7 @@ use oauth_manager_actors::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
         authorization::StoredAuthorization,
         caller::RequestContext,
-        consent::{NewConsent, WORDING_VERSION},
+        consent::{NewConsent, WordingVersion},
         ids::{AttemptId, AuthorizationId, IntegrationId, NodeId, ProviderKey, Subject},
         integration::{Standing, StoredIntegration},
         page::PageRequest,
@@ -67,6 +67,7 @@ pub(super) fn new_authorization(subject: &Subject) -> NewAuthorization {
         handle: digest(),
         features: BTreeSet::from(["google.calendar".parse().unwrap()]),
         requested_scopes: scopes(&["openid", "calendar"]),
+        wordings: Vec::new(),
         redirect_uri: "https://oauth.example.com/api/v1/oauth/callback/google"
             .parse()
             .unwrap(),
@@ -144,7 +145,7 @@ pub(super) fn connection(
             requested_scopes: scopes(&["openid", "calendar"]),
             granted_scopes: scopes(&["openid", "calendar"]),
             features: flow.features.clone(),
-            wording_version: WORDING_VERSION.into(),
+            wording_version: WordingVersion::FIRST,
             wording_hash: "0".repeat(64),
             ip: Some("2001:db8::1".parse().unwrap()),
             user_agent: Some("agent".into()),

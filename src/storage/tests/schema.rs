@@ -3,7 +3,10 @@
 use oauth_manager_actors::ports::store::{IntegrationStore, StoreError};
 
 use super::{fresh, scenario::*};
-use crate::storage::Storage;
+use crate::storage::{
+    Storage,
+    export::{KINDS, WITHHELD},
+};
 
 async fn names(storage: &Storage, sql: &str) -> Vec<String> {
     let client = storage.system().await.unwrap();
@@ -162,5 +165,65 @@ async fn what_is_too_large_is_refused_by_the_schema() {
             }
         ),
         "{refused}"
+    );
+}
+
+/// What an export shows of a user is decided column by column: a new one is either shown or withheld on purpose.
+#[tokio::test]
+async fn every_column_about_a_user_is_exported_or_withheld_by_name() {
+    let storage = fresh().await;
+    let columns = names(
+        &storage,
+        "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
+         WHERE c.table_schema = 'public' AND c.table_name <> 'oauth_tokens' AND EXISTS (
+            SELECT 1 FROM information_schema.columns s
+            WHERE s.table_schema = 'public' AND s.table_name = c.table_name AND s.column_name = 'subject')
+         ORDER BY 1",
+    )
+    .await;
+    let decided = |name: &str| {
+        let (table, column) = name.split_once('.').unwrap();
+        let shown = KINDS.iter().any(|kind| kind.table == table && kind.shows(column));
+        shown != WITHHELD.contains(&name)
+    };
+    let undecided: Vec<_> = columns.iter().filter(|name| !decided(name)).collect();
+    assert!(columns.len() > 60, "{columns:?}");
+    assert_eq!(undecided, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_erasure_takes_a_name_out_of_the_audit_and_can_do_nothing_else() {
+    let storage = fresh().await;
+    let (alice, bob) = (user("alice"), user("bob"));
+    connected(&storage, &alice, "1").await;
+    connected(&storage, &bob, "2").await;
+    let client = storage.system().await.unwrap();
+    let erasing = "BEGIN; SET LOCAL oauth_manager.erasing = 'alice'; ";
+    for sql in [
+        "UPDATE oauth_audit_log SET subject = 'erased:x', action = 'nothing', ip = NULL, user_agent = NULL WHERE subject = 'alice'",
+        "UPDATE oauth_audit_log SET subject = 'erased:x', at = now() - interval '1 day', ip = NULL, user_agent = NULL WHERE subject = 'alice'",
+        "UPDATE oauth_audit_log SET subject = 'bob', ip = NULL, user_agent = NULL WHERE subject = 'alice'",
+        "UPDATE oauth_audit_log SET subject = NULL, ip = NULL, user_agent = NULL WHERE subject = 'alice'",
+        "DELETE FROM oauth_audit_log WHERE subject = 'alice'",
+        "TRUNCATE oauth_audit_log",
+    ] {
+        assert!(client.batch(&format!("{erasing}{sql}")).await.is_err(), "{sql}");
+        client.batch("ROLLBACK").await.unwrap();
+    }
+    // Another's rows are out of sight of it.
+    let others =
+        "UPDATE oauth_audit_log SET subject = 'erased:x', ip = NULL, user_agent = NULL WHERE subject = 'bob'";
+    client.batch(&format!("{erasing}{others}; COMMIT")).await.unwrap();
+    assert_eq!(audited(&storage, &bob).await, ["authorize", "connect"]);
+    // The control: the name goes, and what was done stays.
+    client
+        .batch("SELECT oauth_audit_log_erase('alice', 'erased:x')")
+        .await
+        .unwrap();
+    drop(client);
+    assert_eq!(audited(&storage, &alice).await, [""; 0]);
+    assert_eq!(
+        audited(&storage, &user("erased:x")).await,
+        ["authorize", "connect"]
     );
 }

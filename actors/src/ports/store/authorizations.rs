@@ -8,6 +8,7 @@ use super::{Commit, StoreResult};
 use crate::domain::{
     audit::AuditEntry,
     authorization::{AuthorizationStatus, StoredAuthorization},
+    consent::Wording,
     feature::FeatureKey,
     ids::{AuthorizationId, IntegrationId, ProviderKey, Subject},
     reason::ReasonCode,
@@ -30,6 +31,8 @@ pub struct NewAuthorization {
     pub features: BTreeSet<FeatureKey>,
     /// Asked-for scopes, base scopes included.
     pub requested_scopes: ScopeSet,
+    /// The words its user is shown before leaving.
+    pub wordings: Vec<Wording>,
     /// The redirect URI.
     pub redirect_uri: url::Url,
     /// Where the browser goes afterwards.

@@ -13,7 +13,7 @@ use crate::domain::{
     Timestamp,
     account::Account,
     audit::AuditEntry,
-    consent::NewConsent,
+    consent::{NewConsent, Wording},
     feature::FeatureKey,
     ids::{AuthorizationId, IntegrationId, NodeId, ProviderKey, Subject, UserId},
     integration::StoredIntegration,
@@ -102,17 +102,38 @@ pub struct ConnectCommit {
     pub audit: AuditEntry,
 }
 
-/// A wish of its owner about one feature of an integration, on its way into storage.
+/// What becomes of an integration's features.
+#[derive(Debug, Clone)]
+pub enum FeatureChange {
+    /// One is switched on.
+    On {
+        /// Which.
+        feature: FeatureKey,
+        /// What its user agrees to by that.
+        consent: Box<NewConsent>,
+        /// In which words.
+        wording: Box<Wording>,
+        /// Whether they agree anew: it may be on already.
+        renews: bool,
+    },
+    /// These are switched off, and every consent is withdrawn of which no feature is left.
+    Off {
+        /// Which.
+        features: BTreeSet<FeatureKey>,
+        /// Whether consents to scopes asked for by name are withdrawn too.
+        scopes: bool,
+    },
+}
+
+/// A wish of its owner about the features of an integration, on its way into storage.
 #[derive(Debug, Clone)]
 pub struct FeatureSwitch {
     /// Of which integration.
     pub id: IntegrationId,
     /// Must own it.
     pub owner: Subject,
-    /// Which feature.
-    pub feature: FeatureKey,
-    /// On: what the user agreed to by it. Off: `None`, and what they agreed to for this feature is withdrawn.
-    pub consent: Option<NewConsent>,
+    /// What becomes of them.
+    pub change: FeatureChange,
     /// The audit row of the same transaction.
     pub audit: AuditEntry,
 }
@@ -170,7 +191,7 @@ pub trait IntegrationStore: Send + Sync {
     /// Stores a connection, conditional on the reservation's generation and the flow's state.
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit>;
 
-    /// Switches one feature on or off, with its consent, audit and event, and returns the row as it is then. What stands as
+    /// Switches features on or off, with their consents, audit and event, and returns the row as it is then. What stands as
     /// wished already is neither changed nor recorded. `None`: there is no such row of this owner, or it is revoked.
     async fn switch_feature(&self, switch: &FeatureSwitch) -> StoreResult<Option<StoredIntegration>>;
 

@@ -9,6 +9,7 @@ mod overview;
 mod records;
 mod refresh;
 mod sessions;
+mod users;
 
 pub use authorizations::{
     AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
@@ -16,7 +17,8 @@ pub use authorizations::{
 pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};
 pub use integrations::{
-    ConnectCommit, DirectoryEntry, DispatchRequest, FeatureSwitch, IntegrationStore, Reservation,
+    ConnectCommit, DirectoryEntry, DispatchRequest, FeatureChange, FeatureSwitch, IntegrationStore,
+    Reservation,
 };
 pub use overview::{AccountsOf, Census, Inspected, KeyUsage, OverviewStore, Wanting};
 pub use records::RecordStore;
@@ -24,6 +26,7 @@ pub use refresh::{
     ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
 };
 pub use sessions::SessionStore;
+pub use users::UserStore;
 
 /// What the database can fail with. The variants say what the caller does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Consents and the audit.
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::StoreResult;
 use crate::domain::{
@@ -21,6 +22,14 @@ pub trait RecordStore: Send + Sync {
         id: &IntegrationId,
         page: &PageRequest,
     ) -> StoreResult<Page<ConsentView>>;
+
+    /// One consent of this owner's integration.
+    async fn consent(
+        &self,
+        owner: &Subject,
+        id: &IntegrationId,
+        consent: Uuid,
+    ) -> StoreResult<Option<ConsentView>>;
 
     /// This owner's audit, newest first.
     async fn audit(&self, owner: &Subject, page: &PageRequest) -> StoreResult<Page<AuditView>>;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{MemoryStore, Op, tables::Flow};
 use crate::{
+    domain::consent::Shown,
     domain::{
         audit::AuditEntry,
         authorization::{AuthorizationStatus, StoredAuthorization},
@@ -46,6 +47,7 @@ impl AuthorizationStore for MemoryStore {
                 error: None,
                 features: new.features.clone(),
                 requested_scopes: new.requested_scopes.clone(),
+                shown: new.wordings.iter().map(Shown::from).collect(),
                 redirect_uri: new.redirect_uri.clone(),
                 return_to: new.return_to.clone(),
                 integration_id: new.integration_id.clone(),

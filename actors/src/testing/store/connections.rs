@@ -1,7 +1,5 @@
 //! Connecting and taking back.
 
-use std::collections::BTreeSet;
-
 use uuid::Uuid;
 
 use super::tables::{Row, Tables};
@@ -11,12 +9,12 @@ use crate::{
         account::Account,
         audit::AuditEntry,
         authorization::AuthorizationStatus,
-        consent::{ConsentView, NewConsent},
+        consent::{Agreements, ConsentView, NewConsent},
         ids::{IntegrationId, ProviderKey, Subject, UserId},
         integration::{Owner, Standing, Status, StoredGrant, StoredIntegration},
         reason::ReasonCode,
     },
-    ports::store::{Commit, ConnectCommit, FeatureSwitch, Reservation},
+    ports::store::{Commit, ConnectCommit, FeatureChange, FeatureSwitch, Reservation},
 };
 
 impl Tables {
@@ -73,6 +71,13 @@ impl Tables {
             standing: Standing::active(),
             scopes: commit.scopes.clone(),
             features: commit.features.clone(),
+            agreements: {
+                let held = present.filter(|row| !was_revoked(&row.stored));
+                let mut agreements =
+                    held.map_or_else(Agreements::default, |row| row.stored.agreements.clone());
+                agreements.extend(Agreements::of(&commit.consents));
+                agreements
+            },
             metadata: commit.metadata.clone(),
             created_at: present.map_or(now, |row| row.stored.created_at),
             updated_at: now,
@@ -112,25 +117,48 @@ impl Tables {
                 && row.stored.standing.status != Status::Revoked
                 && row.stored.owner.subject == switch.owner
         })?;
-        let changed = match &switch.consent {
-            Some(_) => row.stored.features.insert(switch.feature.clone()),
-            None => row.stored.features.remove(&switch.feature),
+        let stored = &mut row.stored;
+        let changed = match &switch.change {
+            FeatureChange::On {
+                feature,
+                consent,
+                renews,
+                ..
+            } => {
+                let changed = stored.features.insert(feature.clone()) || *renews;
+                if changed {
+                    stored.agreements.extend(Agreements::of([&**consent]));
+                }
+                changed
+            }
+            FeatureChange::Off { features, scopes } => {
+                let before = stored.features.len();
+                stored.features.retain(|feature| !features.contains(feature));
+                let agreement = stored.agreements.scopes.as_mut();
+                let ends = agreement.filter(|agreement| *scopes && !agreement.withdrawn);
+                let ended = ends.map(|agreement| agreement.withdrawn = true).is_some();
+                before != stored.features.len() || ended
+            }
         };
         if changed {
-            row.stored.updated_at = now;
+            stored.updated_at = now;
         }
         let seen = row.view(now);
         if !changed {
             return Some(seen);
         }
-        match &switch.consent {
-            Some(new) => self.consents.push(consent(&switch.id, &switch.owner, new, now)),
-            None => {
-                let only = BTreeSet::from([switch.feature.clone()]);
-                let of_this = |consent: &&mut ConsentView| {
-                    consent.integration_id == switch.id && consent.features == only
+        match &switch.change {
+            FeatureChange::On { consent: new, .. } => {
+                self.consents.push(consent(&switch.id, &switch.owner, new, now));
+            }
+            FeatureChange::Off { features, scopes } => {
+                let ends = |consent: &&mut ConsentView| {
+                    let is_about = !consent.features.is_disjoint(features)
+                        && consent.features.is_disjoint(&seen.features);
+                    consent.integration_id == switch.id
+                        && (is_about || *scopes && consent.features.is_empty())
                 };
-                for consent in self.consents.iter_mut().filter(of_this) {
+                for consent in self.consents.iter_mut().filter(ends) {
                     consent.withdrawn_at = consent.withdrawn_at.or(Some(now));
                 }
             }
@@ -200,6 +228,7 @@ fn consent(id: &IntegrationId, user: &Subject, new: &NewConsent, now: Timestamp)
         granted_scopes: new.granted_scopes,
         wording_version: new.wording_version,
         wording_hash: new.wording_hash,
+        wording: None,
         granted_at: now,
         expires_at: new.expires_at,
         withdrawn_at: None,

@@ -43,6 +43,7 @@ pub enum Op {
     Clients,
     Egress,
     Sessions,
+    Users,
 }
 
 /// The faults of one kind of call.

@@ -13,6 +13,7 @@ mod records;
 mod refresh;
 mod sessions;
 mod tables;
+mod users;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -34,6 +34,20 @@ impl RecordStore for MemoryStore {
         .await
     }
 
+    async fn consent(
+        &self,
+        owner: &Subject,
+        id: &IntegrationId,
+        consent: Uuid,
+    ) -> StoreResult<Option<ConsentView>> {
+        self.run(Op::Consents, |tables, _| {
+            let mut rows = tables.consents.iter();
+            let found = rows.find(|row| row.id == consent && row.user == *owner && row.integration_id == *id);
+            Ok(found.cloned())
+        })
+        .await
+    }
+
     async fn audit(&self, owner: &Subject, page: &PageRequest) -> StoreResult<Page<AuditView>> {
         self.run(Op::Audit, |tables, _| {
             let rows = tables.audit.iter().rev();

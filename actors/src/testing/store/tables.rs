@@ -29,6 +29,8 @@ pub(super) struct Tables {
     pub(super) audit: Vec<(Uuid, Timestamp, AuditEntry)>,
     pub(super) consents: Vec<ConsentView>,
     pub(super) clients: Vec<(ServiceClient, Digest)>,
+    /// Users whose erasure is not over, and since when nothing of theirs is left.
+    pub(super) erasures: BTreeMap<Subject, Option<Timestamp>>,
     pub(super) links: HashMap<Digest, (Session, Timestamp)>,
     pub(super) sessions: HashMap<Digest, Session>,
     pub(super) budgets: HashMap<BudgetKey, Budget>,
