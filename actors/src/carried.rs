@@ -163,7 +163,6 @@ mod tests {
         domain::{
             Timestamp,
             client::Policy,
-            consent::Agreements,
             feature::{FeatureNotes, Level, ScopeSpec},
             implication,
             integration::{Owner, Standing},
@@ -253,7 +252,7 @@ mod tests {
                 .iter()
                 .map(|name| format!("google.{name}").parse().unwrap())
                 .collect(),
-            agreements: Agreements::default(),
+            agreements: crate::domain::consent::Agreements::default(),
             metadata: serde_json::Value::Null,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
@@ -310,7 +309,7 @@ mod tests {
                 scopes: wanted.iter().collect(),
             };
             let need = Need { recipient: &recipient, feature: wanted.feature.as_ref(), scopes: &wanted.scopes };
-            let long = within_policy(&wanted, &recipient).and_then(|()| answer::check(&google, &stored, &need, Timestamp::UNIX_EPOCH));
+            let long = within_policy(&wanted, &recipient).and_then(|()| answer::check(&google, &stored, &need, crate::domain::Timestamp::UNIX_EPOCH));
             let named = wanted.scopes.is_empty() || within_policy(&wanted, &recipient).is_ok();
             let holds = consent::holds(&google, &stored, &need, Timestamp::UNIX_EPOCH).is_ok();
             let short = named && holds && Carried::of(&google, &stored).gives(&google, &need);

@@ -72,9 +72,10 @@ pub(crate) fn asked(
 ) -> Vec<Wording> {
     let named_by_scopes = |feature: &&FeatureSpec| {
         let required = feature.required_scopes();
-        !required.is_empty() && required.is_subset(&request.scopes)
+        !required.is_empty() && provider.uncovered(&required, &request.scopes).is_empty()
     };
-    let mut keys: BTreeSet<_> = request.features.iter().cloned().collect();
+    let named = request.features.iter();
+    let mut keys: BTreeSet<_> = named.flat_map(|key| provider.included_in(key)).cloned().collect();
     let by_scopes = provider.features.iter().filter(named_by_scopes);
     keys.extend(by_scopes.map(|feature| feature.key.clone()));
     if keys.is_empty() {

@@ -178,6 +178,7 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         revocation: text(&config.revocation_endpoint),
         userinfo: text(&config.userinfo_endpoint),
         jwks: text(&config.jwks_uri),
+        api: text(&config.api_endpoint),
         discovery: text(&config.discovery_url),
     };
     settings.tenant.clone_from(&config.tenant);

@@ -146,6 +146,8 @@ pub struct ProviderConfig {
     pub userinfo_endpoint: Option<Endpoint>,
     /// The issuer's public keys.
     pub jwks_uri: Option<Endpoint>,
+    /// Built-in providers: what stands before the paths of their resources, when features are tried.
+    pub api_endpoint: Option<Endpoint>,
     /// Microsoft only: whose accounts may connect.
     pub tenant: Option<String>,
     /// Notion only: the version of its API.
@@ -218,6 +220,7 @@ impl ProviderConfig {
             ("revocation_endpoint", &self.revocation_endpoint),
             ("userinfo_endpoint", &self.userinfo_endpoint),
             ("jwks_uri", &self.jwks_uri),
+            ("api_endpoint", &self.api_endpoint),
         ]
         .into_iter()
         .filter_map(|(key, endpoint)| endpoint.as_ref().map(|endpoint| (key, endpoint)))

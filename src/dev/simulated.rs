@@ -15,6 +15,12 @@ pub fn provider_toml(simulator: &Simulator, provider: Provider) -> String {
     };
     line("client_id", &client_id);
     line("client_secret", &client_secret);
+    if provider != Provider::Oidc {
+        line(
+            "api_endpoint",
+            simulator.provider_url(provider).trim_end_matches('/'),
+        );
+    }
     for (name, address) in endpoints {
         line(name, &address);
     }

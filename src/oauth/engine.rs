@@ -15,7 +15,7 @@ use oauth_manager_actors::{
         clock::Clock,
         oauth::{
             AuthorizationUrlRequest, CallbackIssuer, ExchangeRequest, Exchanged, FailureKind, OAuth,
-            ProviderFailure, RefreshRequest, RevocationRequest, Revoked,
+            ProbeRequest, Probed, ProviderFailure, RefreshRequest, RevocationRequest, Revoked,
         },
     },
 };
@@ -199,6 +199,10 @@ impl OAuth for Engine {
         self.registrations
             .get(provider)
             .and_then(|registration| registration.secrets.shown())
+    }
+
+    async fn probe(&self, provider: &ProviderKey, request: ProbeRequest) -> Result<Probed, ProviderFailure> {
+        self.probe_feature(self.registration(provider)?, request).await
     }
 
     async fn revoke(

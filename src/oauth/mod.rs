@@ -34,6 +34,7 @@ mod microsoft;
 mod notion;
 mod oauth2;
 mod oidc;
+mod probe;
 mod refresh;
 mod registration;
 mod revoke;

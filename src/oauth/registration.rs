@@ -140,6 +140,7 @@ impl Registration {
             ("userinfo endpoint", &endpoints.userinfo),
             ("jwks endpoint", &endpoints.jwks),
             ("discovery document", &endpoints.discovery),
+            ("interface's address", &endpoints.api),
         ] {
             if let Some(template) = template {
                 self.fill(template, self.dialect.tenant(&serde_json::Value::Null))

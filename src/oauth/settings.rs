@@ -154,6 +154,8 @@ pub struct EndpointOverrides {
     pub userinfo: Option<String>,
     /// RFC 7517.
     pub jwks: Option<String>,
+    /// What stands before the paths of the provider's resources, instead of the documented hosts.
+    pub api: Option<String>,
     /// OpenID Connect Discovery; default for `oidc`: below the issuer.
     pub discovery: Option<String>,
 }

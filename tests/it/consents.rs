@@ -162,7 +162,7 @@ async fn consent_withdrawn_stops_all_nodes_within_1s() {
         .get(&mail_by_scope)
         .await
         .expect_problem(403, "insufficient_scope");
-    assert_eq!(refused["reason"], "consent_withdrawn", "{refused:#}");
+    assert_eq!(refused["reason"], "feature_off", "{refused:#}");
     eventually("the other node refuses it too", || async {
         (elsewhere.get(&mail).await.status == 403).then_some(())
     })

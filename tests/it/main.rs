@@ -49,3 +49,4 @@ mod stopping;
 mod supervision;
 mod thousand;
 mod user_jwt;
+mod verify;

@@ -10,8 +10,12 @@ pub(crate) mod open;
 mod sealing;
 
 use crate::{
-    domain::{error::ServiceError, reason::WhoMustAct},
+    domain::{
+        error::ServiceError,
+        reason::{ReasonCode, WhoMustAct},
+    },
     ports::oauth::{FailureKind, ProviderFailure},
+    provider::{breaker::OpenCause, egress::Held},
 };
 
 /// What a provider's failure is to whoever connects.
@@ -34,5 +38,12 @@ fn provider_error(failure: &ProviderFailure) -> ServiceError {
             reason,
             who_must_act: failure.who_must_act(),
         },
+    }
+}
+
+/// Why a provider is left alone at the moment, and until when.
+pub(crate) fn held(held: Held) -> (ReasonCode, std::time::Duration) {
+    match held.cause {
+        OpenCause::Operator(reason) | OpenCause::Outage(reason) => (reason, held.retry_after),
     }
 }

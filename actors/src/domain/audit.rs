@@ -47,6 +47,8 @@ pub enum AuditAction {
     Denied,
     /// A session link was made or used.
     Session,
+    /// The features of an account were tried out.
+    Verify,
     /// Everything about a user was read out.
     Export,
     /// A user is to be erased.
@@ -74,6 +76,7 @@ impl AuditAction {
             Self::TokenIssued => "token_issued",
             Self::Denied => "denied",
             Self::Session => "session",
+            Self::Verify => "verify",
             Self::Export => "export",
             Self::EraseRequested => "erase_requested",
             Self::Erase => "erase",

@@ -170,19 +170,18 @@ pub struct FeatureSpec {
 }
 
 impl FeatureSpec {
+    /// What a user agrees to by switching it on, sentence by sentence: what it is for, what to mind, and what it needs.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let danger = self.notes.danger.iter().map(|danger| format!("Mind: {danger}"));
+        let needs = self.scopes.iter().filter(|spec| spec.required);
+        let need = |spec: &ScopeSpec| format!("{}: {}", spec.display_name, spec.description);
+        let about = std::iter::once(self.description.clone()).chain(danger);
+        about.chain(needs.map(need))
+    }
+
     /// The feature that this one is a level of; itself, if it is none.
     pub fn base(&self) -> &FeatureKey {
         self.notes.level_of.as_ref().unwrap_or(&self.key)
-    }
-
-    /// What a user agrees to by switching it on, sentence by sentence: what it is for, and what it needs.
-    pub fn words(&self) -> impl Iterator<Item = String> {
-        let needs = self.scopes.iter().filter(|spec| spec.required);
-        let need = |spec: &ScopeSpec| format!("{}: {}", spec.display_name, spec.description);
-        let danger = self.notes.danger.iter().map(|danger| format!("Mind: {danger}"));
-        std::iter::once(self.description.clone())
-            .chain(needs.map(need))
-            .chain(danger)
     }
 
     /// The scopes without which the feature does not work.

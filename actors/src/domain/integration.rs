@@ -204,21 +204,6 @@ impl StoredIntegration {
         }
     }
 
-    /// Whether this account can have the feature at all.
-    ///
-    /// # Errors
-    /// It is a personal one, and the feature is for work and school accounts only.
-    pub fn may_have(&self, feature: &FeatureSpec) -> Result<(), ServiceError> {
-        let is_personal = self.metadata.get(ACCOUNT_KIND).and_then(|kind| kind.as_str()) == Some(PERSONAL);
-        if feature.notes.work_account_only && is_personal {
-            return Err(ServiceError::invalid(format!(
-                "{} needs a work or school account, and this one is personal: connect another account for it",
-                feature.key
-            )));
-        }
-        Ok(())
-    }
-
     /// What stands agreed to for a feature that is on.
     pub fn agreement(&self, feature: &FeatureKey) -> Option<Agreement> {
         // Switched on before versions were kept: to the first words there were.
@@ -237,6 +222,21 @@ impl StoredIntegration {
             Some(agreement) => agreement.lapse(feature.wording_version, now),
             None => Some(Lapse::Withdrawn),
         }
+    }
+
+    /// Whether this account can have the feature at all.
+    ///
+    /// # Errors
+    /// It is a personal one, and the feature is for work and school accounts only.
+    pub fn may_have(&self, feature: &FeatureSpec) -> Result<(), ServiceError> {
+        let is_personal = self.metadata.get(ACCOUNT_KIND).and_then(|kind| kind.as_str()) == Some(PERSONAL);
+        if feature.notes.work_account_only && is_personal {
+            return Err(ServiceError::invalid(format!(
+                "{} needs a work or school account, and this one is personal: connect another account for it",
+                feature.key
+            )));
+        }
+        Ok(())
     }
 
     /// Where a secret of this generation belongs.

@@ -72,10 +72,13 @@ impl OAuthManager {
                 detail: "This consent was taken back before.".into(),
             });
         }
-        let change = Change::Withdraw(Box::new(present));
+        // Whatever includes what it was for goes with it.
+        let provider = self.shared.provider(&id.provider).ok_or(ServiceError::Internal)?;
+        let including = present.features.iter().flat_map(|key| provider.including(key));
+        let features = including.cloned().collect();
+        let change = Change::Withdraw(Box::new(ConsentView { features, ..present }));
         let integration = self.change(owner, id, change, context).await?;
         let consent = self.consent(owner, id, consent).await?;
-        let provider = self.shared.provider(&id.provider).ok_or(ServiceError::Internal)?;
         let asked = &consent.requested_scopes;
         let still_granted = asked.difference(&provider.uncovered(asked, &integration.scopes));
         Ok(Withdrawn {

@@ -35,11 +35,11 @@ pub struct FeatureView {
     pub display_name: String,
     /// One sentence for the user.
     pub description: String,
+    /// Version of the words a user agrees to.
+    pub wording_version: WordingVersion,
     /// What else there is to know of it.
     #[serde(flatten)]
     pub notes: FeatureNotes,
-    /// Version of the words a user agrees to.
-    pub wording_version: WordingVersion,
     /// Of the accounts below, the one that serves best decides.
     pub status: FeatureStatus,
     /// The user's accounts at the provider, and how the feature stands for each.
@@ -172,10 +172,9 @@ impl OAuthManager {
     ) -> ServiceResult<SwitchedOff> {
         let provider = self.provider_of(id)?;
         let scopes = self.feature_of(id, feature)?.required_scopes();
-        let including = provider.including(feature).into_iter().cloned();
-        let integration = self
-            .change_all(owner, id, including.map(Change::Off).collect(), context)
-            .await?;
+        let including = provider.including(feature).into_iter();
+        let changes = including.cloned().map(Change::Off).collect();
+        let integration = self.change_all(owner, id, changes, context).await?;
         let still_granted = scopes.difference(&provider.uncovered(&scopes, &integration.scopes));
         Ok(SwitchedOff {
             detail: what_stays(&provider.display_name, &still_granted),
@@ -283,8 +282,8 @@ fn view(
         provider: provider.key.clone(),
         display_name: feature.display_name.clone(),
         description: feature.description.clone(),
-        notes: feature.notes.clone(),
         wording_version: feature.wording_version,
+        notes: feature.notes.clone(),
         status: best.unwrap_or(FeatureStatus::Inactive),
         accounts,
     }

@@ -13,6 +13,7 @@ mod operator;
 mod records;
 mod tokens;
 mod users;
+mod verify;
 
 use std::{
     future::Future,
@@ -55,6 +56,7 @@ pub use features::{FeatureAccount, FeatureView, SwitchedOff, SwitchedOn};
 pub use operator::{
     Account, ActorsOverview, Explained, Filter, KeyOverview, ProviderActors, ProviderOverview, SchedulerView,
 };
+pub use verify::{FeatureHealth, Health, Verification};
 
 /// Longest `/ready` waits for the database: whoever asks does not wait long either.
 const READY_PATIENCE: Duration = Duration::from_millis(1500);

@@ -81,7 +81,7 @@ pub(super) fn span_of(stored: &StoredIntegration) -> tracing::Span {
 }
 
 /// Whether whoever asks may; `None`: the operator.
-pub(super) fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {
+pub(crate) fn owned(stored: &StoredIntegration, owner: Option<&Subject>) -> bool {
     owner.is_none_or(|owner| *owner == stored.owner.subject)
 }
 

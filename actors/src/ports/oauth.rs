@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::domain::{
     account::Account,
+    feature::FeatureKey,
     ids::ProviderKey,
     provider::Provider,
     reason::{ReasonCode, WhoMustAct},
@@ -188,6 +189,40 @@ pub enum Revoked {
     Unsupported,
 }
 
+/// What goes into trying a feature.
+#[derive(Debug, Clone)]
+pub struct ProbeRequest {
+    /// Which.
+    pub feature: FeatureKey,
+    /// What it is tried with.
+    pub access_token: AccessToken,
+    /// What that carries.
+    pub scopes: ScopeSet,
+    /// What the dialect kept at the exchange.
+    pub metadata: serde_json::Value,
+}
+
+/// What the provider's interface said to the smallest read of a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// It was answered.
+    Works,
+    /// The token is accepted somewhere; nothing small reads what the feature is about.
+    Unproven,
+    /// The token is not accepted (401).
+    TokenRejected,
+    /// The token does not reach this far.
+    NotAllowed,
+    /// Refused, and why is not said.
+    Forbidden,
+    /// An administrator has switched it off.
+    SwitchedOff,
+    /// Our registration may not use it.
+    NotConfigured,
+    /// It does not exist for this account.
+    Unavailable,
+}
+
 /// The provider engine. Every call has a total deadline, a capped body and follows no redirect.
 #[async_trait]
 pub trait OAuth: Send + Sync {
@@ -224,6 +259,16 @@ pub trait OAuth: Send + Sync {
     /// Which of two configured client secrets the provider took last, `first` or `next`; `None`: there are not two.
     fn client_secret_in_use(&self, _provider: &ProviderKey) -> Option<&'static str> {
         None
+    }
+
+    /// Tries a feature with the smallest read there is. A failure means that nothing is known; none of them is a word on the
+    /// grant. An engine that knows no such read proves nothing.
+    async fn probe(
+        &self,
+        _provider: &ProviderKey,
+        _request: ProbeRequest,
+    ) -> Result<Probed, ProviderFailure> {
+        Ok(Probed::Unproven)
     }
 
     /// Ends the grant at the provider.

@@ -30,6 +30,10 @@ static REFRESH: Endpoint = Endpoint {
     template: "/api/v1/oauth/integrations/{id}/refresh",
     methods: POST,
 };
+static VERIFY: Endpoint = Endpoint {
+    template: "/api/v1/oauth/integrations/{id}/verify",
+    methods: POST,
+};
 
 /// A user's accounts.
 pub(crate) fn list(api: &Arc<Api>) -> Route {
@@ -70,6 +74,16 @@ pub(crate) fn refresh(api: &Arc<Api>) -> Route {
 async fn refresh_now(api: Arc<Api>, call: Call) -> Answer {
     let (caller, owner, id) = reach(&api, &call).await?;
     reply::ok(&api.manager.refresh(&owner, &id, caller.context(&call)).await?)
+}
+
+/// Tries every feature that is on.
+pub(crate) fn verify(api: &Arc<Api>) -> Route {
+    route(api, &VERIFY, as_json, try_out)
+}
+
+async fn try_out(api: Arc<Api>, call: Call) -> Answer {
+    let (caller, owner, id) = reach(&api, &call).await?;
+    reply::ok(&api.manager.verify(&owner, &id, caller.context(&call)).await?)
 }
 
 /// Takes an account back.

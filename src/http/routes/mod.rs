@@ -47,6 +47,7 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::list(api),
         integrations::read(api),
         integrations::refresh(api),
+        integrations::verify(api),
         integrations::revoke(api),
         consents::list(api),
         consents::withdraw(api),
