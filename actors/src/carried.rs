@@ -159,7 +159,9 @@ mod tests {
     use super::*;
     use crate::{
         catalogue::{Wanted, within_policy},
+        consent,
         domain::{
+            Timestamp,
             client::Policy,
             feature::{FeatureNotes, Level, ScopeSpec},
             implication,
@@ -252,8 +254,8 @@ mod tests {
                 .collect(),
             agreements: crate::domain::consent::Agreements::default(),
             metadata: serde_json::Value::Null,
-            created_at: crate::domain::Timestamp::UNIX_EPOCH,
-            updated_at: crate::domain::Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
             last_refreshed_at: None,
             grant: None,
         }
@@ -267,7 +269,7 @@ mod tests {
                 allow: allow.iter().map(|entry| entry.parse().unwrap()).collect(),
                 ..Policy::default()
             },
-            created_at: crate::domain::Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
             revoked_at: None,
         }))
     }
@@ -309,7 +311,8 @@ mod tests {
             let need = Need { recipient: &recipient, feature: wanted.feature.as_ref(), scopes: &wanted.scopes };
             let long = within_policy(&wanted, &recipient).and_then(|()| answer::check(&google, &stored, &need, crate::domain::Timestamp::UNIX_EPOCH));
             let named = wanted.scopes.is_empty() || within_policy(&wanted, &recipient).is_ok();
-            let short = named && Carried::of(&google, &stored).gives(&google, &need);
+            let holds = consent::holds(&google, &stored, &need, Timestamp::UNIX_EPOCH).is_ok();
+            let short = named && holds && Carried::of(&google, &stored).gives(&google, &need);
             prop_assert_eq!(short, long.is_ok(), "{:?}", long);
         }
 
