@@ -100,7 +100,7 @@ impl OAuthManager {
                     Ok(_) | Err(ServiceError::NotFound { .. }) => {}
                     // Whoever goes on with the erasure denies it by its row.
                     Err(error) => {
-                        tracing::warn!(integration.id = %view.id, error = %error, "not taken back yet")
+                        tracing::warn!(integration.id = %view.id, error = %error, "not taken back yet");
                     }
                 }
             }
