@@ -67,6 +67,7 @@ fn provider(key: &str, name: &str, feature: &str, scope: &str, configured: bool)
         keep_alive: None,
         refresh_token_lifetime: None,
         max_concurrency: 8,
+        narrows: false,
         rate: None,
         revocation: RevocationSupport::Supported,
     })

@@ -48,6 +48,8 @@ pub(super) struct Facts {
     /// How often an account nobody asks for must be refreshed, where that is documented.
     pub(super) keep_alive: Option<Duration>,
     pub(super) max_concurrency: usize,
+    /// Whether a refresh that names fewer scopes may give a token that carries fewer.
+    pub(super) narrows: bool,
     /// What ID tokens may be signed with; `none` and HMAC cannot be named here.
     pub(super) algorithms: &'static [Algorithm],
     /// Whether the callback's `iss` is compared when present (RFC 9207).

@@ -39,6 +39,7 @@ const FACTS: Facts = Facts {
     // A refresh token that is not used for six months ends: twice as often.
     keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 64,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

@@ -55,6 +55,7 @@ const FACTS: Facts = Facts {
     // A refresh token lives 90 days from its last use: twice as often.
     keep_alive: Some(DAY.saturating_mul(45)),
     max_concurrency: 64,
+    narrows: true,
     algorithms: &[Algorithm::RS256],
     callback_issuer: false,
 };

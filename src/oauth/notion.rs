@@ -52,6 +52,7 @@ const FACTS: Facts = Facts {
     // How long unused refresh tokens live is not documented.
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[],
     callback_issuer: false,
 };

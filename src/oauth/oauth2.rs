@@ -31,6 +31,7 @@ const FACTS: Facts = Facts {
     refresh_class: RefreshClass::SingleUse,
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

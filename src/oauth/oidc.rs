@@ -32,6 +32,7 @@ const FACTS: Facts = Facts {
     refresh_class: RefreshClass::SingleUse,
     keep_alive: None,
     max_concurrency: 16,
+    narrows: false,
     algorithms: &[
         Algorithm::RS256,
         Algorithm::ES256,

@@ -105,6 +105,7 @@ impl Registration {
             keep_alive: settings.keep_alive.or(facts.keep_alive),
             refresh_token_lifetime: settings.refresh_token_lifetime,
             max_concurrency: settings.max_concurrency.unwrap_or(facts.max_concurrency).max(1),
+            narrows: facts.narrows,
             revocation: revocation_support(&settings, facts),
         };
         let registration = Self {

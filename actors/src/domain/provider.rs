@@ -83,6 +83,9 @@ pub struct Provider {
     /// How many calls of one node may be under way at once.
     #[serde(skip)]
     pub max_concurrency: usize,
+    /// Whether a refresh that names fewer scopes may give a token that carries fewer.
+    #[serde(skip)]
+    pub narrows: bool,
     /// How many calls per second all nodes together may make; `None`: as many as there are.
     #[serde(skip)]
     pub rate: Option<f64>,

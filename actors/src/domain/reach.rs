@@ -5,7 +5,8 @@
 //! - `google:calendar.write`: that, and what changes things, but not what administers them;
 //! - `google:*`: whatever a token of the provider carries.
 //!
-//! A token that carries more than all of a client's words reach is not handed to it: most providers cannot narrow a token.
+//! A token that carries more than all of a client's words reach is not handed to it. Where the provider gives narrower ones
+//! (`integration::narrowing`), it receives one of what they do reach.
 
 use super::{
     feature::{FeatureSpec, Level, ScopeSpec},

@@ -89,26 +89,29 @@ pub(crate) fn check(
     }
 }
 
-/// Hands the token out and records it; refuses if it cannot be recorded.
+/// Hands the account's token out and records it; refuses if it cannot be recorded.
 pub(super) fn hand_out(shared: &Shared, opened: &Opened, ask: TokenAsk) {
-    let (stored, reply) = (&opened.stored, ask.reply);
-    let Some(access_grant) = access_grant(opened) else {
-        let _ = reply.send(Err(ServiceError::NotConnected));
-        return;
-    };
-    watch(shared, &access_grant, ask.min_ttl, shared.now());
+    match access_grant(opened) {
+        Some(grant) => hand_out_grant(shared, &opened.stored, grant, ask),
+        None => drop(ask.reply.send(Err(ServiceError::NotConnected))),
+    }
+}
+
+/// The same for any token of the account.
+pub(super) fn hand_out_grant(shared: &Shared, stored: &StoredIntegration, grant: AccessGrant, ask: TokenAsk) {
+    watch(shared, &grant, ask.min_ttl, shared.now());
     let entry = AuditEntry::new(AuditAction::TokenIssued, AuditOutcome::Success, ask.context)
         .with_integration(&stored.id, &stored.owner.subject)
-        .with_scopes(stored.scopes.clone());
+        .with_scopes(grant.scopes.clone());
     if !shared.audit.record(entry, ask.permit) {
         let retry_after = super::schedule::RETRY_AFTER_MIN;
-        let _ = reply.send(Err(ServiceError::Overloaded {
+        let _ = ask.reply.send(Err(ServiceError::Overloaded {
             detail: "hand-outs cannot be recorded at the moment",
             retry_after,
         }));
         return;
     }
-    let _ = reply.send(Ok(access_grant));
+    let _ = ask.reply.send(Ok(grant));
 }
 
 /// Looks at every token that leaves, once more and by nothing but what was asked for.

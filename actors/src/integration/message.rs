@@ -6,7 +6,7 @@ use ractor::RpcReplyPort;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use super::{opened::Opened, refresh::RefreshOutcome};
+use super::{opened::Opened, refresh::RefreshOutcome, row::Token};
 use crate::{
     audit::RecordPermit,
     domain::error::ServiceResult,
@@ -54,6 +54,8 @@ pub(crate) enum IntegrationMsg {
     RevocationStored(Box<RevokeAsk>, ServiceResult<Option<Box<StoredIntegration>>>),
     /// From its own effect: what the provider said about the revocation.
     ProviderTold(Option<Box<RevokeAsk>>, ProviderRevocation),
+    /// From its own effect: a token of these scopes alone, fetched beside the token of that generation; or why there is none.
+    Narrowed(i64, ScopeSet, ServiceResult<(AccessGrant, Token)>),
     /// From an effect that panicked.
     EffectFailed,
     /// From tests: a defect.
@@ -188,6 +190,7 @@ impl IntegrationMsg {
             Self::Refreshed(_) => "refreshed",
             Self::RevocationStored(..) => "revocation_stored",
             Self::ProviderTold(..) => "provider_told",
+            Self::Narrowed(..) => "narrowed",
             Self::EffectFailed => "effect_failed",
             Self::Panic => "panic",
         }
@@ -209,6 +212,7 @@ impl IntegrationMsg {
             | Self::Reloaded(..)
             | Self::Stalled(_)
             | Self::Refreshed(_)
+            | Self::Narrowed(..)
             | Self::EffectFailed
             | Self::ProviderTold(None, _) => {}
             #[cfg(any(test, feature = "testing"))]

@@ -10,6 +10,7 @@ mod changes;
 mod conclude;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
+mod narrowing;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
@@ -32,6 +33,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
+    narrowing::Narrowed,
     opened::{Opened, owned, span_of},
     row::Row,
 };
@@ -77,6 +79,8 @@ pub(crate) struct IntegrationState {
     is_asking: bool,
     /// Questions that what is known would refuse while the row is being read again: by now it may say otherwise.
     deferred: Vec<IntegrationMsg>,
+    /// Tokens of fewer scopes, for services that may not have the account's own.
+    narrowed: Narrowed,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
 }
@@ -121,6 +125,7 @@ impl Actor for Integration {
             reload_again: false,
             is_asking: false,
             deferred: Vec::new(),
+            narrowed: Narrowed::default(),
             cause: None,
         };
         self.show_token(&mut state);
@@ -159,6 +164,9 @@ impl Actor for Integration {
                 self.revocation_stored(&myself, state, ask, result);
             }
             IntegrationMsg::ProviderTold(ask, outcome) => self.provider_told(&myself, state, ask, outcome),
+            IntegrationMsg::Narrowed(generation, scopes, result) => {
+                self.narrowed(&myself, state, generation, scopes, result);
+            }
             IntegrationMsg::EffectFailed => return Err("an effect failed".into()),
             #[cfg(any(test, feature = "testing"))]
             #[expect(clippy::panic, reason = "this is the defect a test asks for")]
@@ -201,7 +209,7 @@ impl Integration {
                         .timer
                         .arm(myself, until(self.shared.now(), at), || IntegrationMsg::Due);
                 }
-                Effect::Grant(waiter) => self.grant(state, waiter),
+                Effect::Grant(waiter) => self.grant(myself, state, waiter),
                 Effect::Refuse(waiter, refusal) => {
                     let error = answer::refusal(&state.opened.stored.id, refusal);
                     self.refuse(state, waiter, error);
@@ -248,12 +256,7 @@ impl Integration {
     }
 
     fn look_at(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, ask: Box<TokenAsk>) {
-        if let Err(error) = answer::check(
-            &self.provider,
-            &state.opened.stored,
-            &ask.need(),
-            self.shared.now(),
-        ) {
+        if let Err(error) = self.suits(state, &ask) {
             self.pass_on(state, ask, error);
             return;
         }
@@ -284,7 +287,7 @@ impl Integration {
         state.cause = None;
     }
 
-    fn grant(&self, state: &mut IntegrationState, waiter: WaiterId) {
+    fn grant(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, waiter: WaiterId) {
         match state.waiters.remove(&waiter) {
             None => {}
             Some(Waiting::Refresh(ask)) => {
@@ -293,15 +296,10 @@ impl Integration {
             }
             Some(Waiting::Token(ask)) => {
                 // Scopes may have narrowed while it waited.
-                if let Err(error) = answer::check(
-                    &self.provider,
-                    &state.opened.stored,
-                    &ask.need(),
-                    self.shared.now(),
-                ) {
-                    self.pass_on(state, ask, error);
-                } else {
-                    answer::hand_out(&self.shared, &state.opened, *ask);
+                match self.suits(state, &ask) {
+                    Ok(None) => answer::hand_out(&self.shared, &state.opened, *ask),
+                    Ok(Some(scopes)) => self.hand_out_narrower(myself, state, scopes, ask),
+                    Err(error) => self.pass_on(state, ask, error),
                 }
             }
         }

@@ -46,6 +46,7 @@ pub fn provider(key: &str) -> Provider {
         keep_alive: None,
         refresh_token_lifetime: None,
         max_concurrency: 32,
+        narrows: false,
         rate: None,
         revocation: RevocationSupport::Supported,
     }

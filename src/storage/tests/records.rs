@@ -213,6 +213,7 @@ async fn the_catalogue_is_seeded_anew_and_forgets_what_is_gone() {
             keep_alive: None,
             refresh_token_lifetime: None,
             max_concurrency: 1,
+            narrows: false,
             rate: None,
             revocation: RevocationSupport::Supported,
         })
