@@ -347,9 +347,9 @@ mod tests {
                     .iter()
                     .find(|feature| feature.key.name() == read.feature);
                 let feature = feature.unwrap_or_else(|| panic!("{kind:?} has no {}", read.feature));
-                let known = |scope: &&str| feature.scopes.iter().any(|spec| spec.scope.as_str() == *scope);
+                let known = |scope: &str| feature.scopes.iter().any(|spec| spec.scope.as_str() == scope);
                 assert!(
-                    read.scopes.is_empty() || read.scopes.iter().any(|scope| known(&scope)),
+                    read.scopes.is_empty() || read.scopes.iter().any(|scope| known(scope)),
                     "{}",
                     read.url
                 );

@@ -1,6 +1,6 @@
 //! Everything about one user: read out by those who may, and erased so that no table knows them any more.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use oauth_manager::dev::simulator::{Endpoint, Fault, Provider};
 use oauth_manager_actors::domain::client::Policy;
@@ -76,6 +76,13 @@ async fn tables(service: &Service) -> BTreeSet<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
 /// In which tables, and in which columns of them, one of these is found: as text, and as the bytes of it.
 async fn found(service: &Service, needles: &[String]) -> BTreeSet<(String, String)> {
     let sql = service.sql().await;
@@ -85,10 +92,7 @@ async fn found(service: &Service, needles: &[String]) -> BTreeSet<(String, Strin
     for row in sql.query(columns, &[]).await.unwrap() {
         let (table, column): (String, String) = (row.get(0), row.get(1));
         for needle in needles {
-            let hex = needle
-                .bytes()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>();
+            let hex = hex(needle);
             let search = format!(
                 "SELECT count(*) FROM \"{table}\" WHERE \"{column}\"::text ILIKE '%' || $1 || '%'
                     OR \"{column}\"::text ILIKE '%' || $2 || '%'"

@@ -29,7 +29,7 @@ async fn a_user_is_erased_when_no_provider_has_to_be_told_and_forgotten_when_not
         storage.begin_erasure(&alice, &wish).await.unwrap();
         assert_eq!(
             storage.unfinished_erasures(QUIET, 10).await.unwrap(),
-            [alice.clone()]
+            std::slice::from_ref(&alice)
         );
         assert_eq!(
             storage.erase(&alice, QUIET).await.unwrap(),
@@ -60,7 +60,7 @@ async fn a_user_is_erased_when_no_provider_has_to_be_told_and_forgotten_when_not
     storage.append_audit(&[late]).await.unwrap();
     assert_eq!(
         storage.unfinished_erasures(Duration::ZERO, 10).await.unwrap(),
-        [alice.clone()]
+        std::slice::from_ref(&alice)
     );
     assert_eq!(
         storage.erase(&alice, Duration::ZERO).await.unwrap(),
