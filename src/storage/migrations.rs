@@ -57,14 +57,14 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/0008_claim_unsettled_since.sql"),
     },
     Migration {
-        version: 10,
+        version: 9,
         name: "staged_grants",
-        sql: include_str!("../../migrations/0010_staged_grants.sql"),
+        sql: include_str!("../../migrations/0009_staged_grants.sql"),
     },
     Migration {
-        version: 11,
+        version: 10,
         name: "consents",
-        sql: include_str!("../../migrations/0011_consents.sql"),
+        sql: include_str!("../../migrations/0010_consents.sql"),
     },
 ];
 
