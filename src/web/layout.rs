@@ -24,7 +24,7 @@ p{margin:.4rem 0}a{color:var(--act)}.soft{color:var(--soft)}.small{font-size:.92
 .notice{border-left:.3rem solid var(--act)}.notice.attention{border-left-color:var(--bad)}\
 ul.plain{list-style:none;padding:0;margin:.6rem 0}\
 ul.plain li{display:flex;flex-wrap:wrap;gap:.2rem .5rem;align-items:center;margin:.3rem 0}\
-ul.plain form{margin:0 0 0 auto}ul.plain button{min-height:2.25rem;padding:.2rem .8rem}\
+ul.plain li>p{flex-basis:100%;margin:0}ul.plain form{margin:0 0 0 auto}ul.plain button{min-height:2.25rem;padding:.2rem .8rem}\
 fieldset{border:0;padding:0;margin:.6rem 0 0;min-width:0}legend{padding:0;color:var(--soft);font-size:.92rem}\
 label{display:flex;gap:.6rem;align-items:flex-start;padding:.4rem 0;cursor:pointer}\
 input[type=checkbox]{width:1.15rem;height:1.15rem;margin:.2rem 0 0;flex:none;accent-color:var(--act)}\

@@ -16,6 +16,9 @@ use super::{
     words::{self, account_name},
 };
 
+/// As many that are off are shown with their words; more are folded away.
+const OFF_UNFOLDED_MAX: usize = 2;
+
 /// Whether the provider grants all that this feature needs, so that it can be switched on without asking there.
 pub(super) fn is_granted(feature: &FeatureSpec, view: &IntegrationView) -> bool {
     feature.missing_scopes(&view.scopes).is_empty()
@@ -38,7 +41,7 @@ impl ConnectionsPage<'_> {
             .filter(is_off)
             .collect();
         html! {
-            @if !view.features.is_empty() || !off.is_empty() {
+            @if !view.features.is_empty() {
                 ul.plain {
                     @for state in &view.features {
                         @let spec = provider.and_then(|provider| provider.feature(&state.key));
@@ -48,18 +51,25 @@ impl ConnectionsPage<'_> {
                             @if let Some(spec) = spec { (self.switch(view, spec, false)) }
                         }
                     }
-                    @for spec in off {
-                        li {
-                            (spec.display_name) ": "
-                            strong.(words::feature_class(FeatureStatus::Inactive)) {
-                                (words::feature(FeatureStatus::Inactive))
-                            }
-                            (self.switch(view, spec, true))
-                            // Switching it on is agreeing to this.
-                            @for words in spec.words() { span.soft.small { (words) } }
-                        }
-                    }
                 }
+            }
+            @if !off.is_empty() {
+                details open[off.len() <= OFF_UNFOLDED_MAX] {
+                    summary { "Switched off (" (off.len()) ")" }
+                    ul.plain { @for spec in off { (self.off(view, spec)) } }
+                }
+            }
+        }
+    }
+
+    fn off(&self, view: &IntegrationView, spec: &FeatureSpec) -> Markup {
+        let state = FeatureStatus::Inactive;
+        html! {
+            li {
+                (spec.display_name) ": " strong.(words::feature_class(state)) { (words::feature(state)) }
+                (self.switch(view, spec, true))
+                // Switching it on is agreeing to this.
+                @for words in spec.words() { p.soft.small { (words) } }
             }
         }
     }
