@@ -31,6 +31,14 @@ static CALLBACK: Endpoint = Endpoint {
     template: "/api/v1/oauth/callback/{provider}",
     methods: READ,
 };
+static AT_HAND: Endpoint = Endpoint {
+    template: "/at-hand",
+    methods: READ,
+};
+static BOOM_AT_HAND: Endpoint = Endpoint {
+    template: "/boom-at-hand",
+    methods: READ,
+};
 static BOOM: Endpoint = Endpoint {
     template: "/boom",
     methods: POST,
@@ -55,8 +63,19 @@ fn toy(endpoint: &'static Endpoint, answer: fn() -> Response) -> Route {
     }
 }
 
+/// The same, answered at hand.
+fn toy_at_hand(endpoint: &'static Endpoint, answer: fn() -> Response) -> Route {
+    let is_it = |head: &RequestHead| head.uri.path() == endpoint.template;
+    Route {
+        at_hand: Some(Box::new(move |head| is_it(head).then(answer))),
+        ..toy(endpoint, || reply::ok(&json!("not at hand")).unwrap())
+    }
+}
+
 fn service(settings: HttpSettings) -> HttpService {
     let routes = vec![
+        toy_at_hand(&AT_HAND, || reply::ok(&json!("at hand")).unwrap()),
+        toy_at_hand(&BOOM_AT_HAND, || panic!("secret detail")),
         toy(&PAGE, || reply::page(StatusCode::OK, html! { "hello" })),
         toy(&THING, || reply::ok(&json!({"id": 1})).unwrap()),
         toy(&THING_DELETE, || reply::ok(&json!({"gone": true})).unwrap()),
@@ -255,6 +274,22 @@ async fn a_busy_service_says_so_and_when_to_come_again() {
     let (status, headers, body) = ask_with(settings, "GET", "/page", &[]).await;
     assert_eq!((status.as_u16(), code(&body)), (503, json!("overloaded")));
     assert_eq!(headers[header::RETRY_AFTER], "1");
+}
+
+#[tokio::test]
+async fn what_is_at_hand_is_answered_whatever_the_load() {
+    let mut settings = testing::settings();
+    settings.limits.requests_max = 0;
+    let (status, headers, body) = ask_with(settings, "GET", "/at-hand", &[]).await;
+    assert_eq!((status.as_u16(), body.as_str()), (200, "\"at hand\""));
+    assert!(headers.contains_key(X_REQUEST_ID) && headers.contains_key(header::X_CONTENT_TYPE_OPTIONS));
+}
+
+#[tokio::test]
+async fn a_panic_at_hand_is_an_answer_without_its_words() {
+    let (status, headers, body) = ask("GET", "/boom-at-hand", &[]).await;
+    assert_eq!((status.as_u16(), code(&body)), (500, json!("internal")));
+    assert!(!body.contains("secret") && headers.contains_key(X_REQUEST_ID));
 }
 
 #[tokio::test]
