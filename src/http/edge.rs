@@ -28,8 +28,6 @@ pub(crate) type IncomingBody = BoxBody<Bytes, hyper::Error>;
 
 /// Longest address, path and query together.
 const URI_BYTES_MAX: usize = 8 * 1024;
-/// Answered whatever the load: an orchestrator must not take a busy process for a dead one.
-const LIVENESS_PATH: &str = "/health";
 
 /// An answer under way.
 pub(crate) type Answering = BoxFuture<'static, Response>;
@@ -120,14 +118,13 @@ impl Edge {
     where
         B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
     {
-        let permit = self.permits.try_acquire();
-        if permit.is_err() && head.uri.path() != LIVENESS_PATH {
+        let Ok(_permit) = self.permits.try_acquire() else {
             let overloaded = ServiceError::Overloaded {
                 detail: "this service has too much to do",
                 retry_after: Duration::from_secs(1),
             };
             return Problem::Service(overloaded).into_response(&head.request_id);
-        }
+        };
         parts.extensions.insert(Arc::clone(head));
         (self.routes)(Request::from_parts(parts, body.boxed())).await
     }

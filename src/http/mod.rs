@@ -28,6 +28,7 @@ mod return_to;
 mod routes;
 mod security_headers;
 mod server;
+mod serving_threads;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -120,6 +121,7 @@ impl HttpService {
             limits: Limits {
                 connections_max: SCRAPERS_MAX,
                 requests_max: SCRAPERS_MAX,
+                serving_threads: 1,
                 ..settings.limits.clone()
             },
             measured: false,

@@ -1,10 +1,10 @@
 //! The accept loop: HTTP/1.1 only, bounded in connections and in everything a slow client could hold on to.
 //!
 //! warp's own server has no read timeouts and its graceful stop waits without limit, so connections are served here,
-//! through hyper. Stopping: no new connections, idle ones closed, answers under way finished, and after the grace
+//! through hyper, each on one of the [`ServingThreads`]. Stopping: no new connections, idle ones closed, answers under way finished, and after the grace
 //! whoever is left is dropped.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::Either, stream::FuturesUnordered};
 use http::Request;
@@ -12,15 +12,17 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::Semaphore,
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     HttpService,
     connection::{Progress, WatchedStream},
     edge::Edge,
+    serving_threads::ServingThreads,
     settings::Limits,
 };
 
@@ -34,11 +36,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop` is cancelled and the answers under way are finished (or the grace has passed).
 pub async fn serve(listener: TcpListener, service: HttpService, stop: CancellationToken) {
     let limits = service.limits().clone();
+    let threads = ServingThreads::start(limits.serving_threads);
     let mut connections = JoinSet::new();
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = accept(&listener, &service, &limits, &mut connections, &permits, &stop) => {}
+        () = accept(&listener, &service, &threads, &mut connections, &permits, &stop) => {}
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
@@ -54,14 +57,17 @@ pub async fn serve(listener: TcpListener, service: HttpService, stop: Cancellati
 async fn accept(
     listener: &TcpListener,
     service: &HttpService,
-    limits: &Limits,
+    threads: &ServingThreads,
     connections: &mut JoinSet<()>,
     permits: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) {
     // The semaphore is never closed: this ends with the task.
     while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
-        let (stream, peer) = match listener.accept().await {
+        let accepted = listener.accept().await;
+        // It is watched for by the thread that serves it.
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
@@ -70,76 +76,89 @@ async fn accept(
                 continue;
             }
         };
-        let serving = connection(stream, peer, service.edge(), limits.clone(), stop.clone());
-        connections.spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        let connection = Connection {
+            peer,
+            edge: service.edge(),
+            limits: service.limits().clone(),
+            answering: Handle::current(),
+            stop: stop.clone(),
+        };
+        let (thread, place) = threads.least_busy();
+        let serving = async move {
+            let served = async { connection.serve(TcpStream::from_std(stream)?).await };
+            if let Err(error) = served.await {
+                // Timeouts and clients that leave are everyday.
+                tracing::debug!(error = &*error, "a connection ended early");
+            }
+            drop((permit, place));
+        };
+        connections.spawn_on(serving, &thread);
         // What has ended is let go of.
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// What a connection is served with.
+struct Connection {
     peer: SocketAddr,
     edge: Arc<Edge>,
     limits: Limits,
+    /// Where answers come from that are not at hand.
+    answering: Handle,
     stop: CancellationToken,
-) {
-    // Small answers must not wait for more to come.
-    let _ = stream.set_nodelay(true);
-    let progress = Progress::default();
-    let stream = WatchedStream::new(
-        stream,
-        progress.clone(),
-        limits.header_timeout,
-        limits.idle_timeout,
-    );
-    let service = service_fn(move |request: Request<Incoming>| {
-        progress.request_came();
-        let answering = edge.answer(peer.ip(), request);
-        let under_way = match &answering {
-            Either::Left(_) => {
-                progress.answered();
-                None
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        // Small answers must not wait for more to come.
+        let _ = stream.set_nodelay(true);
+        let progress = Progress::default();
+        let stream = WatchedStream::new(
+            stream,
+            progress.clone(),
+            self.limits.header_timeout,
+            self.limits.idle_timeout,
+        );
+        let service = service_fn(move |request: Request<Incoming>| {
+            progress.request_came();
+            match self.edge.answer(self.peer.ip(), request) {
+                Either::Left(at_hand) => {
+                    progress.answered();
+                    Either::Left(at_hand.map(Ok))
+                }
+                Either::Right(under_way) => {
+                    let progress = progress.clone();
+                    // A client that leaves takes its question with it.
+                    let under_way = AbortOnDropHandle::new(self.answering.spawn(under_way));
+                    Either::Right(under_way.inspect(move |_| progress.answered()))
+                }
             }
-            Either::Right(_) => Some(progress.clone()),
-        };
-        answering.map(move |response| {
-            if let Some(progress) = under_way {
-                progress.answered();
+        });
+        let serving = http1::Builder::new()
+            // The stream watches its client itself.
+            .header_read_timeout(None)
+            // Answers are small: copied together they cost less than a gathering write.
+            .writev(false)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        // In a set of one, so that it is looked at when it happens and not at every byte that comes and goes.
+        let mut stopped = FuturesUnordered::from_iter([self.stop.cancelled()]);
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => ended?,
+            _ = stopped.next() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await?;
             }
-            Ok::<_, Infallible>(response)
-        })
-    });
-    let serving = http1::Builder::new()
-        // The stream watches its client itself.
-        .header_read_timeout(None)
-        // Answers are small: copied together they cost less than a gathering write.
-        .writev(false)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    // In a set of one, so that it is looked at when it happens and not at every byte that comes and goes.
-    let mut stopped = FuturesUnordered::from_iter([stop.cancelled()]);
-    let ended = tokio::select! {
-        biased;
-        ended = serving.as_mut() => ended,
-        _ = stopped.next() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
         }
-    };
-    if let Err(error) = ended {
-        // Timeouts and clients that leave are everyday.
-        tracing::debug!(%error, "a connection ended early");
+        Ok(())
     }
 }
 
-fn concerns_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind;
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
     task::JoinHandle,
 };
 use warp::Filter;
@@ -13,7 +14,7 @@ use crate::http::{
     Now,
     body::Body,
     endpoint::{Endpoint, GET, POST, Route},
-    reply,
+    reply::{self, Response},
     request_context::RequestHead,
     settings::HttpSettings,
     testing,
@@ -30,6 +31,18 @@ static SLOW: Endpoint = Endpoint {
 };
 static LARGE: Endpoint = Endpoint {
     template: "/large",
+    methods: GET,
+};
+static AT_HAND: Endpoint = Endpoint {
+    template: "/at-hand",
+    methods: GET,
+};
+static ROUTED: Endpoint = Endpoint {
+    template: "/routed",
+    methods: GET,
+};
+static ENDLESS: Endpoint = Endpoint {
+    template: "/endless",
     methods: GET,
 };
 static ECHO: Endpoint = Endpoint {
@@ -55,7 +68,28 @@ fn head_of(
     })
 }
 
-fn routes(limits: &Limits) -> Vec<Route> {
+/// On which thread this is said.
+fn this_thread() -> Response {
+    reply::ok(&json!(std::thread::current().name())).unwrap()
+}
+
+/// Says when somebody waits, and when nobody does any longer.
+struct Waiting(watch::Sender<bool>);
+
+impl Waiting {
+    fn begun(told: watch::Sender<bool>) -> Self {
+        told.send_replace(true);
+        Self(told)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+fn routes(limits: &Limits, waiting: watch::Sender<bool>) -> Vec<Route> {
     let hello = head_of(&HELLO)
         .map(|_| reply::ok(&json!("hello")).unwrap())
         .boxed();
@@ -67,6 +101,17 @@ fn routes(limits: &Limits) -> Vec<Route> {
         .boxed();
     let large = head_of(&LARGE)
         .map(|_| reply::bytes(StatusCode::OK, "text/plain", vec![b'x'; 64 << 20]))
+        .boxed();
+    let routed = head_of(&ROUTED).map(|_| this_thread()).boxed();
+    let endless = head_of(&ENDLESS)
+        .then(move |_| {
+            let waiting = Waiting::begun(waiting.clone());
+            async move {
+                std::future::pending::<()>().await;
+                drop(waiting);
+                Response::default()
+            }
+        })
         .boxed();
     let limits = limits.clone();
     let echo = head_of(&ECHO)
@@ -99,6 +144,23 @@ fn routes(limits: &Limits) -> Vec<Route> {
             at_hand: None,
         },
         Route {
+            endpoint: &AT_HAND,
+            filter: routed.clone(),
+            at_hand: Some(Box::new(|head| {
+                (head.uri.path() == AT_HAND.template).then(this_thread)
+            })),
+        },
+        Route {
+            endpoint: &ROUTED,
+            filter: routed,
+            at_hand: None,
+        },
+        Route {
+            endpoint: &ENDLESS,
+            filter: endless,
+            at_hand: None,
+        },
+        Route {
             endpoint: &ECHO,
             filter: echo,
             at_hand: None,
@@ -110,6 +172,8 @@ struct Running {
     address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// Whether somebody waits for the endless answer.
+    waiting: watch::Receiver<bool>,
 }
 
 async fn start(change: impl FnOnce(&mut Limits)) -> Running {
@@ -126,13 +190,19 @@ async fn start(change: impl FnOnce(&mut Limits)) -> Running {
         ..testing::settings()
     };
     let now: Now = Arc::new(|| "2030-01-01T00:00:00Z".parse().unwrap());
-    let service = HttpService::of_routes(routes(&limits), Arc::new(settings), now);
+    let (told, waiting) = watch::channel(false);
+    let service = HttpService::of_routes(routes(&limits, told), Arc::new(settings), now);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let task = tracker.spawn(serve(listener, service, stop.clone()));
-    Running { address, stop, task }
+    Running {
+        address,
+        stop,
+        task,
+        waiting,
+    }
 }
 
 impl Running {
@@ -338,4 +408,42 @@ async fn stopping_finishes_what_is_under_way_and_drops_who_lingers() {
         .expect("did not stop")
         .unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+fn get(endpoint: &Endpoint) -> Vec<u8> {
+    format!("GET {} HTTP/1.1\r\nhost: x\r\n\r\n", endpoint.template).into_bytes()
+}
+
+#[tokio::test]
+async fn what_is_at_hand_is_answered_by_the_connections_thread_and_the_rest_elsewhere() {
+    let server = start(|_| ()).await;
+    let at_hand = answer(&mut server.connect(&get(&AT_HAND)).await).await;
+    assert!(at_hand.contains("\"http-"), "{at_hand}");
+    let routed = answer(&mut server.connect(&get(&ROUTED)).await).await;
+    assert!(!routed.contains("\"http-"), "{routed}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_question_with_it() {
+    let server = start(|_| ()).await;
+    let client = server.connect(&get(&ENDLESS)).await;
+    let mut told = server.waiting.clone();
+    let mut becomes = async |wanted: bool| {
+        tokio::time::timeout(FOREVER, told.wait_for(|waiting| *waiting == wanted))
+            .await
+            .expect("it stays as it is")
+            .unwrap();
+    };
+    becomes(true).await;
+    drop(client);
+    becomes(false).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_drops_its_connections() {
+    let server = start(|_| ()).await;
+    let mut idle = server.connect(HELLO_REQUEST).await;
+    answer(&mut idle).await;
+    server.task.abort();
+    assert_eq!(until_closed(idle).await, "");
 }

@@ -1,6 +1,6 @@
 //! What the HTTP side is told at start. Plain values: where they come from is the configuration's business.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZero, str::FromStr, time::Duration};
 
 use url::Url;
 use zeroize::Zeroizing;
@@ -37,11 +37,13 @@ pub struct ReturnPolicy {
     pub allow_loopback: bool,
 }
 
-/// Bounds on what clients may take of us.
+/// Bounds on what clients may take of us, and what we set against it.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Open connections; the next one waits in the kernel's queue.
     pub connections_max: usize,
+    /// Threads that serve connections, beside those that work on what is not at hand.
+    pub serving_threads: usize,
     /// Requests being answered at once; the next one is told to come again.
     pub requests_max: usize,
     /// From the first byte of a request (or from connecting) to the end of its headers.
@@ -60,6 +62,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            serving_threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             requests_max: 2_048,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
