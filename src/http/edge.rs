@@ -132,11 +132,10 @@ impl Edge {
     /// Adds what belongs on every answer, and says that it was given.
     fn finish(&self, head: &RequestHead, mut response: Response, begun: Instant) -> Response {
         self.add_headers(head, response.headers_mut());
-        let took = begun.elapsed();
         if let Some(measures) = &self.measures {
-            measures.answered(route_of(head), response.status().as_u16(), took);
+            measures.answered(route_of(head), response.status().as_u16(), begun.elapsed());
         }
-        log(head, &response, took);
+        log(head, &response, begun);
         response
     }
 
@@ -176,10 +175,9 @@ fn route_of(head: &RequestHead) -> &'static str {
 
 /// One line per request; for what is asked all day long, only when it did not go well: metrics count it and the audit
 /// says who received what.
-fn log(head: &RequestHead, response: &Response, took: Duration) {
+fn log(head: &RequestHead, response: &Response, begun: Instant) {
     let route = route_of(head);
     let status = response.status();
-    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     macro_rules! answered {
         ($level:ident) => {
             tracing::$level!(
@@ -187,7 +185,7 @@ fn log(head: &RequestHead, response: &Response, took: Duration) {
                 http.method = %head.method,
                 http.route = route,
                 http.request_id = %head.request_id,
-                duration_us,
+                duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
                 "answered"
             )
         };

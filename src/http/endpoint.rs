@@ -89,8 +89,12 @@ impl Endpoint {
     pub(crate) fn captures<'a>(&self, path: &'a str) -> Option<Captures<'a>> {
         let mut captures = Captures::default();
         let mut places = captures.0.iter_mut();
-        let mut segments = path.split('/');
-        for expected in self.template.split('/') {
+        // Up to the first brace it is compared at once.
+        let (literal, rest) = self
+            .template
+            .split_at(self.template.find('{').unwrap_or(self.template.len()));
+        let mut segments = path.strip_prefix(literal)?.split('/');
+        for expected in rest.split('/') {
             let segment = segments.next()?;
             if expected.starts_with('{') {
                 let decoded = percent_decode_str(segment).decode_utf8().ok()?;

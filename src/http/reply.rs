@@ -16,6 +16,10 @@ pub(crate) type Response = warp::reply::Response;
 const HEADERS_USUAL: usize = 8;
 /// A token answer's body has about this many bytes.
 const BODY_BYTES_USUAL: usize = 512;
+/// `,"expires_in":` with the longest number, and the end.
+const EXPIRES_IN_BYTES_MAX: usize = 40;
+
+const JSON: &str = "application/json";
 
 /// A body of this type. Nothing here may be cached: every answer is about one caller.
 pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
@@ -32,11 +36,15 @@ pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: Vec<u8
 /// JSON.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let mut text = Vec::with_capacity(BODY_BYTES_USUAL);
-    serde_json::to_writer(&mut text, body).map_err(|error| {
+    write(&mut text, body)?;
+    Ok(bytes(status, JSON, text))
+}
+
+fn write(text: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
+    serde_json::to_writer(text, value).map_err(|error| {
         tracing::error!(%error, "an answer could not be written as JSON");
         Problem::Service(oauth_manager_actors::domain::error::ServiceError::Internal)
-    })?;
-    Ok(bytes(status, "application/json", text))
+    })
 }
 
 /// 200 with JSON.
@@ -49,29 +57,46 @@ pub(crate) fn whole_list(items: &impl Serialize) -> Answer {
     ok(&serde_json::json!({ "items": items, "next": null }))
 }
 
-/// An access token on its way to a service (design, section 6).
+/// An access token on its way to a service (design, section 6), all but for how long it still is one.
 #[derive(Serialize)]
 struct TokenBody<'a> {
     access_token: &'a str,
     token_type: &'a str,
     expires_at: Option<Timestamp>,
-    expires_in: Option<i64>,
     scopes: &'a oauth_manager_actors::domain::scope::ScopeSet,
     provider: &'a oauth_manager_actors::domain::ids::ProviderKey,
     integration_id: &'a oauth_manager_actors::domain::ids::IntegrationId,
 }
 
-/// The token answer.
+/// The token answer. What does not change from one caller to the next is written once.
 pub(crate) fn token(grant: &AccessGrant, now: Timestamp) -> Answer {
-    ok(&TokenBody {
-        access_token: grant.access_token.expose(),
-        token_type: &grant.token_type,
-        expires_at: grant.expires_at,
-        expires_in: grant.expires_at.map(|at| at.duration_since(now).as_secs().max(0)),
-        scopes: &grant.scopes,
-        provider: grant.provider(),
-        integration_id: &grant.integration_id,
-    })
+    let constant = grant.written.get_or_write(|| {
+        let token = grant.access_token.expose();
+        // Large enough from the start: a text that grows leaves the token behind where it lay before.
+        let scopes: usize = grant.scopes.iter().map(|scope| scope.as_str().len()).sum();
+        let mut text = Vec::with_capacity(2 * (token.len() + scopes) + BODY_BYTES_USUAL);
+        write(
+            &mut text,
+            &TokenBody {
+                access_token: token,
+                token_type: &grant.token_type,
+                expires_at: grant.expires_at,
+                scopes: &grant.scopes,
+                provider: grant.provider(),
+                integration_id: &grant.integration_id,
+            },
+        )?;
+        // The object goes on.
+        text.pop();
+        Ok::<_, Problem>(text)
+    })?;
+    let expires_in = grant.expires_at.map(|at| at.duration_since(now).as_secs().max(0));
+    let mut body = Vec::with_capacity(constant.len() + EXPIRES_IN_BYTES_MAX);
+    body.extend_from_slice(constant);
+    body.extend_from_slice(b",\"expires_in\":");
+    write(&mut body, &expires_in)?;
+    body.push(b'}');
+    Ok(bytes(StatusCode::OK, JSON, body))
 }
 
 /// A page. Its security headers are set for every HTML at the edge.
@@ -112,7 +137,7 @@ pub(crate) fn with_cookie(mut response: Response, cookie: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use oauth_manager_actors::domain::{scope::ScopeSet, secret::AccessToken};
+    use oauth_manager_actors::domain::{scope::ScopeSet, secret::AccessToken, token::Written};
     use serde_json::{Value, json};
 
     use super::*;
@@ -124,6 +149,7 @@ mod tests {
             expires_at: expires_at.map(|at| at.parse().unwrap()),
             scopes: ScopeSet::from_iter(["b", "a"]),
             integration_id: "google_00000000000000000000000000000abc".parse().unwrap(),
+            written: Written::default(),
         }
     }
 
@@ -144,6 +170,24 @@ mod tests {
                 "integration_id": "google_00000000000000000000000000000abc",
             })
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_leaves_again_says_how_long_it_still_is_one() {
+        let grant = grant(Some("2030-01-01T01:00:00Z"));
+        for (now, left) in [
+            ("2030-01-01T00:00:00Z", 3600),
+            ("2030-01-01T00:59:59Z", 1),
+            ("2030-01-01T02:00:00Z", 0),
+        ] {
+            let body = token(&grant, now.parse().unwrap()).unwrap().into_body();
+            let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+            assert_eq!(
+                (&body["expires_in"], &body["access_token"]),
+                (&json!(left), &json!("secret"))
+            );
+        }
+        assert!(!format!("{grant:?}").contains("secret"), "{grant:?}");
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! Tokens: what a provider answered, and what a service receives.
 
+use std::{fmt, sync::OnceLock};
+
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{
     Timestamp,
@@ -42,6 +45,39 @@ pub struct AccessGrant {
     pub scopes: ScopeSet,
     /// Whose it is.
     pub integration_id: IntegrationId,
+    /// What it reads like on its way out.
+    pub written: Written,
+}
+
+/// An access grant as whoever sends it writes it, kept with it: one token leaves many times. Wiped when it is dropped, and
+/// `Debug` shows nothing of it; a clone begins without.
+#[derive(Default)]
+pub struct Written(OnceLock<Zeroizing<Vec<u8>>>);
+
+impl Written {
+    /// What was written of it first. `write` always writes the same, or fails.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn get_or_write<E>(&self, write: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<&[u8], E> {
+        if let Some(written) = self.0.get() {
+            return Ok(written);
+        }
+        let written = Zeroizing::new(write()?);
+        Ok(self.0.get_or_init(|| written))
+    }
+}
+
+impl Clone for Written {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written([redacted])")
+    }
 }
 
 impl AccessGrant {

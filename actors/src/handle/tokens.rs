@@ -10,10 +10,10 @@ use crate::{
     catalogue::{self, Wanted},
     consent,
     domain::{
-        audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor, caller::RequestContext,
-        client::ServiceClient, error::ServiceError, feature::FeatureKey, ids::ProviderKey, ids::Subject,
-        reason::ReasonCode, secret::ServiceCredential, token::AccessGrant, token::TokenRequest,
-        token::TokenTarget, token::Want,
+        Timestamp, audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor,
+        caller::RequestContext, client::ServiceClient, error::ServiceError, feature::FeatureKey,
+        ids::ProviderKey, ids::Subject, reason::ReasonCode, secret::ServiceCredential, token::AccessGrant,
+        token::TokenRequest, token::TokenTarget, token::Want,
     },
     integration::{
         answer,
@@ -37,28 +37,30 @@ impl OAuthManager {
     }
 
     /// What `answer` makes of the token that was asked for, where its account has laid it out and the client with this
-    /// credential may have it. `None` says nothing but that [`issue_token`](Self::issue_token) is to be asked, which knows
+    /// credential may have it, by what it was when the request came. `None` says nothing but that [`issue_token`](Self::issue_token) is to be asked, which knows
     /// why.
     pub fn token_at_hand<R>(
         &self,
         request: &TokenRequest,
         credential: &ServiceCredential,
+        now: Timestamp,
         answer: impl FnOnce(&AccessGrant) -> Option<R>,
     ) -> Option<R> {
-        let now = Instant::now();
-        self.clients.if_known(&self.shared, credential, now, |recipient| {
-            let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
-            if !wanted.scopes.is_empty() {
-                // What is on the shelf knows what it carries, not what else of it may be asked for by name.
-                catalogue::within_policy(&wanted, recipient).ok()?;
-            }
-            let answer = self.take_from_shelf(request, &wanted, recipient, now, answer)?;
-            let provider = &wanted.provider.key;
-            if let Some(measures) = self.shared.measures(provider) {
-                measures.answered(provider, None);
-            }
-            Some(answer)
-        })
+        let asked_at = Instant::now();
+        self.clients
+            .if_known(&self.shared, credential, asked_at, |recipient| {
+                let wanted = catalogue::wanted(&self.shared.providers, &request.target).ok()?;
+                if !wanted.scopes.is_empty() {
+                    // What is on the shelf knows what it carries, not what else of it may be asked for by name.
+                    catalogue::within_policy(&wanted, recipient).ok()?;
+                }
+                let answer = self.take_from_shelf(request, &wanted, recipient, (now, asked_at), answer)?;
+                let provider = &wanted.provider.key;
+                if let Some(measures) = self.shared.measures(provider) {
+                    measures.answered(provider, None);
+                }
+                Some(answer)
+            })
     }
 
     /// For in-process services: a token that carries the feature and is good for at least `min_ttl`.
@@ -134,7 +136,8 @@ impl OAuthManager {
             return Err(error);
         }
         let laid_out = |grant: &AccessGrant| Some(grant.clone());
-        if let Some(grant) = self.take_from_shelf(request, wanted, recipient, Instant::now(), laid_out) {
+        let now = (self.shared.now(), Instant::now());
+        if let Some(grant) = self.take_from_shelf(request, wanted, recipient, now, laid_out) {
             return Ok(grant);
         }
         let key = wanted.provider.key.clone();
@@ -175,7 +178,7 @@ impl OAuthManager {
         request: &TokenRequest,
         wanted: &Wanted<'_>,
         recipient: &Recipient,
-        asked_at: Instant,
+        (now, asked_at): (Timestamp, Instant),
         answer: impl FnOnce(&AccessGrant) -> Option<R>,
     ) -> Option<R> {
         let client = match recipient {
@@ -198,7 +201,7 @@ impl OAuthManager {
             scopes: &wanted.scopes,
         };
         shelf.of_integration(&integration, |ready| {
-            let (stored, now) = (&ready.opened.stored, self.shared.now());
+            let stored = &ready.opened.stored;
             let min_ttl = request
                 .min_ttl
                 .unwrap_or_else(|| usual_min_ttl(Some(ready.token)));

@@ -19,7 +19,7 @@ use crate::{
         provider::Provider,
         reason::ReasonCode,
         scope::ScopeSet,
-        token::AccessGrant,
+        token::{AccessGrant, Written},
     },
     shared::Shared,
 };
@@ -133,6 +133,7 @@ pub(crate) fn access_grant(opened: &Opened) -> Option<AccessGrant> {
         expires_at: grant.expires_at,
         scopes: opened.stored.scopes.clone(),
         integration_id: opened.stored.id.clone(),
+        written: Written::default(),
     })
 }
 

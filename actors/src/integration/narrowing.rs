@@ -27,7 +27,7 @@ use crate::{
         integration::StoredIntegration,
         provider::{Provider, RefreshClass},
         scope::ScopeSet,
-        token::{AccessGrant, TokenAnswer},
+        token::{AccessGrant, TokenAnswer, Written},
     },
     ports::oauth::RefreshRequest,
     provider::{backlog::Wish, breaker::OpenCause, egress::Held},
@@ -271,6 +271,7 @@ async fn fetch(
         expires_at,
         scopes: given,
         integration_id: stored.id.clone(),
+        written: Written::default(),
     };
     Ok((grant, token))
 }

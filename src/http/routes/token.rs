@@ -83,7 +83,8 @@ fn at_hand(api: &Api, head: &RequestHead, whose: &str, read: Read) -> Option<Res
     let credential = service_credential(head)?;
     let request = read(api, head, whose).ok()?;
     let answer = |grant: &AccessGrant| reply::token(grant, head.received_at).ok();
-    api.manager.token_at_hand(&request, &credential, answer)
+    api.manager
+        .token_at_hand(&request, &credential, head.received_at, answer)
 }
 
 async fn issue(api: Arc<Api>, call: Call, read: Read) -> Answer {
