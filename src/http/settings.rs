@@ -62,7 +62,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
-            serving_threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            // One more than can run at once: while one waits for its processor, another's connections need not.
+            serving_threads: std::thread::available_parallelism().map_or(1, NonZero::get) + 1,
             requests_max: 2_048,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
