@@ -23,23 +23,34 @@ use tokio::{
 
 /// Told by the service when a request's headers are complete and when it has been answered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
-    answering: Arc<AtomicBool>,
+pub(super) struct Progress(Arc<Steps>);
+
+#[derive(Debug, Default)]
+struct Steps {
+    /// A request has come since the stream looked. Many are answered before it looks again.
+    came: AtomicBool,
+    answering: AtomicBool,
 }
 
 impl Progress {
     /// A request is complete enough to be answered: no header is awaited.
     pub(super) fn request_came(&self) {
-        self.answering.store(true, Ordering::Relaxed);
+        self.0.came.store(true, Ordering::Relaxed);
+        self.0.answering.store(true, Ordering::Relaxed);
     }
 
     /// It was answered: the next byte begins another.
     pub(super) fn answered(&self) {
-        self.answering.store(false, Ordering::Relaxed);
+        self.0.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a request has come since this was asked last.
+    fn has_request_come(&self) -> bool {
+        self.0.came.load(Ordering::Relaxed) && self.0.came.swap(false, Ordering::Relaxed)
     }
 
     fn is_answering(&self) -> bool {
-        self.answering.load(Ordering::Relaxed)
+        self.0.answering.load(Ordering::Relaxed)
     }
 }
 
@@ -125,8 +136,10 @@ impl AsyncRead for WatchedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.progress.is_answering() {
+        if this.progress.has_request_come() || this.progress.is_answering() {
             (this.awaited, this.deadline) = (Awaited::Request, None);
+        }
+        if this.progress.is_answering() {
             return read;
         }
         if read.is_pending() {

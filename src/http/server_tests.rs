@@ -288,15 +288,21 @@ async fn dripped_headers_do_not_buy_time() {
 #[tokio::test]
 async fn a_second_request_on_the_same_connection_has_its_own_time() {
     let server = start(|_| ()).await;
-    let mut stream = server.connect(HELLO_REQUEST).await;
-    answer(&mut stream).await;
-    // Idle for longer than headers may take: the connection is kept.
-    tokio::time::sleep(SHORT * 2).await;
-    stream.write_all(HELLO_REQUEST).await.unwrap();
-    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
-    // But once a request has begun, it must come to an end.
-    stream.write_all(b"GET /hel").await.unwrap();
-    assert_eq!(until_closed(stream).await, "");
+    // Whether somebody has to be waited for or not.
+    for endpoint in [&HELLO, &AT_HAND] {
+        let request = get(endpoint);
+        let mut stream = server.connect(&request).await;
+        answer(&mut stream).await;
+        for _ in 0..2 {
+            // Idle for longer than headers may take: the connection is kept.
+            tokio::time::sleep(SHORT * 2).await;
+            stream.write_all(&request).await.unwrap();
+            assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+        }
+        // But once a request has begun, it must come to an end.
+        stream.write_all(b"GET /hel").await.unwrap();
+        assert_eq!(until_closed(stream).await, "");
+    }
 }
 
 #[tokio::test]
