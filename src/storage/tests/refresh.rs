@@ -119,6 +119,31 @@ async fn a_late_commit_with_a_stale_claim_is_fenced() {
     assert_eq!(events(&storage).await, ["connected", "refreshed"]);
 }
 
+/// A claim that holds implies its generation; the commit does not rely on it.
+#[tokio::test]
+async fn an_answer_to_another_generation_is_fenced_although_its_claim_holds() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let id = connected(&storage, &alice, "1").await.id;
+    let claim = claimed(&storage, &id, 1).await;
+    let before = storage.load(&id).await.unwrap();
+    for generation in [0, 2] {
+        let mistaken = ClaimRequest {
+            generation,
+            ..claim.clone()
+        };
+        let refreshed = storage.commit_refresh(&refreshed(&mistaken, &alice)).await;
+        assert_eq!(refreshed.unwrap(), Concluded::Fenced);
+        let failed = storage.commit_failure(&failed(&mistaken, Status::Degraded)).await;
+        assert_eq!(failed.unwrap(), Concluded::Fenced);
+    }
+    assert_eq!(storage.load(&id).await.unwrap(), before);
+    assert_eq!(audited(&storage, &alice).await, ["authorize", "connect"]);
+
+    let done = storage.commit_refresh(&refreshed(&claim, &alice)).await.unwrap();
+    assert!(matches!(done, Concluded::Stored(_)));
+}
+
 #[tokio::test]
 async fn a_claim_on_another_generation_shows_the_present_row() {
     let storage = fresh().await;
