@@ -37,8 +37,8 @@ impl OAuthManager {
     }
 
     /// What `answer` makes of the token that was asked for, where its account has laid it out and the client with this
-    /// credential may have it, by what it was when the request came. `None` says nothing but that [`issue_token`](Self::issue_token) is to be asked, which knows
-    /// why.
+    /// credential may have it. `now` is when the request came. `None` says nothing but that
+    /// [`issue_token`](Self::issue_token) is to be asked, which knows why.
     pub fn token_at_hand<R>(
         &self,
         request: &TokenRequest,
