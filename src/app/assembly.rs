@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use oauth_manager_actors::{ports::spool::Spool, settings::Ports};
 
-use super::{clock::SharedClock, mapping, rng::SystemRng};
+use super::{Misconfigured, clock::SharedClock, mapping, rng::SystemRng};
 use crate::{config::Config, oauth::Engine, spool::FileSpool, storage::Storage, vault::RingVault};
 
 /// The adapters of one process.
@@ -32,7 +32,11 @@ impl Assembly {
     ///
     /// # Errors
     /// Something is configured that cannot work.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config) -> Result<Self, Misconfigured> {
+        Self::build(config).map_err(Misconfigured::new)
+    }
+
+    fn build(config: &Config) -> anyhow::Result<Self> {
         let clock = SharedClock::of_this_machine();
         let (settings, providers) = mapping::engine_settings(config)?;
         let engine = Engine::new(settings, providers, Arc::new(clock.clone())).context("providers")?;
@@ -71,9 +75,11 @@ impl Assembly {
 ///
 /// # Errors
 /// The directory cannot be used.
-pub fn spool(config: &Config) -> anyhow::Result<Arc<dyn Spool>> {
+pub fn spool(config: &Config) -> Result<Arc<dyn Spool>, Misconfigured> {
     let directory = config.spool.directory(config.server.environment);
-    Ok(Arc::new(FileSpool::open(directory).context("spool.directory")?))
+    let opened = FileSpool::open(directory)
+        .with_context(|| "spool.directory: this account must be able to make and write it");
+    Ok(Arc::new(opened.map_err(Misconfigured::new)?))
 }
 
 /// The vault of the configured keys.

@@ -87,7 +87,7 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
             allowed_return_origins: origins(&server.allowed_return_origins, "server.allowed_return_origins")?,
             allow_loopback: server.is_development(),
         },
-        trusted_proxies: Vec::new(),
+        trusted_proxies: server.trusted_proxies.iter().map(|proxy| proxy.network()).collect(),
         measured: server.metrics_listen.is_some(),
         limits: Limits {
             connections_max: server.max_connections,
@@ -202,6 +202,7 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
     settings.max_concurrency = config.max_concurrency;
     settings.rate = config.rate;
     settings.allow_loopback = config.allow_loopback;
+    settings.allow_private_network = config.allow_private_network;
     settings
         .extra_authorize_params
         .clone_from(&config.authorize_params);

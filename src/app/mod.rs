@@ -6,6 +6,7 @@ mod credential;
 mod exit;
 mod jwks;
 mod mapping;
+mod misconfigured;
 mod neighbours;
 mod operators;
 mod prepare;
@@ -23,7 +24,8 @@ pub use assembly::{Assembly, spool, vault};
 pub use credential::new_credential;
 pub use exit::Exit;
 pub use mapping::command_settings;
-pub use prepare::{Unusable, prepare, prepare_within};
+pub use misconfigured::Misconfigured;
+pub use prepare::{Unusable, check_connection, prepare, prepare_within};
 pub use scrape::documented_metrics;
 
 use crate::{config::Config, http};

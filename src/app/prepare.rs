@@ -13,7 +13,7 @@ use oauth_manager_actors::{
 
 use super::Assembly;
 use crate::{
-    storage::{KeyCheck, MigrationError},
+    storage::{ConnectionProblem, KeyCheck, MigrationError},
     vault::check::{self, KeyCheckError},
 };
 
@@ -34,6 +34,9 @@ pub enum Unusable {
     /// Its schema.
     #[error("database: {0}")]
     Schema(MigrationError),
+    /// How it is reached.
+    #[error("database.url: {0}")]
+    Connection(ConnectionProblem),
     /// Its keys.
     #[error("encryption.keys: {0}")]
     Key(KeyCheckError),
@@ -88,8 +91,23 @@ pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<M
     }
 }
 
+/// For a command that makes the schema ready itself: whether the database can be worked with at all.
+///
+/// # Errors
+/// It is not there, or not reached as it must be.
+pub async fn check_connection(assembly: &Assembly) -> Result<(), Unusable> {
+    assembly.storage.check_connection().await.map_err(|problem| match problem {
+        ConnectionProblem::Away(error) => Unusable::Away(error),
+        other => Unusable::Connection(other),
+    })
+}
+
 async fn attempt(assembly: &Assembly) -> Result<MissingKeys, Obstacle> {
     let storage = &assembly.storage;
+    storage.check_connection().await.map_err(|problem| match problem {
+        ConnectionProblem::Away(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
+        other => Obstacle::Final(Unusable::Connection(other)),
+    })?;
     let applied = storage.migrate().await.map_err(|error| match error {
         MigrationError::Store(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
         other => Obstacle::Final(Unusable::Schema(other)),

@@ -4,11 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::{app::Assembly, config::Config};
+use crate::{
+    app::{self, Assembly},
+    config::Config,
+};
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     super::quiet_logs();
     let assembly = Assembly::new(config)?;
+    app::check_connection(&assembly).await?;
     let applied = assembly.storage.migrate().await.context("database")?;
     for migration in &applied {
         println!("applied {:04} {}", migration.version, migration.name);

@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::{Exit, Unusable},
+    app::{Exit, Misconfigured, Unusable},
     config::{Config, ConfigError, LogConfig, LogFormat, ProcessEnvironment},
     telemetry,
 };
@@ -83,10 +83,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A database that this configuration cannot work with is the same for every command: EX_CONFIG, as `serve` ends.
+/// What cannot be built, or a database that this configuration cannot work with, is the same for every command: EX_CONFIG, as `serve` ends.
 fn failure(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Misconfigured>() {
+        return Exit::Unusable.into();
+    }
     match error.downcast_ref::<Unusable>() {
-        Some(Unusable::Schema(_) | Unusable::Key(_) | Unusable::OtherKeys(_)) => Exit::Unusable.into(),
+        Some(
+            Unusable::Schema(_) | Unusable::Connection(_) | Unusable::Key(_) | Unusable::OtherKeys(_),
+        ) => Exit::Unusable.into(),
         Some(Unusable::Away(_)) | None => ExitCode::FAILURE,
     }
 }

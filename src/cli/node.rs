@@ -29,7 +29,7 @@ impl Node {
         let settings = app::command_settings(config)?;
         let spool = app::spool(config).unwrap_or_else(|error| {
             tracing::warn!(
-                "{error:#}: answers of providers are kept in memory alone while this command runs"
+                "{error}: answers of providers are kept in memory alone while this command runs"
             );
             Arc::new(NoSpool)
         });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::credential;
 use super::duration;
 use super::endpoint::Endpoint;
 use super::error::Problems;
@@ -52,8 +53,18 @@ impl AuthConfig {
         {
             problems.add("auth.hs256_secret", "too short: at least 32 bytes");
         }
+        // The application has it, too: with the blank or without is not ours to guess.
+        if let Some(secret) = &self.hs256_secret
+            && credential::has_blanks_around(secret.expose())
+        {
+            problems.add(
+                "auth.hs256_secret",
+                "begins or ends with a blank: take it off, here and in the application",
+            );
+        }
+        // The application may well be on the operator's own network.
         if let Some(url) = &self.jwks_url
-            && let Err(message) = url.check(environment, true)
+            && let Err(message) = url.check(environment, true, true)
         {
             problems.add("auth.jwks_url", message);
         }

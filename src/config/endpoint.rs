@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use oauth_manager_actors::domain::network::Network;
 use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
@@ -53,9 +54,28 @@ impl Endpoint {
         &self.text
     }
 
-    /// Is the address fit to be called? Loopback is for development, and for nobody who did not ask for it.
-    pub(super) fn check(&self, environment: Deployment, allow_loopback: bool) -> Result<(), &'static str> {
-        if is_loopback(&self.url) {
+    /// What looks like a variable in it, if something does. There are none, but for the two that Microsoft's have.
+    pub(super) fn variable(&self, of_microsoft: bool) -> Option<String> {
+        let mut text = self.text.clone();
+        if of_microsoft {
+            text = text.replace("{tenant}", "").replace("{tenantid}", "");
+        }
+        let begin = text.find(['{', '}', '<', '>'])?;
+        let rest = &text[begin..];
+        let end = rest.find(['}', '>']).map_or(rest.len(), |end| end + 1);
+        Some(rest[..end].to_owned())
+    }
+
+    /// Is the address fit to be called? Loopback is for development, and neither it nor a private network for anybody who
+    /// did not ask for it.
+    pub(super) fn check(
+        &self,
+        environment: Deployment,
+        allow_loopback: bool,
+        allow_private: bool,
+    ) -> Result<(), &'static str> {
+        let network = network_of(&self.url);
+        if network == Network::Loopback {
             return match (environment, allow_loopback) {
                 (Deployment::Production, _) => Err("must not be on this machine in production"),
                 (Deployment::Development, false) => Err("is on this machine: set allow_loopback = true"),
@@ -65,10 +85,13 @@ impl Endpoint {
         if self.url.scheme() != "https" {
             return Err("must be https");
         }
-        if never_a_provider(&self.url) {
-            return Err("must not be a link-local, unspecified or multicast address");
+        match network {
+            Network::Never => Err("must not be a link-local, metadata, unspecified or multicast address"),
+            Network::Private if !allow_private => {
+                Err("is on a private network: set allow_private_network = true")
+            }
+            Network::Private | Network::Public | Network::Loopback => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -87,36 +110,14 @@ pub(super) fn is_loopback_literal(url: &Url) -> bool {
     }
 }
 
-/// Anything that leads to this machine.
-fn is_loopback(url: &Url) -> bool {
+/// Where it leads; what a name resolves to is seen only when it is connected to.
+fn network_of(url: &Url) -> Network {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        host => address_of(host).is_some_and(|address| address.is_loopback()),
-    }
-}
-
-/// Link-local addresses are where clouds answer questions about the machine's own credentials.
-fn never_a_provider(url: &Url) -> bool {
-    match address_of(url.host()) {
-        Some(IpAddr::V4(address)) => {
-            address.is_link_local()
-                || address.is_unspecified()
-                || address.is_multicast()
-                || address.is_broadcast()
-        }
-        Some(IpAddr::V6(address)) => {
-            address.is_unicast_link_local() || address.is_unspecified() || address.is_multicast()
-        }
-        None => false,
-    }
-}
-
-/// The address, an IPv4 one in IPv6 clothes undressed.
-fn address_of(host: Option<Host<&str>>) -> Option<IpAddr> {
-    match host? {
-        Host::Ipv4(address) => Some(IpAddr::V4(address)),
-        Host::Ipv6(address) => Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)),
-        Host::Domain(_) => None,
+        Some(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => Network::Loopback,
+        Some(Host::Domain(_)) => Network::Public,
+        Some(Host::Ipv4(address)) => Network::of(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Network::of(IpAddr::V6(address)),
+        None => Network::Never,
     }
 }
 
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     fn fit(text: &str, environment: Deployment, allow_loopback: bool) -> bool {
-        Endpoint::parse(text).is_ok_and(|endpoint| endpoint.check(environment, allow_loopback).is_ok())
+        Endpoint::parse(text).is_ok_and(|endpoint| endpoint.check(environment, allow_loopback, false).is_ok())
     }
 
     #[test]
@@ -133,7 +134,7 @@ mod tests {
         for good in [
             "https://id.acme.example/token",
             "https://ID.acme.example",
-            "https://10.1.2.3:8443/x?y=1",
+            "https://8.1.2.3:8443/x?y=1",
         ] {
             assert!(fit(good, Deployment::Production, false), "{good}");
         }
@@ -186,5 +187,21 @@ mod tests {
         ] {
             assert!(!fit(disguised, Deployment::Development, true), "{disguised}");
         }
+    }
+
+    #[test]
+    fn a_private_network_needs_a_word_of_its_own_and_metadata_has_none() {
+        let fit = |text: &str, allow_private| {
+            let endpoint = Endpoint::parse(text).unwrap();
+            endpoint.check(Deployment::Production, false, allow_private).is_ok()
+        };
+        for private in ["https://10.1.2.3:8443/x", "https://192.168.0.1/", "https://[fc00::1]/", "https://[::ffff:10.0.0.1]/"] {
+            assert!(fit(private, true), "{private}");
+            assert!(!fit(private, false), "{private}");
+        }
+        for never in ["https://169.254.169.254/", "https://[fe80::1]/", "https://[fd00:ec2::254]/", "https://100.100.100.200/"] {
+            assert!(!fit(never, true), "{never}");
+        }
+        assert!(!fit("http://10.1.2.3/", true), "the client's secret goes there");
     }
 }

@@ -5,7 +5,9 @@
 //! not fit and an unsafe combination refuse the start, each with one line that names the key.
 
 mod auth;
+mod authorize_params;
 mod consents;
+mod credential;
 mod database;
 mod duration;
 mod encryption;
@@ -18,6 +20,7 @@ mod list;
 mod log;
 mod origin;
 mod provider;
+mod proxy;
 mod residency;
 mod secret;
 mod server;
@@ -48,6 +51,7 @@ pub use origin::Origin;
 pub use provider::{
     BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
 };
+pub use proxy::TrustedProxy;
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
@@ -144,6 +148,8 @@ impl Config {
                 provider.note_origin(key, &file);
             }
         }
+        config.providers.values_mut().for_each(credential::trim_provider);
+        credential::trim_database(&mut config.database);
         config.validate()?;
         config.redacted = redacted(&figment)?;
         Ok(config)

@@ -12,22 +12,10 @@ use super::error::Problems;
 use super::feature::{FeatureConfig, is_feature_key};
 use super::secret::SecretString;
 use super::server::Deployment;
-use super::{duration, list};
+use super::{authorize_params, duration, list};
 
 /// The providers we know by ourselves.
 pub const BUILT_IN: [&str; 4] = ["google", "microsoft", "notion", "youtube"];
-
-/// Parameters the flow sets; a configured one would undo its protection.
-const RESERVED_PARAMS: [&str; 8] = [
-    "client_id",
-    "code_challenge",
-    "code_challenge_method",
-    "nonce",
-    "redirect_uri",
-    "response_type",
-    "scope",
-    "state",
-];
 
 /// Keep-alives and lives of refresh tokens are counted in days; less is a slip of the pen, and would be a storm.
 const LIFE_MIN: Duration = Duration::from_hours(1);
@@ -178,6 +166,8 @@ pub struct ProviderConfig {
     pub rate: Option<f64>,
     /// Endpoints on this machine; development only.
     pub allow_loopback: bool,
+    /// Endpoints in the operator's own network.
+    pub allow_private_network: bool,
     /// Further parameters of the authorization request.
     pub authorize_params: BTreeMap<String, String>,
     /// JSON pointer to the account's stable id in the userinfo answer (type `oauth2`).
@@ -246,7 +236,11 @@ impl ProviderConfig {
             add("allow_loopback", "is for development only");
         }
         for (key, endpoint) in self.endpoints() {
-            if let Err(message) = endpoint.check(environment, self.allow_loopback) {
+            if let Some(variable) = endpoint.variable(provider == "microsoft") {
+                add(key, &format!("holds {variable}, and addresses have no variables: write it out"));
+            } else if let Err(message) =
+                endpoint.check(environment, self.allow_loopback, self.allow_private_network)
+            {
                 add(key, message);
             }
         }
@@ -316,11 +310,11 @@ impl ProviderConfig {
         {
             add("account_id_pointer", "expected a JSON pointer such as \"/id\"");
         }
-        for param in self.authorize_params.keys() {
-            if RESERVED_PARAMS.contains(&param.as_str()) {
-                add(&format!("authorize_params.{param}"), "is set by the flow itself");
-            }
-        }
+        authorize_params::validate(
+            &self.authorize_params,
+            self.authorization_endpoint.as_ref(),
+            &mut add,
+        );
         for (key, feature) in &self.features {
             let path = format!("features.\"{key}\"");
             if !is_feature_key(provider, key) {

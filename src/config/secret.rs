@@ -29,6 +29,14 @@ impl SecretString {
         self.file = Some(file.to_owned());
     }
 
+    /// Takes off what is around it.
+    pub(super) fn trim_matches(&mut self, is_taken_off: impl Fn(char) -> bool) {
+        let trimmed = self.text.trim_matches(is_taken_off);
+        if trimmed.len() != self.text.len() {
+            self.text = Zeroizing::new(trimmed.to_owned());
+        }
+    }
+
     /// Where it was read from, if it was.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()

@@ -10,6 +10,7 @@ use url::Url;
 use super::endpoint::is_loopback_literal;
 use super::error::Problems;
 use super::origin::Origin;
+use super::proxy::TrustedProxy;
 use super::{duration, list};
 
 /// How strict the configuration is judged.
@@ -38,10 +39,11 @@ pub struct ServerConfig {
     /// Origins a connect flow may return to.
     #[serde(deserialize_with = "list::deserialize")]
     pub allowed_return_origins: Vec<Origin>,
+    /// Proxies whose word about the client's address is believed.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// The operator's listener with the metrics; none when absent.
     pub metrics_listen: Option<SocketAddr>,
-    /// Whether `/docs` is served; see [`ServerConfig::docs_enabled`].
-    docs: Option<bool>,
     /// The largest request body.
     pub body_limit_bytes: u64,
     /// Connections open at once.
@@ -61,11 +63,6 @@ impl ServerConfig {
             }
             None => Cow::Owned(format!("http://{}", self.listen)),
         }
-    }
-
-    /// Whether the API's pages are served: as told, else in development only.
-    pub fn docs_enabled(&self) -> bool {
-        self.docs.unwrap_or(self.is_development())
     }
 
     /// Whether the relaxed rules hold.

@@ -1,11 +1,12 @@
 //! A request as handlers see it: its head, its id, where it came from. Made once, at the edge.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
 };
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
+use ipnet::IpNet;
 use oauth_manager_actors::domain::{
     Timestamp,
     caller::{Actor, RequestContext, USER_AGENT_MAX_CHARS},
@@ -56,7 +57,7 @@ impl RequestHead {
         uri: Uri,
         headers: HeaderMap,
         peer: IpAddr,
-        trusted_proxies: &[IpAddr],
+        trusted_proxies: &[IpNet],
         now: Timestamp,
     ) -> Self {
         Self {
@@ -130,22 +131,29 @@ impl std::ops::Deref for Call {
     }
 }
 
-/// The last address that a trusted proxy did not write itself. What stands left of it is hearsay.
-fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpAddr]) -> IpAddr {
-    let peer = peer.to_canonical();
-    if !trusted_proxies.contains(&peer) {
-        return peer;
+/// Who is behind the trusted proxies: the peer, if it is none of them; else the last address they wrote down that is none
+/// of them. What stands left of it is hearsay.
+fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted_proxies.iter().any(|network| network.contains(ip));
+    let mut nearest = peer.to_canonical();
+    let written = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let mut hops = written.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    while is_trusted(&nearest)
+        && let Some(hop) = hops.next().and_then(address_of)
+    {
+        nearest = hop;
     }
-    headers
-        .get_all(X_FORWARDED_FOR)
-        .iter()
-        .rev()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.rsplit(','))
-        .map_while(|text| text.trim().parse::<IpAddr>().ok())
-        .map(|ip| ip.to_canonical())
-        .find(|ip| !trusted_proxies.contains(ip))
-        .unwrap_or(peer)
+    nearest
+}
+
+/// `192.0.2.1` or `2001:db8::1`; some proxies add the port, and brackets with it. Anything else ends what can be believed.
+fn address_of(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let plain = text.parse::<IpAddr>();
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
+    let ip = plain.or_else(|_| with_port()).ok().or_else(bracketed)?;
+    Some(ip.to_canonical())
 }
 
 #[cfg(test)]
@@ -157,9 +165,9 @@ mod tests {
     fn head(headers: &[(&'static str, &str)], trusted: &[&str]) -> RequestHead {
         let headers = headers
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .map(|(name, value)| (HeaderName::from_static(name), value.as_bytes().try_into().unwrap()))
             .collect();
-        let trusted: Vec<IpAddr> = trusted.iter().map(|ip| ip.parse().unwrap()).collect();
+        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
         let now = "2030-01-01T00:00:00Z".parse().unwrap();
         RequestHead::new(
             Method::GET,
@@ -191,13 +199,37 @@ mod tests {
         assert_eq!(head(&spoofed, &[]).ip, Some("10.0.0.1".parse().unwrap()));
         // Behind one trusted proxy, its own word counts and not what the client told it.
         assert_eq!(
-            head(&spoofed, &["10.0.0.1", "10.0.0.2"]).ip,
+            head(&spoofed, &["10.0.0.1/32", "10.0.0.2/32"]).ip,
             Some("7.7.7.7".parse().unwrap())
         );
         assert_eq!(
-            head(&[("x-forwarded-for", "x")], &["10.0.0.1"]).ip,
+            head(&[("x-forwarded-for", "x")], &["10.0.0.1/32"]).ip,
             Some("10.0.0.1".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_trusted_proxy_is_the_clients() {
+        let behind = |written: &[&str], expected: &str| {
+            let headers: Vec<_> = written.iter().map(|text| ("x-forwarded-for", *text)).collect();
+            let ip = head(&headers, &["10.0.0.0/8", "fd00::/8"]).ip;
+            assert_eq!(ip, Some(expected.parse().unwrap()), "{written:?}");
+        };
+        behind(&["203.0.113.9"], "203.0.113.9");
+        behind(&["6.6.6.6, 203.0.113.9, 10.9.9.9"], "203.0.113.9");
+        // Each proxy may add a line of its own instead.
+        behind(&["6.6.6.6", "203.0.113.9", "10.9.9.9"], "203.0.113.9");
+        behind(&["203.0.113.9, ::ffff:10.1.1.1"], "203.0.113.9");
+        behind(&["::ffff:203.0.113.9"], "203.0.113.9");
+        behind(&["203.0.113.9:4711"], "203.0.113.9");
+        behind(&["[2001:db8::9]:4711, fd00::1"], "2001:db8::9");
+        // A client of the operator's own network, who is trusted as its proxies are.
+        behind(&["10.7.7.7"], "10.7.7.7");
+        // Nobody says who is behind the last one known.
+        for unreadable in ["unknown", "", "203.0.113.9;10.0.0.9", "_hidden", "\u{e9}"] {
+            behind(&[unreadable, "10.2.2.2"], "10.2.2.2");
+        }
+        behind(&[], "10.0.0.1");
     }
 
     #[test]

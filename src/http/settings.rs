@@ -1,7 +1,8 @@
 //! What the HTTP side is told at start. Plain values: where they come from is the configuration's business.
 
-use std::{fmt, net::IpAddr, num::NonZero, str::FromStr, time::Duration};
+use std::{fmt, num::NonZero, str::FromStr, time::Duration};
 
+use ipnet::IpNet;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -19,7 +20,7 @@ pub struct HttpSettings {
     /// Where a browser may be sent after a flow.
     pub returns: ReturnPolicy,
     /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Bounds on what clients may take of us.
     pub limits: Limits,
     /// Whether requests are counted and timed: somebody reads it.

@@ -4,13 +4,14 @@
 //! what they resolve to is checked at every connect, so that a name cannot be turned to an inner address later (DNS
 //! rebinding).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
+use oauth_manager_actors::domain::network::Network;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 /// What is allowed beyond public addresses over TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct AddressPolicy {
     /// Loopback, and `http` to it.
     pub(super) loopback: bool,
@@ -32,15 +33,21 @@ impl AddressPolicy {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         };
-        let (is_loopback, allowed) = match url.host() {
-            Some(Host::Domain(name)) => (loopback_name(name), !loopback_name(name) || self.loopback),
-            Some(Host::Ipv4(ip)) => (ip.is_loopback(), self.allows(IpAddr::V4(ip))),
-            Some(Host::Ipv6(ip)) => (ip.is_loopback(), self.allows(IpAddr::V6(ip))),
+        let network = match url.host() {
+            Some(Host::Domain(name)) if loopback_name(name) => Network::Loopback,
+            // What it leads to is looked at when it is connected to.
+            Some(Host::Domain(_)) => Network::Public,
+            Some(Host::Ipv4(ip)) => Network::of(IpAddr::V4(ip)),
+            Some(Host::Ipv6(ip)) => Network::of(IpAddr::V6(ip)),
             None => return Err("has no host"),
         };
-        if !allowed {
-            return Err("points to an address that is not allowed");
+        if !self.reaches(network) {
+            return Err(match network {
+                Network::Private => "is on a private network: set allow_private_network = true",
+                _ => "points to an address that is not allowed",
+            });
         }
+        let is_loopback = network == Network::Loopback;
         match url.scheme() {
             "https" => Ok(url),
             "http" if is_loopback && self.loopback => Ok(url),
@@ -51,38 +58,28 @@ impl AddressPolicy {
 
     /// Whether a connection to this address may be opened.
     pub(super) fn allows(self, ip: IpAddr) -> bool {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => self.allows_v4(ip),
-            IpAddr::V6(ip) => self.allows_v6(ip),
-        }
+        self.reaches(Network::of(ip))
     }
 
-    fn allows_v4(self, ip: Ipv4Addr) -> bool {
-        let [a, b, ..] = ip.octets();
-        if ip.is_loopback() {
-            return self.loopback;
+    fn reaches(self, network: Network) -> bool {
+        match network {
+            Network::Public => true,
+            Network::Loopback => self.loopback,
+            Network::Private => self.private,
+            Network::Never => false,
         }
-        // 100.64/10 is shared carrier space (RFC 6598), as private as RFC 1918's for our purpose.
-        if ip.is_private() || (a == 100 && (64..128).contains(&b)) {
-            return self.private;
-        }
-        // Link-local is where cloud metadata services listen; never a provider.
-        !(ip.is_link_local()
-            || ip.is_unspecified()
-            || ip.is_multicast()
-            || ip.is_broadcast()
-            || a == 0
-            || a >= 240)
     }
+}
 
-    fn allows_v6(self, ip: Ipv6Addr) -> bool {
-        if ip.is_loopback() {
-            return self.loopback;
-        }
-        if ip.is_unique_local() {
-            return self.private;
-        }
-        !(ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast())
+/// A name that leads only to where the policy does not.
+#[derive(Debug, thiserror::Error)]
+#[error("the name resolves to no allowed address")]
+pub(super) struct NotAllowed;
+
+impl NotAllowed {
+    /// Whether this is why there is no connection.
+    pub(super) fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
     }
 }
 
@@ -98,7 +95,7 @@ impl Resolve for PolicyResolver {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found.filter(|address| policy.allows(address.ip())).collect();
             if allowed.is_empty() {
-                return Err("the name resolves to no allowed address".into());
+                return Err(NotAllowed.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -181,5 +178,30 @@ mod tests {
             private: false,
         };
         assert!(PolicyResolver(dev).resolve(name()).await.is_ok());
+    }
+
+    #[test]
+    fn a_private_network_needs_an_explicit_word_and_metadata_has_none() {
+        let private = AddressPolicy {
+            private: true,
+            loopback: false,
+        };
+        for address in ["10.1.2.3", "172.20.0.1", "192.168.0.1", "100.64.0.1", "[fc00::1]", "[::ffff:10.0.0.1]"] {
+            let url = format!("https://{address}/token");
+            assert!(private.accept(&url).is_ok(), "{url}");
+            assert!(STRICT.accept(&url).unwrap_err().contains("allow_private_network"), "{url}");
+            assert!(private.accept(&format!("http://{address}/token")).is_err(), "{url}");
+        }
+        for metadata in [
+            "169.254.169.254",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "100.100.100.200",
+            "127.0.0.1",
+        ] {
+            assert!(private.accept(&format!("https://{metadata}/token")).is_err(), "{metadata}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
+    address::AddressPolicy,
     settings::{EngineSettings, InvalidSettings},
     transport::{Call, NoAnswer, Transport},
 };
@@ -16,7 +17,7 @@ use super::{
 pub struct Document {
     transport: Transport,
     url: Url,
-    loopback: bool,
+    policy: AddressPolicy,
     deadline: Duration,
 }
 
@@ -35,14 +36,14 @@ impl Document {
     /// The HTTP client cannot be built.
     pub fn new(url: Url, loopback: bool, deadline: Duration) -> Result<Self, InvalidSettings> {
         // The application's own addresses may well be on the intranet.
-        let settings = EngineSettings {
-            allow_private_networks: true,
-            ..EngineSettings::default()
+        let policy = AddressPolicy {
+            loopback,
+            private: true,
         };
         Ok(Self {
-            transport: Transport::new(&settings)?,
+            transport: Transport::new(&EngineSettings::default(), [policy])?,
             url,
-            loopback,
+            policy,
             deadline,
         })
     }
@@ -52,7 +53,7 @@ impl Document {
     /// # Errors
     /// Why there is none, in a word.
     pub async fn fetch(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-        let call = Call::get(self.url.clone(), self.loopback);
+        let call = Call::get(self.url.clone(), self.policy);
         match self.transport.send(call, Instant::now() + self.deadline).await {
             Ok(answer) if answer.cut.is_some() => {
                 Err(answer.cut.map_or("cut", super::transport::Cut::reason))

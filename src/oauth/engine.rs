@@ -84,15 +84,15 @@ impl Engine {
         let mut registrations = HashMap::new();
         for provider in all {
             let key = provider.key.clone();
-            let registration = Registration::new(provider, settings.allow_private_networks)?;
+            let registration = Registration::new(provider)?;
             listed.push(registration.provider.clone());
             registrations.insert(key, registration);
         }
         settings.connect_timeout = connect_timeout(&settings, &listed);
         Ok(Self {
             providers: listed,
+            transport: Transport::new(&settings, registrations.values().map(|known| known.policy))?,
             registrations,
-            transport: Transport::new(&settings)?,
             clock,
             deadline: settings.deadline,
             documents: FetchCache::new(DISCOVERY_MAX_AGE, KEYS_AGAIN_AFTER),

@@ -128,7 +128,7 @@ impl Engine {
         token: Option<&AccessToken>,
         deadline: Instant,
     ) -> Result<Answer, Verdict> {
-        let mut call = Call::get(url, registration.settings.allow_loopback);
+        let mut call = Call::get(url, registration.policy);
         if let Some(token) = token {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| Verdict::new(FailureKind::Unreadable, "access_token_unfit"))?;

@@ -203,7 +203,7 @@ impl Engine {
                 None => return Ok(Probed::Unproven),
             },
         };
-        let mut call = Call::get(url, registration.settings.allow_loopback);
+        let mut call = Call::get(url, registration.policy);
         headers(&mut call.headers, registration, &request)
             .map_err(|verdict| registration.failure(verdict))?;
         if let Some(body) = body {

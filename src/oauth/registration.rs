@@ -9,6 +9,7 @@ use std::{
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::domain::{
     provider::{BudgetKey, Provider, RevocationSupport},
+    reserved_parameter,
     scope::ScopeSet,
 };
 use url::Url;
@@ -27,21 +28,6 @@ use super::{
     settings::{ClientAuth, InvalidSettings, ProviderKind, ProviderSettings},
     youtube::Youtube,
 };
-
-/// Parameters of the authorization request that are the protocol's: no setting replaces them.
-const PROTOCOL_PARAMETERS: [&str; 11] = [
-    "response_type",
-    "client_id",
-    "client_secret",
-    "redirect_uri",
-    "scope",
-    "state",
-    "nonce",
-    "code_challenge",
-    "code_challenge_method",
-    "request",
-    "request_uri",
-];
 
 /// A provider, ready to be spoken to.
 pub(super) struct Registration {
@@ -68,7 +54,7 @@ pub(super) struct Endpoints {
 }
 
 impl Registration {
-    pub(super) fn new(settings: ProviderSettings, allow_private: bool) -> Result<Self, InvalidSettings> {
+    pub(super) fn new(settings: ProviderSettings) -> Result<Self, InvalidSettings> {
         let invalid = |problem: &str| InvalidSettings::new(&settings.key, problem);
         let entry = catalogue::entry(&settings)?;
         let scopes = entry.features.iter().flat_map(|feature| &feature.scopes);
@@ -113,7 +99,7 @@ impl Registration {
             issuers: issuers(&settings, facts),
             policy: AddressPolicy {
                 loopback: settings.allow_loopback,
-                private: allow_private,
+                private: settings.allow_private_network,
             },
             discovery: None,
             dialect,
@@ -126,13 +112,10 @@ impl Registration {
     /// Checks what a configured provider needs, so that a mistake is found at the start and not by the first user.
     fn checked(mut self) -> Result<Self, InvalidSettings> {
         let invalid = |problem: String| InvalidSettings::new(&self.settings.key, problem);
-        if let Some(name) = self
-            .settings
-            .extra_authorize_params
-            .keys()
-            .find(|name| PROTOCOL_PARAMETERS.contains(&name.as_str()))
-        {
-            return Err(invalid(format!("extra_authorize_params must not hold {name}")));
+        for (name, value) in &self.settings.extra_authorize_params {
+            if let Some(refusal) = reserved_parameter::refusal(name, value) {
+                return Err(invalid(format!("authorize_params: {name} {refusal}")));
+            }
         }
         let endpoints = &self.settings.endpoints;
         for (name, template) in [

@@ -14,7 +14,7 @@ fn settings(kind: ProviderKind) -> ProviderSettings {
 #[test]
 fn built_in_providers_need_no_endpoints() {
     for kind in ProviderKind::BUILT_IN {
-        let registration = Registration::new(settings(kind), false).unwrap();
+        let registration = Registration::new(settings(kind)).unwrap();
         assert!(registration.provider.configured);
         let tenant = registration.dialect.tenant(&Value::Null).to_owned();
         assert!(registration.endpoints(&tenant, None).is_ok(), "{kind:?}");
@@ -24,14 +24,14 @@ fn built_in_providers_need_no_endpoints() {
 #[test]
 fn without_credentials_a_provider_is_shown_as_unconfigured() {
     let bare = ProviderSettings::new("google".parse().unwrap(), ProviderKind::Google);
-    assert!(!Registration::new(bare, false).unwrap().provider.configured);
+    assert!(!Registration::new(bare).unwrap().provider.configured);
 }
 
 #[test]
 fn the_tenant_is_part_of_microsofts_addresses() {
     let mut settings = settings(ProviderKind::Microsoft);
     settings.endpoints.token = Some("https://login.example.com/{tenant}/token".to_owned());
-    let registration = Registration::new(settings, false).unwrap();
+    let registration = Registration::new(settings).unwrap();
     let endpoints = registration.endpoints("organizations", None).unwrap();
     assert_eq!(
         endpoints.token.as_str(),
@@ -67,13 +67,13 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
     for (index, (kind, change)) in cases.into_iter().enumerate() {
         let mut settings = settings(kind);
         change(&mut settings);
-        assert!(Registration::new(settings, false).is_err(), "case {index}");
+        assert!(Registration::new(settings).is_err(), "case {index}");
     }
 }
 
 #[test]
 fn microsoft_says_in_plain_words_that_it_cannot_revoke() {
-    let provider = Registration::new(settings(ProviderKind::Microsoft), false)
+    let provider = Registration::new(settings(ProviderKind::Microsoft))
         .unwrap()
         .provider;
     let RevocationSupport::Unsupported { reason } = &provider.revocation else {

@@ -26,8 +26,6 @@ pub struct EngineSettings {
     pub body_max_bytes: usize,
     /// Sent with every request. Edge protection of some providers refuses requests without one.
     pub user_agent: String,
-    /// Whether providers may live in private address ranges (an identity provider on the intranet).
-    pub allow_private_networks: bool,
 }
 
 impl Default for EngineSettings {
@@ -37,7 +35,6 @@ impl Default for EngineSettings {
             connect_timeout: Duration::from_secs(3),
             body_max_bytes: 64 * 1024,
             user_agent: concat!("oauth-manager/", env!("CARGO_PKG_VERSION")).to_owned(),
-            allow_private_networks: false,
         }
     }
 }
@@ -241,6 +238,8 @@ pub struct ProviderSettings {
     pub rate: Option<f64>,
     /// Whether `http` and loopback addresses are accepted for this provider. For development.
     pub allow_loopback: bool,
+    /// Whether addresses in private networks are accepted for this provider (an identity provider on the intranet).
+    pub allow_private_network: bool,
     /// Added to the authorization request; they win over the dialect's, never over the protocol's.
     pub extra_authorize_params: BTreeMap<String, String>,
     /// `oauth2`: where in the userinfo answer the account's id is (RFC 6901); default `/sub`, then `/id`.
@@ -279,6 +278,7 @@ impl ProviderSettings {
             max_concurrency: None,
             rate: None,
             allow_loopback: false,
+            allow_private_network: false,
             extra_authorize_params: BTreeMap::new(),
             account_id_pointer: None,
             base_scopes: None,

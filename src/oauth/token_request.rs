@@ -52,7 +52,7 @@ pub(super) fn post<'a>(
         url,
         headers,
         body: Some(Zeroizing::new(body)),
-        loopback: registration.settings.allow_loopback,
+        policy: registration.policy,
     }
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    address::{AddressPolicy, PolicyResolver},
+    address::{AddressPolicy, NotAllowed, PolicyResolver},
     settings::{EngineSettings, InvalidSettings},
 };
 
@@ -30,13 +30,13 @@ pub(super) struct Call {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Zeroizing<Vec<u8>>>,
-    /// Whether this provider's addresses may be loopback ones.
-    pub(super) loopback: bool,
+    /// Where this provider's addresses may lead.
+    pub(super) policy: AddressPolicy,
 }
 
 impl Call {
     /// A GET that expects JSON.
-    pub(super) fn get(url: Url, loopback: bool) -> Self {
+    pub(super) fn get(url: Url, policy: AddressPolicy) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         Self {
@@ -44,7 +44,7 @@ impl Call {
             url,
             headers,
             body: None,
-            loopback,
+            policy,
         }
     }
 }
@@ -88,37 +88,42 @@ pub(super) enum NoAnswer {
     MayHaveBeenDone(&'static str),
 }
 
-/// The HTTP clients: one for providers on the internet, one for those an operator declared to be on this machine.
+/// The HTTP clients: one for providers on the internet, and one for each other policy that an operator declared.
 pub(super) struct Transport {
-    strict: Client,
-    loopback: Client,
+    clients: Vec<(AddressPolicy, Client)>,
     body_max_bytes: usize,
 }
 
 impl Transport {
-    pub(super) fn new(settings: &EngineSettings) -> Result<Self, InvalidSettings> {
-        let client = |loopback| {
-            let policy = AddressPolicy {
-                loopback,
-                private: settings.allow_private_networks,
-            };
-            build(settings, policy)
-        };
+    /// Clients for calls of these policies, and for the strict one.
+    pub(super) fn new(
+        settings: &EngineSettings,
+        policies: impl IntoIterator<Item = AddressPolicy>,
+    ) -> Result<Self, InvalidSettings> {
+        let strict = AddressPolicy::default();
+        let mut clients = vec![(strict, build(settings, strict)?)];
+        for policy in policies {
+            if clients.iter().all(|(known, _)| *known != policy) {
+                clients.push((policy, build(settings, policy)?));
+            }
+        }
         Ok(Self {
-            strict: client(false)?,
-            loopback: client(true)?,
+            clients,
             body_max_bytes: settings.body_max_bytes,
         })
+    }
+
+    fn client(&self, policy: AddressPolicy) -> Option<&Client> {
+        let found = self.clients.iter().find(|(known, _)| *known == policy);
+        found.map(|(_, client)| client)
     }
 
     /// Sends once and reads until the end, the cap or the deadline. The deadline covers everything: a server that sends
     /// one byte a second does not outlast it.
     pub(super) async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, NoAnswer> {
-        let client = if call.loopback {
-            &self.loopback
-        } else {
-            &self.strict
-        };
+        let client = self
+            .client(call.policy)
+            .ok_or(NoAnswer::NeverLeft("invalid_request"))?;
         let mut sent = call.body.unwrap_or_default();
         let mut request = client.request(call.method, call.url);
         if !sent.is_empty() {
@@ -130,6 +135,9 @@ impl Transport {
         let request = request.headers(call.headers);
         let mut response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
+            Ok(Err(error)) if NotAllowed::is_cause_of(&error) => {
+                return Err(NoAnswer::NeverLeft("address_not_allowed"));
+            }
             Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NeverLeft("connect_failed")),
             Ok(Err(error)) if error.is_builder() => return Err(NoAnswer::NeverLeft("invalid_request")),
             Ok(Err(_)) => return Err(NoAnswer::MayHaveBeenDone("connection_lost")),

@@ -6,6 +6,8 @@ use tokio_postgres::{Error, error::DbError};
 
 use oauth_manager_actors::ports::store::StoreError;
 
+use super::tls;
+
 /// Tables that errors can name.
 const TABLES: [&str; 13] = [
     "users",
@@ -78,6 +80,8 @@ pub(super) fn is_refusal(error: &StoreError) -> bool {
 fn kind(error: &Error) -> String {
     if let Some(code) = error.code() {
         format!("{SQLSTATE}{}", code.code())
+    } else if let Some(refusal) = tls::refusal(error) {
+        refusal
     } else if error.is_closed() {
         "the connection is closed".into()
     } else if let Some(io) = std::error::Error::source(error).and_then(|s| s.downcast_ref::<std::io::Error>())

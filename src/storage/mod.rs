@@ -18,6 +18,7 @@ mod combiner;
 mod connect;
 mod consents;
 mod cursor;
+mod database_url;
 mod dispatch;
 mod egress;
 mod errors;
@@ -41,6 +42,7 @@ mod refresh_commit;
 mod revocation;
 mod rotation;
 mod row;
+mod session_check;
 mod sessions;
 // They bring their own Postgres, which is development mode's.
 #[cfg(test)]
@@ -77,11 +79,12 @@ use pool::Pools;
 pub use pool::StorageConfigError;
 use refresh_batch::{Claims, Commits};
 pub use rotation::DataKeyRow;
+pub use session_check::ConnectionProblem;
 
 /// How the database is reached.
 #[derive(Clone)]
 pub struct StorageOptions {
-    /// `postgres://…`, with `sslmode` and `sslrootcert` where wanted.
+    /// `postgres://…`, with `sslmode`, `sslrootcert`, `sslcert` and `sslkey` where wanted.
     pub url: String,
     /// Connections of this node, both pools together; at least 2.
     pub max_connections: usize,

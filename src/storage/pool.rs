@@ -1,12 +1,12 @@
 //! The two pools and what every session of theirs is set to.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{StorageOptions, tls};
+use super::{StorageOptions, database_url::DatabaseUrl, tls};
 
 /// Share of the connections that users' reads may take: lists and records are rare beside the system's own work.
 const OWNER_SHARE: usize = 4;
@@ -21,14 +21,36 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StorageConfigError {
     /// Not a connection string. The parser's words are left out: they may quote the password.
-    #[error("the database url cannot be understood")]
+    #[error("expected postgres://user:password@host/database")]
     Url,
+    /// A key of the connection string that is unknown, or whose value is.
+    #[error("{0} is not understood: leave it out")]
+    Parameter(String),
     /// An `sslmode` that is none.
-    #[error("the database url asks for an unknown sslmode")]
+    #[error("sslmode: expected disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
-    /// Certificates to verify the server with are missing or unreadable.
-    #[error("the certificates to verify the database with cannot be read: {0}")]
-    Certificates(String),
+    /// The machine's authorities issue certificates to anybody: only the name tells.
+    #[error("sslmode={0} is too weak for sslrootcert=system: use verify-full")]
+    WeakSslMode(String),
+    /// A client's certificate without its key, or the other way round.
+    #[error("sslcert and sslkey go together: give both or none")]
+    HalfAClient,
+    /// A file of certificates or of a key is missing or unreadable.
+    #[error("{key}: {} cannot be used: {problem}", path.display())]
+    Certificates {
+        /// Which.
+        key: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// Nobody to trust.
+    #[error("this machine trusts no authority: name the database's in sslrootcert")]
+    NoAuthorities,
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The pool could not be made.
     #[error("the connection pool could not be made")]
     Pool,
@@ -44,8 +66,7 @@ pub(super) struct Pools {
 
 /// The system pool and the owner pool.
 pub(super) fn build(options: &StorageOptions) -> Result<Pools, StorageConfigError> {
-    let (url, verification) = tls::take_from_url(&options.url)?;
-    let mut config: Config = url.parse().map_err(|_| StorageConfigError::Url)?;
+    let DatabaseUrl { mut config, tls } = DatabaseUrl::read(&options.url)?;
     config
         .application_name("oauth-manager")
         .connect_timeout(options.connect_timeout)
@@ -54,7 +75,7 @@ pub(super) fn build(options: &StorageOptions) -> Result<Pools, StorageConfigErro
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL)
         .keepalives_retries(KEEPALIVE_RETRIES);
-    let connector = tls::connector(&verification)?;
+    let connector = tls::connector(&tls)?;
     let owners = (options.max_connections / OWNER_SHARE).max(1);
     let system = options.max_connections.saturating_sub(owners).max(1);
     let pool = |size, scope| {

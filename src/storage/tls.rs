@@ -1,103 +1,154 @@
-//! TLS to the database. `sslmode` means what it means to libpq: `disable` is plain text; `prefer` and `require` encrypt
-//! without asking who answers; `verify-ca` and `verify-full` check certificate and name, against `sslrootcert` or the
-//! machine's certificates. Production wants `verify-full`.
+//! TLS to the database: whose certificate is taken, and what is said of one that is not. `sslmode` means what it means to
+//! libpq: `prefer` and `require` encrypt without asking who answers; `verify-ca` asks for a certificate of a trusted
+//! authority; `verify-full` for one that names the host, too. Production wants `verify-full`.
 
-use std::sync::Arc;
+use std::{error, io, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::pool::StorageConfigError;
+use super::{
+    database_url::{Roots, Tls, Verification},
+    pool::StorageConfigError,
+};
 
-/// Whether and against what the server's certificate is checked.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verification {
-    /// Not at all.
-    None,
-    /// Fully, against this file or the machine's certificates.
-    Full { root_certificates: Option<String> },
-}
-
-/// Takes out of the URL what the driver does not know: its own modes end at `require`.
-pub(super) fn take_from_url(url: &str) -> Result<(String, Verification), StorageConfigError> {
-    let Some((base, query)) = url.split_once('?') else {
-        return Ok((url.to_owned(), Verification::None));
-    };
-    let mut kept = Vec::new();
-    let mut verify = false;
-    let mut root_certificates = None;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("sslmode", "verify-ca" | "verify-full")) => {
-                verify = true;
-                kept.push("sslmode=require".to_owned());
-            }
-            Some(("sslmode", "disable" | "prefer" | "require")) => kept.push(pair.to_owned()),
-            Some(("sslmode", "allow")) => kept.push("sslmode=prefer".to_owned()),
-            Some(("sslmode", _)) => return Err(StorageConfigError::SslMode),
-            Some(("sslrootcert", path)) => {
-                let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-                root_certificates = Some(path.into_owned());
-            }
-            _ => kept.push(pair.to_owned()),
-        }
-    }
-    let url = if kept.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}?{}", kept.join("&"))
-    };
-    // As libpq has it: a given root certificate is there to be used, except where plain text was asked for.
-    let verification = if verify {
-        Verification::Full { root_certificates }
-    } else {
-        Verification::None
-    };
-    Ok((url, verification))
-}
-
-/// The connector for this verification.
-pub(super) fn connector(verification: &Verification) -> Result<MakeRustlsConnect, StorageConfigError> {
+/// The connector for this.
+pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StorageConfigError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match verification {
-        Verification::None => Arc::new(Unverified(Arc::clone(&provider))),
-        Verification::Full { root_certificates } => {
-            let roots = Arc::new(roots(root_certificates.as_deref())?);
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                .build()
-                .map_err(|error| StorageConfigError::Certificates(error.to_string()))?
-        }
+    let verifier: Arc<dyn ServerCertVerifier> = match tls.verification {
+        Verification::Nothing => Arc::new(Unverified(Arc::clone(&provider))),
+        verification => Arc::new(Verified::new(verification, &tls.roots, &provider)?),
     };
+    let unusable = |error: Error| StorageConfigError::Tls(error.to_string());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| StorageConfigError::Certificates(error.to_string()))?
+        .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let config = match &tls.client {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates("sslcert", certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("sslkey", key, error))?;
+            config.with_client_auth_cert(chain, key).map_err(unusable)?
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn roots(path: Option<&str>) -> Result<RootCertStore, StorageConfigError> {
-    let certificates: Vec<CertificateDer<'static>> = match path {
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| StorageConfigError::Certificates(error.to_string()))?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(StorageConfigError::Certificates("there are none".into()));
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StorageConfigError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = read.map_err(|error| unreadable(key, path, error))?;
+    if found.is_empty() {
+        return Err(unreadable(key, path, "it holds no certificate (PEM)"));
     }
-    Ok(roots)
+    Ok(found)
+}
+
+fn unreadable(key: &'static str, path: &Path, problem: impl ToString) -> StorageConfigError {
+    StorageConfigError::Certificates {
+        key,
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    }
+}
+
+/// Asks who answers.
+#[derive(Debug)]
+struct Verified {
+    authorities: Arc<WebPkiServerVerifier>,
+    verification: Verification,
+    /// What is trusted by itself: a file may hold the server's own certificate instead of an authority's.
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Verified {
+    fn new(
+        verification: Verification,
+        roots: &Roots,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, StorageConfigError> {
+        let trusted = match roots {
+            Roots::File(path) => certificates("sslrootcert", path)?,
+            Roots::Machine => rustls_native_certs::load_native_certs().certs,
+        };
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(trusted.iter().cloned());
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
+            .build()
+            .map_err(|_| StorageConfigError::NoAuthorities)?;
+        let trusted = match roots {
+            Roots::File(_) => trusted,
+            Roots::Machine => Vec::new(),
+        };
+        Ok(Self {
+            authorities,
+            verification,
+            trusted,
+        })
+    }
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let judged =
+            self.authorities
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match judged {
+            // The name is looked at last: everything else was right.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.verification == Verification::Authority => Ok(ServerCertVerified::assertion()),
+            // Signed by itself and marked as an authority, as `openssl req -x509` makes them: it is the very certificate that
+            // is trusted, and its time was looked at first.
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.trusted.contains(end_entity) => {
+                if self.verification == Verification::Full {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
+            judged => judged,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
 }
 
 /// Encrypts without asking who answers: keeps out who only listens. Signatures are still checked.
@@ -139,26 +190,42 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is wrong with the server's TLS and how to mend it, if that is why there is no connection.
+pub(super) fn refusal(error: &tokio_postgres::Error) -> Option<String> {
+    let cause = error::Error::source(error)?;
+    if cause.to_string() == "server does not support TLS" {
+        return Some(
+            "the database does not speak TLS, and sslmode asks for it: switch ssl on there, or ask for less".into(),
+        );
+    }
+    let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    match inner.downcast_ref::<Error>()? {
+        Error::InvalidCertificate(problem) => Some(of_certificate(problem)),
+        other => Some(format!("TLS to the database fails: {other}")),
+    }
+}
 
-    #[test]
-    fn sslmode_is_understood_as_libpq_does() {
-        let taken = |url| take_from_url(url).unwrap();
-        assert_eq!(
-            taken("postgres://h/d"),
-            ("postgres://h/d".into(), Verification::None)
-        );
-        assert_eq!(
-            taken("postgres://h/d?sslmode=verify-full&sslrootcert=%2Fca.pem&connect_timeout=3"),
-            (
-                "postgres://h/d?sslmode=require&connect_timeout=3".into(),
-                Verification::Full {
-                    root_certificates: Some("/ca.pem".into())
-                }
-            )
-        );
-        assert!(take_from_url("postgres://h/d?sslmode=perhaps").is_err());
+fn of_certificate(problem: &CertificateError) -> String {
+    let day = |time: &UnixTime| {
+        let second = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(second).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+    };
+    match problem {
+        CertificateError::UnknownIssuer => "the database's certificate is of an authority that is not trusted: name a file                                             with that authority's certificate in sslrootcert"
+            .into(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the database's certificate has expired, at {}: renew it there", day(not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "the database's certificate is not valid before {}: look at the clocks, or renew it there",
+            day(not_before)
+        ),
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "the database's certificate names {} and not {}: write the host as the certificate has it (subjectAltName), renew \
+             the certificate, or ask for sslmode=verify-ca",
+            if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") },
+            expected.to_str()
+        ),
+        other => format!("the database's certificate cannot be verified: {other:?}"),
     }
 }

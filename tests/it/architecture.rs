@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         folder: "src/config",
         may_use: &["config"],
-        may_use_of_actors: &[],
+        may_use_of_actors: &["domain"],
     },
     // Two independent readings of the facts: the simulator judges the engine.
     Layer {

@@ -20,11 +20,11 @@ fn every_kind_of_key_can_be_a_variable() {
         "",
         &[
             ("OAUTH_MANAGER__SERVER__LISTEN", "127.0.0.1:9"),
-            ("OAUTH_MANAGER__SERVER__DOCS", "false"),
             (
                 "OAUTH_MANAGER__SERVER__ALLOWED_ORIGINS",
                 "https://a.example, https://b.example",
             ),
+            ("OAUTH_MANAGER__SERVER__TRUSTED_PROXIES", "10.0.0.7, fd00::/8"),
             ("OAUTH_MANAGER__SERVER__MAX_CONNECTIONS", "7"),
             ("OAUTH_MANAGER__RESIDENCY__IDLE_AFTER", "never"),
             ("OAUTH_MANAGER__PROVIDERS__MY_IDP__TYPE", "oidc"),
@@ -42,7 +42,7 @@ fn every_kind_of_key_can_be_a_variable() {
     )
     .unwrap();
     assert_eq!(config.server.listen.port(), 9);
-    assert!(!config.server.docs_enabled());
+    assert_eq!(config.server.trusted_proxies.len(), 2);
     assert_eq!(config.server.allowed_origins.len(), 2);
     assert_eq!(config.server.max_connections, 7);
     assert_eq!(config.residency.idle_after, IdleAfter::Never);

@@ -72,7 +72,6 @@ fn the_least_production_configuration_is_accepted() {
     let config = load(&production(), "", &[]).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8002");
     assert_eq!(config.server.public_url(), "https://oauth.example.com");
-    assert!(!config.server.docs_enabled());
     assert_eq!(config.server.body_limit_bytes, 65536);
     assert_eq!(config.database.max_connections, 16);
     assert_eq!(config.timings.refresh_lease, Duration::from_secs(30));
@@ -88,7 +87,6 @@ fn the_least_production_configuration_is_accepted() {
 fn development_needs_a_database_only() {
     let config = load(&development(), "", &[]).unwrap();
     assert_eq!(config.server.public_url(), "http://127.0.0.1:8002");
-    assert!(config.server.docs_enabled());
     let more = "[server]\nallowed_return_origins = ['http://localhost:3000', 'http://127.0.0.1:3000']\n\
                 [providers.google]\nclient_id = 'a'\nclient_secret = 'b'\nallow_loopback = true\n\
                 token_endpoint = 'http://127.0.0.1:8003/google/token'";

@@ -38,7 +38,8 @@ async fn show_root(api: Arc<Api>, _call: Call) -> Answer {
         "service": SERVICE,
         "version": api.settings.service_version,
         "status": "running",
-        "docs": "/docs",
+        // Where the interface is documented; nothing is served yet.
+        "docs": null,
     }))
 }
 
