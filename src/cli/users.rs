@@ -1,7 +1,7 @@
 //! `users export|erase`: everything about one user, for the operator.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -29,6 +29,9 @@ pub(super) enum Command {
     Erase {
         /// The user, as the application names them.
         subject: Subject,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -37,10 +40,15 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     super::quiet_logs();
+    if let Command::Erase { yes: false, .. } = command
+        && !io::stdin().is_terminal()
+    {
+        anyhow::bail!("erasing cannot be undone, and there is no terminal to ask on: say --yes");
+    }
     let node = Node::start(config).await?;
     let result = match command {
         Command::Export { subject } => export(&node.manager, &subject).await,
-        Command::Erase { subject, json } => erase(&node.manager, &subject, json).await,
+        Command::Erase { subject, yes, json } => erase(&node.manager, &subject, yes, json).await,
     };
     node.stop().await;
     result.map(|()| ExitCode::SUCCESS)
@@ -48,6 +56,7 @@ pub(super) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
 
 /// Line by line: however much there is, no more than a page of it is in memory.
 async fn export(manager: &OAuthManager, subject: &Subject) -> anyhow::Result<()> {
+    known(manager, subject).await?;
     let mut page = PageRequest {
         limit: PAGE_LIMIT_MAX,
         after: None,
@@ -65,7 +74,11 @@ async fn export(manager: &OAuthManager, subject: &Subject) -> anyhow::Result<()>
     }
 }
 
-async fn erase(manager: &OAuthManager, subject: &Subject, as_json: bool) -> anyhow::Result<()> {
+async fn erase(manager: &OAuthManager, subject: &Subject, yes: bool, as_json: bool) -> anyhow::Result<()> {
+    known(manager, subject).await?;
+    if !yes && !is_meant(subject)? {
+        anyhow::bail!("nothing was erased");
+    }
     let report = manager.erase_as_operator(subject).await?;
     if as_json {
         return output::json(&report);
@@ -76,4 +89,22 @@ async fn erase(manager: &OAuthManager, subject: &Subject, as_json: bool) -> anyh
     };
     println!("{status}: {}", report.detail);
     Ok(())
+}
+
+/// A name that was mistyped is told, instead of done nothing for.
+async fn known(manager: &OAuthManager, subject: &Subject) -> anyhow::Result<()> {
+    if manager.knows_as_operator(subject).await? {
+        return Ok(());
+    }
+    anyhow::bail!("no such user: nothing is kept about {subject}")
+}
+
+fn is_meant(subject: &Subject) -> anyhow::Result<bool> {
+    eprint!(
+        "Everything of {subject} is erased: accounts are taken back at their providers, and nothing of it can be undone. \
+         Type \"yes\" to go on: "
+    );
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }

@@ -195,7 +195,7 @@ mod tests {
             let endpoint = Endpoint::parse(text).unwrap();
             endpoint.check(Deployment::Production, false, allow_private).is_ok()
         };
-        for private in ["https://10.1.2.3:8443/x", "https://192.168.0.1/", "https://[fc00::1]/", "https://[::ffff:10.0.0.1]/"] {
+        for private in ["https://10.1.2.3:8443/x", "https://192.168.0.1/", "https://[fc00::1]/", "https://[::ffff:a00:1]/"] {
             assert!(fit(private, true), "{private}");
             assert!(!fit(private, false), "{private}");
         }

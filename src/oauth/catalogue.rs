@@ -16,7 +16,7 @@ use oauth_manager_actors::domain::{
 use serde::Deserialize;
 
 use super::{
-    microsoft,
+    feature_override, microsoft,
     settings::{FeatureSettings, InvalidSettings, ProviderKind, ProviderSettings},
 };
 
@@ -103,7 +103,8 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
         entry.features.retain(|feature| !feature.notes.work_account_only);
     }
     for feature in &settings.features {
-        entry.features.push(custom_feature(&settings.key, feature)?);
+        let made = custom_feature(&settings.key, feature)?;
+        feature_override::take_in(&mut entry.features, feature, made);
     }
     for (key, version) in &settings.wording_versions {
         let feature = entry.features.iter_mut().find(|feature| feature.key == *key);

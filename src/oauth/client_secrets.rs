@@ -181,8 +181,8 @@ async fn read(file: &PathBuf) -> Option<Zeroizing<String>> {
         return None;
     }
     let text = std::str::from_utf8(&text).ok()?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
+    // As at the start: blanks around it are no part of it.
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}' || c == '\u{200b}');
     (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
 }
 

@@ -23,6 +23,7 @@ mod discovery;
 mod document;
 mod engine;
 mod exchange;
+mod feature_override;
 mod fetch_cache;
 mod google;
 mod id_token;

@@ -175,6 +175,13 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
+    /// Whoever copies the example must not go back to an older one.
+    #[test]
+    fn the_documented_version_is_the_one_spoken() {
+        let reference = include_str!("../config/default.toml");
+        assert!(reference.contains(&format!("# notion_version = \"{VERSION}\"")));
+    }
+
     #[test]
     fn identity_is_user_workspace_and_bot() {
         let notion = Notion::new(None, None).unwrap();

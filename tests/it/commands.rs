@@ -311,3 +311,74 @@ async fn eventually_listens(
         .await
         .expect("it listens")
 }
+
+/// What is kept about anybody.
+async fn kept(service: &Service) -> i64 {
+    let counted = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM oauth_audit_log) \
+                   + (SELECT count(*) FROM oauth_erasures)";
+    service.sql().await.query_one(counted, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_user_is_told_and_leaves_no_trace() {
+    let (service, program) = beside_a_service().await;
+    service.connect("ada", "google").await;
+    let before = kept(&service).await;
+    for arguments in [
+        &["users", "erase", "adda", "--yes"][..],
+        &["users", "erase", "adda", "--yes", "--json"][..],
+        &["users", "export", "adda"][..],
+    ] {
+        // Also the second time: asking is no reason to know somebody.
+        for _ in 0..2 {
+            let line = program.run(arguments).await.expect_refusal(1);
+            assert!(line.contains("no such user") && line.contains("adda"), "{line}");
+        }
+    }
+    assert_eq!(kept(&service).await, before);
+    program.run(&["users", "export", "ada"]).await.expect_success();
+    program.run(&["users", "erase", "ada", "--yes"]).await.expect_success();
+    program.run(&["users", "erase", "ada", "--yes"]).await.expect_refusal(1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasing_a_user_is_asked_about_and_refused_where_nobody_can_be_asked() {
+    let (service, program) = beside_a_service().await;
+    service.connect("ada", "google").await;
+    let line = program.run(&["users", "erase", "ada"]).await.expect_refusal(1);
+    assert!(line.contains("--yes"), "{line}");
+    assert_eq!(users(&service).await, 1);
+
+    for (answer, code, left) in [("\n", 1, 1), ("y\n", 1, 1), ("yes\n", 0, 0)] {
+        let (ended, shown) = on_a_terminal(&program, "users erase ada", answer).await;
+        assert!(shown.contains("ada") && shown.contains("undone"), "{shown}");
+        assert_eq!((ended, users(&service).await), (Some(code), left), "{answer:?}: {shown}");
+    }
+    service.stop().await;
+}
+
+async fn users(service: &Service) -> i64 {
+    let counted = service.sql().await.query_one("SELECT count(*) FROM users", &[]).await;
+    counted.unwrap().get(0)
+}
+
+/// Runs a command on a terminal of its own (util-linux' `script`), where somebody types this.
+async fn on_a_terminal(program: &Program, command: &str, typed: &str) -> (Option<i32>, String) {
+    use tokio::io::AsyncWriteExt as _;
+    let command = format!("{} --config {} {command}", env!("CARGO_BIN_EXE_oauth-manager"), program.config());
+    let mut child = tokio::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .current_dir(program.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("util-linux is installed");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(typed.as_bytes()).await.unwrap();
+    let ran = program::finish(child).await;
+    drop(input);
+    (ran.code, ran.stdout)
+}

@@ -1,12 +1,12 @@
 //! Missing or invalid configuration is refused at the start, with one line that names the key.
 
-use crate::harness::{AUTH_SECRET, ENCRYPTION_KEY, Program, Service, fresh_database};
+use crate::harness::{AUTH_SECRET, ENCRYPTION_KEY, Program, Service, ServiceOptions, fresh_database};
 
 /// EX_CONFIG.
 const REFUSED: i32 = 78;
 
 /// A configuration that starts, but for its database.
-fn sound(database_url: &str) -> String {
+pub fn sound(database_url: &str) -> String {
     format!(
         "[server]\nenvironment = \"production\"\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://oauth.example.com\"\n\
          [database]\nurl = \"{database_url}\"\n[encryption]\nkeys = [\"test:{ENCRYPTION_KEY}\"]\n\
@@ -98,6 +98,37 @@ async fn each_mistake_in_the_configuration_is_one_line_that_names_its_key() {
             &format!("url = \"{NOWHERE}\""),
             "url = \"mysql://elsewhere/db\"",
             "database.url",
+        ),
+        (
+            &format!("url = \"{NOWHERE}\""),
+            "url = \"postgres://u@127.0.0.1:9/d?sslmode=perhaps\"",
+            "database.url: sslmode",
+        ),
+        (
+            &format!("url = \"{NOWHERE}\""),
+            "url = \"postgres://u@127.0.0.1:9/d?sslmode=verify-full&sslrootcert=/nonexistent/ca.pem\"",
+            "database.url: sslrootcert: /nonexistent/ca.pem",
+        ),
+        (
+            "[auth]",
+            "[providers.google.authorize_params]\nrequest = \"x\"\n[auth]",
+            "providers.google.authorize_params.request",
+        ),
+        (
+            "[auth]",
+            "[providers.google.authorize_params]\nresponse_mode = \"form_post\"\n[auth]",
+            "providers.google.authorize_params.response_mode",
+        ),
+        (
+            "[auth]",
+            "[providers.google]\ntoken_endpoint = \"https://{shop}.example.com/token\"\n[auth]",
+            "providers.google.token_endpoint: holds {shop}",
+        ),
+        // Only the engine knows: what it refuses is configuration, too.
+        (
+            "[auth]",
+            "[consents.wording]\n\"google.nothing\" = \"2.0\"\n[auth]",
+            "google",
         ),
         (&format!("url = \"{NOWHERE}\""), "", "database.url"),
     ] {
@@ -216,5 +247,76 @@ async fn a_taken_port_is_one_line() {
     let toml = sound(&service.database_url).replace("127.0.0.1:0", taken);
     let line = Program::new(&toml).run(&["serve"]).await.expect_refusal(1);
     assert!(line.contains("server.listen") && line.contains(taken), "{line}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_cannot_be_written_is_one_line_and_final() {
+    let program = Program::new("");
+    // Whoever runs this: below a file there are no directories.
+    let spool = format!("{}/spool", program.config());
+    let toml = format!("{}[spool]\ndirectory = {spool:?}\n", sound(&fresh_database().await));
+    let line = Program::new(&toml).run(&["serve"]).await.expect_refusal(REFUSED);
+    assert!(line.contains("spool.directory") && line.contains(&spool), "{line}");
+    // The control: commands of accounts that may not write there go on without it.
+    Program::new(&toml).run(&["clients", "list"]).await.expect_success();
+}
+
+#[test]
+fn compose_gives_the_superuser_and_the_service_different_passwords() {
+    let read = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let (compose, role) = (read("compose.yaml"), read("docs/compose-role.sh"));
+    assert!(compose.contains("POSTGRES_PASSWORD_FILE: /run/secrets/postgres_password"));
+    assert!(role.contains("/run/secrets/service_password") && !role.contains("postgres_password"), "{role}");
+    for line in compose.lines().filter(|line| line.contains("database_url")) {
+        assert!(!line.contains("postgres_password"), "{line}");
+    }
+    assert!(compose.contains("$(cat secrets/service_password)"));
+    for secret in ["postgres_password", "service_password"] {
+        assert!(compose.contains(&format!("openssl rand -hex 24    > secrets/{secret}")), "{secret}");
+        assert!(compose.contains(&format!("  {secret}: {{ file: ./secrets/{secret} }}")), "{secret}");
+    }
+    assert!(compose.contains("secrets: [postgres_password, service_password]"), "the role is made with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_says_of_itself_leads_somewhere() {
+    let service = Service::start().await;
+    let get = async |path: &str| service.http.get(format!("{}{path}", service.base_url)).send().await.unwrap();
+    let root: serde_json::Value = serde_json::from_str(&get("/").await.text().await.unwrap()).unwrap();
+    assert_eq!(root["service"], "oauth-manager", "{root}");
+    match root["docs"].as_str() {
+        Some(page) => assert_eq!(get(page).await.status(), 200, "{root}"),
+        None => assert!(root.as_object().unwrap().contains_key("docs"), "{root}"),
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_feature_of_a_built_in_provider_is_listed_once() {
+    let service = Service::start_with(ServiceOptions {
+        extra_toml: "[providers.google.features.\"google.calendar\"]\n\
+                     scopes = [\"https://www.googleapis.com/auth/calendar.readonly\"]\ndisplay_name = \"Diary\"\n"
+            .into(),
+        ..ServiceOptions::default()
+    })
+    .await;
+    let ada = service.user("ada");
+    let scopes = ada.get("/providers/google/scopes").await.expect_status(200);
+    let features = ada.get("/features").await.expect_status(200);
+    for (list, body) in [("scopes", &scopes), ("features", &features)] {
+        let text = body.to_string();
+        let named = text.matches("\"google.calendar\"").count();
+        assert!(text.contains("Diary"), "{list}: {body:#}");
+        assert!(named >= 1, "{list}: {body:#}");
+    }
+    let items = features["items"].as_array().unwrap();
+    let calendars = items.iter().filter(|item| item["key"] == "google.calendar").count();
+    assert_eq!(calendars, 1, "{features:#}");
+    let connected = service.connect("ada", "google").await;
+    assert_eq!(connected["features"][0]["status"], "active", "{connected:#}");
     service.stop().await;
 }

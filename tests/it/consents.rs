@@ -85,8 +85,9 @@ async fn consent_versioned_and_required_before_start() {
         ["google.calendar", "google.gmail"],
         "the words come with the link"
     );
-    for words in shown.values() {
-        assert_eq!(words["wording_version"], "1.0");
+    for (feature, words) in &shown {
+        let version = if feature == "google.gmail" { "1.1" } else { "1.0" };
+        assert_eq!(words["wording_version"], version);
         assert_eq!(words["wording_hash"].as_str().unwrap().len(), 64);
     }
     let mail = shown["google.gmail"]["wording"].as_str().unwrap();

@@ -420,7 +420,7 @@ async fn an_operator_reads_out_and_erases_on_the_command_line() {
     assert_eq!(of_kind(&items, "user").len(), 1, "{lines}");
     assert_eq!(of_kind(&items, "consent").len(), 1, "{lines}");
     let erased = program
-        .run(&["users", "erase", ADA, "--json"])
+        .run(&["users", "erase", ADA, "--yes", "--json"])
         .await
         .expect_success();
     assert_eq!(

@@ -87,6 +87,20 @@ impl OAuthManager {
         self.export(owner, page, operator()).await
     }
 
+    /// Whether anything is kept about this user. Nothing is recorded: a name that was mistyped leaves no trace.
+    ///
+    /// # Errors
+    /// The database being away.
+    pub async fn knows_as_operator(&self, owner: &Subject) -> ServiceResult<bool> {
+        let one = PageRequest {
+            limit: 1,
+            after: None,
+        };
+        let found = self.shared.ports.users.export(owner, &one).await;
+        let found = found.map_err(|error| store_error(&error))?;
+        Ok(!found.items.is_empty() || found.next.is_some())
+    }
+
     /// Each account by its own actor, which tells its provider at once.
     async fn take_all_back(&self, owner: &Subject, context: &RequestContext) -> ServiceResult<()> {
         let mut page = PageRequest {

@@ -177,3 +177,29 @@ fn neither_debug_nor_print_shows_a_secret() {
     }
     assert!(printed.contains("client_secret = \"[redacted]\"") && printed.contains("idle_after = \"10m\""));
 }
+
+#[test]
+fn blanks_around_credentials_are_taken_off_and_those_within_stay() {
+    let file = scratch("\u{feff}  in a file \r\n\n");
+    let google = "[providers.google]\nclient_id = ' an id\t'\nclient_secret = \"\\n in the file \"\n\
+                  [providers.microsoft]\nclient_id = 'm'";
+    let variables = [
+        ("NOTION_CLIENT_ID", " n\n"),
+        ("NOTION_CLIENT_SECRET", " in a variable\n"),
+        ("OAUTH_MANAGER__PROVIDERS__MICROSOFT__CLIENT_SECRET_FILE", file.to_str().unwrap()),
+        ("DATABASE_URL", " postgres://u@db/x \n"),
+    ];
+    let config = load(&production(), google, &variables).unwrap();
+    let credentials = |key: &str| {
+        let provider = &config.providers[key];
+        let secret = provider.client_secret.as_ref().unwrap().expose().to_owned();
+        (provider.client_id.clone().unwrap(), secret)
+    };
+    assert_eq!(credentials("google"), ("an id".into(), "in the file".into()));
+    assert_eq!(credentials("notion"), ("n".into(), "in a variable".into()));
+    assert_eq!(credentials("microsoft"), ("m".into(), "in a file".into()));
+    assert_eq!(config.database.url(), "postgres://u@db/x");
+    // Nothing but blanks is nothing.
+    let blank = "[providers.google]\nclient_id = 'a'\nclient_secret = '  '";
+    assert_refused(load(&production(), blank, &[]), "providers.google.client_secret");
+}

@@ -78,10 +78,6 @@ fn config_matrix() {
         ("server.listn", "[server]\nlistn = 'x'".to_owned()),
         ("database.url", "[database]\nurl = ''".to_owned()),
         (
-            "database.url",
-            "[database]\nurl = 'mysql://u:pw-marker@db/x'".to_owned(),
-        ),
-        (
             "database.max_connections",
             "[database]\nmax_connections = 0".to_owned(),
         ),
@@ -187,6 +183,59 @@ fn config_matrix() {
             acme("authorize_params = { state = 'x' }"),
         ),
         (
+            "providers.acme.authorize_params.request",
+            acme("authorize_params = { request = 'x' }"),
+        ),
+        (
+            "providers.acme.authorize_params.request_uri",
+            acme("authorize_params = { request_uri = 'x' }"),
+        ),
+        (
+            "providers.acme.authorize_params.response_mode",
+            acme("authorize_params = { response_mode = 'form_post' }"),
+        ),
+        (
+            "providers.acme.authorize_params.client_secret",
+            acme("authorize_params = { client_secret = 'x' }"),
+        ),
+        (
+            "providers.acme.authorization_endpoint",
+            acme("authorization_endpoint = 'https://id.acme.example/a?response_mode=form_post'"),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            acme("token_endpoint = 'https://{shop}.acme.example/token'"),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            acme("token_endpoint = 'https://id.acme.example/<tenant>/token'"),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            acme("token_endpoint = 'https://id.acme.example/{tenant}/token'"),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            acme("token_endpoint = 'https://10.1.2.3/token'"),
+        ),
+        (
+            "providers.acme.token_endpoint",
+            acme("allow_private_network = true\ntoken_endpoint = 'https://169.254.169.254/token'"),
+        ),
+        (
+            "server.trusted_proxies",
+            "[server]\ntrusted_proxies = ['proxy.example']".to_owned(),
+        ),
+        (
+            "server.trusted_proxies",
+            "[server]\ntrusted_proxies = ['0.0.0.0/0']".to_owned(),
+        ),
+        ("server.docs", "[server]\ndocs = true".to_owned()),
+        (
+            "auth.hs256_secret",
+            format!("[auth]\nhs256_secret = ' {SECRET}'"),
+        ),
+        (
             "providers.acme.features.\"profile\"",
             acme("features = { profile = ['openid'] }"),
         ),
@@ -258,4 +307,25 @@ fn config_refuses_plain_http_redirect() {
             "{url}"
         );
     }
+}
+
+/// The other side of the refusals above.
+#[test]
+fn what_looks_like_it_and_is_legitimate_is_taken() {
+    let acme = "[providers.acme]\ntype = 'oidc'\nissuer = 'https://id.acme.example'\nclient_id = 'a'\nclient_secret = 'b'\n";
+    for more in [
+        "authorize_params = { response_mode = 'query', prompt = 'consent', audience = 'x' }",
+        "authorization_endpoint = 'https://id.acme.example/authorize?tenant=x&response_mode=query'",
+        "allow_private_network = true\ntoken_endpoint = 'https://10.1.2.3/token'\njwks_uri = 'https://[fc00::1]/keys'",
+    ] {
+        load(&production(), &format!("{acme}{more}"), &[]).unwrap_or_else(|error| panic!("{more}: {error}"));
+    }
+    let tenant = "[providers.microsoft]\ntoken_endpoint = 'https://login.example.com/{tenant}/token'\n\
+                  issuer = 'https://login.example.com/{tenantid}/v2.0'";
+    load(&production(), tenant, &[]).unwrap();
+    let keys = "[auth]\njwks_url = 'https://10.1.2.3/keys'";
+    let without_secret = production().replace(&format!("hs256_secret = '{SECRET}'"), "");
+    load(&without_secret, keys, &[]).unwrap();
+    let proxies = load(&production(), "[server]\ntrusted_proxies = ['10.0.0.7', 'fd00::/8']", &[]).unwrap();
+    assert_eq!(proxies.server.trusted_proxies.len(), 2);
 }
