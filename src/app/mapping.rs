@@ -87,7 +87,11 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
             allowed_return_origins: origins(&server.allowed_return_origins, "server.allowed_return_origins")?,
             allow_loopback: server.is_development(),
         },
-        trusted_proxies: server.trusted_proxies.iter().map(|proxy| proxy.network()).collect(),
+        trusted_proxies: server
+            .trusted_proxies
+            .iter()
+            .map(|proxy| proxy.network())
+            .collect(),
         measured: server.metrics_listen.is_some(),
         limits: Limits {
             connections_max: server.max_connections,

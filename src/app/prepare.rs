@@ -96,18 +96,25 @@ pub async fn prepare_within(assembly: &Assembly, patience: Duration) -> Result<M
 /// # Errors
 /// It is not there, or not reached as it must be.
 pub async fn check_connection(assembly: &Assembly) -> Result<(), Unusable> {
-    assembly.storage.check_connection().await.map_err(|problem| match problem {
-        ConnectionProblem::Away(error) => Unusable::Away(error),
-        other => Unusable::Connection(other),
-    })
+    assembly
+        .storage
+        .check_connection()
+        .await
+        .map_err(|problem| match problem {
+            ConnectionProblem::Away(error) => Unusable::Away(error),
+            other => Unusable::Connection(other),
+        })
 }
 
 async fn attempt(assembly: &Assembly) -> Result<MissingKeys, Obstacle> {
     let storage = &assembly.storage;
-    storage.check_connection().await.map_err(|problem| match problem {
-        ConnectionProblem::Away(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
-        other => Obstacle::Final(Unusable::Connection(other)),
-    })?;
+    storage
+        .check_connection()
+        .await
+        .map_err(|problem| match problem {
+            ConnectionProblem::Away(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
+            other => Obstacle::Final(Unusable::Connection(other)),
+        })?;
     let applied = storage.migrate().await.map_err(|error| match error {
         MigrationError::Store(StoreError::Unavailable(reason)) => Obstacle::Passing(reason),
         other => Obstacle::Final(Unusable::Schema(other)),

@@ -89,9 +89,9 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         return Exit::Unusable.into();
     }
     match error.downcast_ref::<Unusable>() {
-        Some(
-            Unusable::Schema(_) | Unusable::Connection(_) | Unusable::Key(_) | Unusable::OtherKeys(_),
-        ) => Exit::Unusable.into(),
+        Some(Unusable::Schema(_) | Unusable::Connection(_) | Unusable::Key(_) | Unusable::OtherKeys(_)) => {
+            Exit::Unusable.into()
+        }
         Some(Unusable::Away(_)) | None => ExitCode::FAILURE,
     }
 }

@@ -28,9 +28,7 @@ impl Node {
         prepare_within(&assembly, Duration::from_secs(15)).await?;
         let settings = app::command_settings(config)?;
         let spool = app::spool(config).unwrap_or_else(|error| {
-            tracing::warn!(
-                "{error}: answers of providers are kept in memory alone while this command runs"
-            );
+            tracing::warn!("{error}: answers of providers are kept in memory alone while this command runs");
             Arc::new(NoSpool)
         });
         let (manager, shutdown) = system::start(assembly.ports(spool), settings)

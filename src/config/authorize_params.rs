@@ -20,7 +20,10 @@ pub(super) fn validate(
     // RFC 6749 section 3.1: the query stays, and no parameter may come twice.
     for (name, value) in endpoint.iter().flat_map(|endpoint| endpoint.url().query_pairs()) {
         if let Some(refusal) = reserved_parameter::refusal(&name, &value) {
-            add("authorization_endpoint", &format!("its query holds {name}, which {refusal}"));
+            add(
+                "authorization_endpoint",
+                &format!("its query holds {name}, which {refusal}"),
+            );
         }
     }
 }

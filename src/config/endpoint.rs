@@ -193,13 +193,25 @@ mod tests {
     fn a_private_network_needs_a_word_of_its_own_and_metadata_has_none() {
         let fit = |text: &str, allow_private| {
             let endpoint = Endpoint::parse(text).unwrap();
-            endpoint.check(Deployment::Production, false, allow_private).is_ok()
+            endpoint
+                .check(Deployment::Production, false, allow_private)
+                .is_ok()
         };
-        for private in ["https://10.1.2.3:8443/x", "https://192.168.0.1/", "https://[fc00::1]/", "https://[::ffff:a00:1]/"] {
+        for private in [
+            "https://10.1.2.3:8443/x",
+            "https://192.168.0.1/",
+            "https://[fc00::1]/",
+            "https://[::ffff:a00:1]/",
+        ] {
             assert!(fit(private, true), "{private}");
             assert!(!fit(private, false), "{private}");
         }
-        for never in ["https://169.254.169.254/", "https://[fe80::1]/", "https://[fd00:ec2::254]/", "https://100.100.100.200/"] {
+        for never in [
+            "https://169.254.169.254/",
+            "https://[fe80::1]/",
+            "https://[fd00:ec2::254]/",
+            "https://100.100.100.200/",
+        ] {
             assert!(!fit(never, true), "{never}");
         }
         assert!(!fit("http://10.1.2.3/", true), "the client's secret goes there");

@@ -237,7 +237,10 @@ impl ProviderConfig {
         }
         for (key, endpoint) in self.endpoints() {
             if let Some(variable) = endpoint.variable(provider == "microsoft") {
-                add(key, &format!("holds {variable}, and addresses have no variables: write it out"));
+                add(
+                    key,
+                    &format!("holds {variable}, and addresses have no variables: write it out"),
+                );
             } else if let Err(message) =
                 endpoint.check(environment, self.allow_loopback, self.allow_private_network)
             {

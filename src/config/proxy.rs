@@ -18,7 +18,9 @@ impl TrustedProxy {
             Err(_) => text.parse::<IpNet>().map_err(|_| EXPECTED)?,
         };
         if network.prefix_len() == 0 {
-            return Err("is everybody: anybody could then write any address into the audit. Name the proxies");
+            return Err(
+                "is everybody: anybody could then write any address into the audit. Name the proxies",
+            );
         }
         let network = match (network.addr().to_canonical(), network) {
             (IpAddr::V4(address), IpNet::V6(mapped)) => {
@@ -58,7 +60,16 @@ mod tests {
         ] {
             assert_eq!(TrustedProxy::parse(text).unwrap().network().to_string(), network);
         }
-        for text in ["", "*", "0.0.0.0/0", "::/0", "10.0.0.0/33", "proxy.example", "10.0.0", "10.0.0.7:80"] {
+        for text in [
+            "",
+            "*",
+            "0.0.0.0/0",
+            "::/0",
+            "10.0.0.0/33",
+            "proxy.example",
+            "10.0.0",
+            "10.0.0.7:80",
+        ] {
             assert!(TrustedProxy::parse(text).is_err(), "{text}");
         }
     }

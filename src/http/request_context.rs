@@ -165,7 +165,12 @@ mod tests {
     fn head(headers: &[(&'static str, &str)], trusted: &[&str]) -> RequestHead {
         let headers = headers
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.as_bytes().try_into().unwrap()))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    value.as_bytes().try_into().unwrap(),
+                )
+            })
             .collect();
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
         let now = "2030-01-01T00:00:00Z".parse().unwrap();

@@ -186,11 +186,24 @@ mod tests {
             private: true,
             loopback: false,
         };
-        for address in ["10.1.2.3", "172.20.0.1", "192.168.0.1", "100.64.0.1", "[fc00::1]", "[::ffff:10.0.0.1]"] {
+        for address in [
+            "10.1.2.3",
+            "172.20.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "[fc00::1]",
+            "[::ffff:10.0.0.1]",
+        ] {
             let url = format!("https://{address}/token");
             assert!(private.accept(&url).is_ok(), "{url}");
-            assert!(STRICT.accept(&url).unwrap_err().contains("allow_private_network"), "{url}");
-            assert!(private.accept(&format!("http://{address}/token")).is_err(), "{url}");
+            assert!(
+                STRICT.accept(&url).unwrap_err().contains("allow_private_network"),
+                "{url}"
+            );
+            assert!(
+                private.accept(&format!("http://{address}/token")).is_err(),
+                "{url}"
+            );
         }
         for metadata in [
             "169.254.169.254",
@@ -201,7 +214,10 @@ mod tests {
             "100.100.100.200",
             "127.0.0.1",
         ] {
-            assert!(private.accept(&format!("https://{metadata}/token")).is_err(), "{metadata}");
+            assert!(
+                private.accept(&format!("https://{metadata}/token")).is_err(),
+                "{metadata}"
+            );
         }
     }
 }

@@ -245,14 +245,22 @@ fn where_only_personal_accounts_sign_in_nothing_is_offered_that_they_cannot_have
 /// take `youtube` or `youtube.upload` take `youtube.force-ssl` too; comments.insert takes that one alone.
 #[test]
 fn youtube_over_tls_includes_the_account_and_uploads_and_alone_comments() {
-    let granted = ["https://www.googleapis.com/auth/youtube.force-ssl"].into_iter().collect();
+    let granted = ["https://www.googleapis.com/auth/youtube.force-ssl"]
+        .into_iter()
+        .collect();
     for key in ["youtube.playlists", "youtube.playlists.write", "youtube.upload"] {
         let missing = feature(ProviderKind::Youtube, key).missing_scopes(&granted);
         assert!(missing.is_empty(), "{key}: {missing:?}");
     }
-    let danger = feature(ProviderKind::Youtube, "youtube.playlists.write").notes.danger.unwrap();
+    let danger = feature(ProviderKind::Youtube, "youtube.playlists.write")
+        .notes
+        .danger
+        .unwrap();
     assert!(!danger.contains("comment"), "{danger}");
-    let danger = feature(ProviderKind::Google, "google.gmail.write").notes.danger.unwrap();
+    let danger = feature(ProviderKind::Google, "google.gmail.write")
+        .notes
+        .danger
+        .unwrap();
     assert!(danger.contains("drafts and labels"), "{danger}");
 }
 
@@ -261,29 +269,49 @@ fn a_configured_feature_of_the_catalogue_is_one_feature_and_its_words_win() {
     let calendar = "google.calendar";
     let mut settings = ProviderSettings::new("google".parse().unwrap(), ProviderKind::Google);
     settings.features.push(FeatureSettings {
-        scopes: ["https://www.googleapis.com/auth/calendar.events.readonly", "https://acme.example/extra"]
-            .into_iter()
-            .collect(),
+        scopes: [
+            "https://www.googleapis.com/auth/calendar.events.readonly",
+            "https://acme.example/extra",
+        ]
+        .into_iter()
+        .collect(),
         description: Some("What you have planned.".into()),
         ..FeatureSettings::new(calendar.parse().unwrap())
     });
     let merged = entry(&settings).unwrap();
     let named = |key: &str| {
-        let mut found = merged.features.iter().filter(|feature| feature.key.as_str() == key);
+        let mut found = merged
+            .features
+            .iter()
+            .filter(|feature| feature.key.as_str() == key);
         let first = found.next().unwrap();
         assert!(found.next().is_none(), "{key} is listed twice");
         first
     };
     let before = feature(ProviderKind::Google, calendar);
     let after = named(calendar);
-    assert_eq!(merged.features.len(), built_in(ProviderKind::Google).features.len());
+    assert_eq!(
+        merged.features.len(),
+        built_in(ProviderKind::Google).features.len()
+    );
     assert_eq!(after.required_scopes(), settings.features[0].scopes);
     assert_eq!(after.description, "What you have planned.");
-    assert_eq!((&after.display_name, &after.notes), (&before.display_name, &before.notes));
-    assert!(before.scopes.iter().all(|spec| after.scopes.iter().any(|kept| kept.scope == spec.scope)));
+    assert_eq!(
+        (&after.display_name, &after.notes),
+        (&before.display_name, &before.notes)
+    );
+    assert!(
+        before
+            .scopes
+            .iter()
+            .all(|spec| after.scopes.iter().any(|kept| kept.scope == spec.scope))
+    );
     assert!(after.default, "as in the catalogue");
     let write = named("google.calendar.write");
-    assert!(after.missing_scopes(&write.required_scopes()).is_empty(), "a level includes what it widens");
+    assert!(
+        after.missing_scopes(&write.required_scopes()).is_empty(),
+        "a level includes what it widens"
+    );
 
     // Words alone leave the scopes as they are; another default replaces the catalogue's.
     settings.features[0] = FeatureSettings {
@@ -294,5 +322,8 @@ fn a_configured_feature_of_the_catalogue_is_one_feature_and_its_words_win() {
     let default: Vec<_> = merged.features.iter().filter(|feature| feature.default).collect();
     assert_eq!(default.len(), 1);
     assert_eq!(default[0].key.as_str(), "google.gmail");
-    assert_eq!(default[0].required_scopes(), feature(ProviderKind::Google, "google.gmail").required_scopes());
+    assert_eq!(
+        default[0].required_scopes(),
+        feature(ProviderKind::Google, "google.gmail").required_scopes()
+    );
 }

@@ -569,10 +569,7 @@ async fn dripping_does_not_outlast_the_total_deadline() {
 fn with_window(server: &Server, window: Duration) -> (ProviderSettings, Duration) {
     let mut settings = settings_at(server, ProviderKind::Notion);
     settings.refresh_class = Some(RefreshClass::Grace { window });
-    let declared = Registration::new(settings.clone())
-        .unwrap()
-        .provider
-        .clone();
+    let declared = Registration::new(settings.clone()).unwrap().provider.clone();
     (settings, connect_timeout(&EngineSettings::default(), &[declared]))
 }
 

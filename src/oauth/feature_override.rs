@@ -33,7 +33,9 @@ pub(super) fn take_in(features: &mut Vec<FeatureSpec>, given: &FeatureSettings, 
     }
     add_missing(&mut known.scopes, made.scopes);
     let base = known.clone();
-    let levels = features.iter_mut().filter(|feature| feature.notes.level_of.as_ref() == Some(&base.key));
+    let levels = features
+        .iter_mut()
+        .filter(|feature| feature.notes.level_of.as_ref() == Some(&base.key));
     for level in levels {
         let missing = base.missing_scopes(&level.required_scopes());
         let needed = base.scopes.iter().filter(|spec| missing.contains(&spec.scope));

@@ -51,11 +51,14 @@ pub(super) enum Roots {
 
 impl DatabaseUrl {
     pub(super) fn read(text: &str) -> Result<Self, StorageConfigError> {
-        let url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+        let url = ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
         let (driver, given) = if url { split_url(text) } else { split_pairs(text)? };
         let found = |key: &str| {
             let last = given.iter().rev().find(|(known, _)| known == key);
-            last.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+            last.map(|(_, value)| value.as_str())
+                .filter(|value| !value.is_empty())
         };
         let (mode, root) = (found("sslmode"), found("sslrootcert"));
         if let Some(weak) = mode.filter(|mode| root == Some("system") && *mode != "verify-full") {
@@ -99,7 +102,11 @@ fn split_url(text: &str) -> (String, Vec<(String, String)>) {
     let Some((base, query)) = text.split_once('?') else {
         return (text.to_owned(), Vec::new());
     };
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let decoded = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
     let (mut kept, mut ours) = (Vec::new(), Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
@@ -107,7 +114,11 @@ fn split_url(text: &str) -> (String, Vec<(String, String)>) {
             _ => kept.push(pair),
         }
     }
-    let driver = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    let driver = if kept.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}?{}", kept.join("&"))
+    };
     (driver, ours)
 }
 
@@ -165,7 +176,9 @@ fn parse(driver: &str, whole: &str) -> Result<Config, StorageConfigError> {
     whole.parse::<Config>().map_err(|_| {
         let query = driver.split_once('?').map_or("", |(_, query)| query);
         let unknown = query.split('&').filter(|pair| !pair.is_empty()).find(|pair| {
-            format!("postgres://host/database?{pair}").parse::<Config>().is_err()
+            format!("postgres://host/database?{pair}")
+                .parse::<Config>()
+                .is_err()
         });
         match unknown.and_then(|pair| pair.split('=').next()) {
             Some(key) => StorageConfigError::Parameter(key.to_owned()),
@@ -189,34 +202,96 @@ mod tests {
         let file = || Roots::File("/ca.pem".into());
         for (query, mode, verification, roots) in [
             ("", SslMode::Prefer, Verification::Nothing, Roots::Machine),
-            ("?sslmode=disable", SslMode::Disable, Verification::Nothing, Roots::Machine),
-            ("?sslmode=allow", SslMode::Prefer, Verification::Nothing, Roots::Machine),
-            ("?sslmode=require", SslMode::Require, Verification::Nothing, Roots::Machine),
-            ("?sslmode=verify-ca", SslMode::Require, Verification::Authority, Roots::Machine),
-            ("?sslmode=verify-full", SslMode::Require, Verification::Full, Roots::Machine),
-            ("?sslmode=require&sslrootcert=/ca.pem", SslMode::Require, Verification::Authority, file()),
-            ("?sslrootcert=%2Fca.pem", SslMode::Require, Verification::Authority, file()),
-            ("?sslrootcert=system", SslMode::Require, Verification::Full, Roots::Machine),
-            ("?connect_timeout=3&sslmode=verify-full&sslrootcert=%2Fca.pem", SslMode::Require, Verification::Full, file()),
+            (
+                "?sslmode=disable",
+                SslMode::Disable,
+                Verification::Nothing,
+                Roots::Machine,
+            ),
+            (
+                "?sslmode=allow",
+                SslMode::Prefer,
+                Verification::Nothing,
+                Roots::Machine,
+            ),
+            (
+                "?sslmode=require",
+                SslMode::Require,
+                Verification::Nothing,
+                Roots::Machine,
+            ),
+            (
+                "?sslmode=verify-ca",
+                SslMode::Require,
+                Verification::Authority,
+                Roots::Machine,
+            ),
+            (
+                "?sslmode=verify-full",
+                SslMode::Require,
+                Verification::Full,
+                Roots::Machine,
+            ),
+            (
+                "?sslmode=require&sslrootcert=/ca.pem",
+                SslMode::Require,
+                Verification::Authority,
+                file(),
+            ),
+            (
+                "?sslrootcert=%2Fca.pem",
+                SslMode::Require,
+                Verification::Authority,
+                file(),
+            ),
+            (
+                "?sslrootcert=system",
+                SslMode::Require,
+                Verification::Full,
+                Roots::Machine,
+            ),
+            (
+                "?connect_timeout=3&sslmode=verify-full&sslrootcert=%2Fca.pem",
+                SslMode::Require,
+                Verification::Full,
+                file(),
+            ),
         ] {
             let url = read(&format!("postgres://u:p@h/d{query}"));
             assert_eq!(url.config.get_ssl_mode(), mode, "{query}");
-            assert_eq!((url.tls.verification, url.tls.roots), (verification, roots), "{query}");
+            assert_eq!(
+                (url.tls.verification, url.tls.roots),
+                (verification, roots),
+                "{query}"
+            );
         }
     }
 
     #[test]
     fn several_hosts_and_the_form_without_a_scheme_are_read_with_tls() {
-        let url = read("postgresql://u:p%3F@one:5433,two:5434/d?sslmode=verify-full&target_session_attrs=read-write");
-        assert_eq!(url.config.get_hosts(), [Host::Tcp("one".into()), Host::Tcp("two".into())]);
+        let url = read(
+            "postgresql://u:p%3F@one:5433,two:5434/d?sslmode=verify-full&target_session_attrs=read-write",
+        );
+        assert_eq!(
+            url.config.get_hosts(),
+            [Host::Tcp("one".into()), Host::Tcp("two".into())]
+        );
         assert_eq!(url.config.get_ports(), [5433, 5434]);
         assert_eq!(url.config.get_password(), Some(&b"p?"[..]));
-        let pairs = read(r"host=db port = 5433 user=u password='it\'s a \\ secret' dbname=d sslmode=verify-ca sslrootcert='/a b/ca.pem'");
+        let pairs = read(
+            r"host=db port = 5433 user=u password='it\'s a \\ secret' dbname=d sslmode=verify-ca sslrootcert='/a b/ca.pem'",
+        );
         assert_eq!(pairs.config.get_password(), Some(&br"it's a \ secret"[..]));
-        assert_eq!((pairs.config.get_dbname(), pairs.config.get_ports()), (Some("d"), &[5433][..]));
+        assert_eq!(
+            (pairs.config.get_dbname(), pairs.config.get_ports()),
+            (Some("d"), &[5433][..])
+        );
         assert_eq!(pairs.tls.roots, Roots::File("/a b/ca.pem".into()));
         assert_eq!(pairs.config.get_ssl_mode(), SslMode::Require);
-        assert_eq!(read("host=db user=u").config.get_hosts(), [Host::Tcp("db".into())]);
+        assert_eq!(
+            read("host=db user=u").config.get_hosts(),
+            [Host::Tcp("db".into())]
+        );
     }
 
     #[test]
@@ -224,13 +299,22 @@ mod tests {
         for (text, said) in [
             ("mysql://u:pw-marker@h/d", "postgres://"),
             ("postgres://u:pw-marker@h/d?sslmode=perhaps", "sslmode"),
-            ("postgres://u:pw-marker@h/d?sslmode=require&sslrootcert=system", "verify-full"),
+            (
+                "postgres://u:pw-marker@h/d?sslmode=require&sslrootcert=system",
+                "verify-full",
+            ),
             ("postgres://u:pw-marker@h/d?sslcert=/c.pem", "sslkey"),
-            ("postgres://u:pw-marker@h/d?sslmode=verify-full&gssencmode=disable", "gssencmode"),
+            (
+                "postgres://u:pw-marker@h/d?sslmode=verify-full&gssencmode=disable",
+                "gssencmode",
+            ),
             ("host=h password='pw-marker", "postgres://"),
         ] {
             let error = DatabaseUrl::read(text).unwrap_err().to_string();
-            assert!(error.contains(said) && !error.contains("pw-marker"), "{text}: {error}");
+            assert!(
+                error.contains(said) && !error.contains("pw-marker"),
+                "{text}: {error}"
+            );
         }
     }
 }

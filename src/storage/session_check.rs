@@ -5,7 +5,7 @@
 //! another server (PgBouncer in transaction or statement mode) mixes the sessions of its clients, and says so nowhere. What
 //! one connection sets is therefore looked for on another, and again on its own, while that other holds a transaction.
 
-use deadpool_postgres::{Object, Pool, PoolError, HookError};
+use deadpool_postgres::{HookError, Object, Pool, PoolError};
 use tokio_postgres::SimpleQueryMessage;
 use uuid::Uuid;
 
@@ -40,24 +40,34 @@ impl Storage {
     /// Why the database cannot be worked with; away is the only one that passes by itself.
     pub async fn check_connection(&self) -> Result<(), ConnectionProblem> {
         let check = async {
-            let (first, second) = (connect(&self.0.pools.system).await?, connect(&self.0.pools.owners).await?);
+            let (first, second) = (
+                connect(&self.0.pools.system).await?,
+                connect(&self.0.pools.owners).await?,
+            );
             let last = sessions_last(&first, &second).await;
             // What they were used for must not be left in them.
             drop((Object::take(first), Object::take(second)));
             last
         };
         let late = || ConnectionProblem::Away(StoreError::Unavailable("no answer in time".into()));
-        tokio::time::timeout(self.0.deadline, check).await.map_err(|_| late())?
+        tokio::time::timeout(self.0.deadline, check)
+            .await
+            .map_err(|_| late())?
     }
 }
 
 async fn connect(pool: &Pool) -> Result<Object, ConnectionProblem> {
     pool.get().await.map_err(|error| {
         let refusal = match &error {
-            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => tls::refusal(error),
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                tls::refusal(error)
+            }
             _ => None,
         };
-        refusal.map_or_else(|| ConnectionProblem::Away(errors::of_pool(error)), ConnectionProblem::Tls)
+        refusal.map_or_else(
+            || ConnectionProblem::Away(errors::of_pool(error)),
+            ConnectionProblem::Tls,
+        )
     })
 }
 
@@ -87,7 +97,10 @@ async fn sessions_last(first: &Object, second: &Object) -> Result<(), Connection
 
 /// Without preparing anything, which a pooler may not carry over either. Says the first value of the answer.
 async fn say(connection: &Object, statement: &str) -> Result<Option<String>, ConnectionProblem> {
-    let answer = connection.simple_query(statement).await.map_err(|error| away(&error))?;
+    let answer = connection
+        .simple_query(statement)
+        .await
+        .map_err(|error| away(&error))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,

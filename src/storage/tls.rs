@@ -118,7 +118,9 @@ impl ServerCertVerifier for Verified {
             )) if self.verification == Verification::Authority => Ok(ServerCertVerified::assertion()),
             // Signed by itself and marked as an authority, as `openssl req -x509` makes them: it is the very certificate that
             // is trusted, and its time was looked at first.
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.trusted.contains(end_entity) => {
+            Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.trusted.contains(end_entity) =>
+            {
                 if self.verification == Verification::Full {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 }
@@ -195,7 +197,8 @@ pub(super) fn refusal(error: &tokio_postgres::Error) -> Option<String> {
     let cause = error::Error::source(error)?;
     if cause.to_string() == "server does not support TLS" {
         return Some(
-            "the database does not speak TLS, and sslmode asks for it: switch ssl on there, or ask for less".into(),
+            "the database does not speak TLS, and sslmode asks for it: switch ssl on there, or ask for less"
+                .into(),
         );
     }
     let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
@@ -211,7 +214,8 @@ fn of_certificate(problem: &CertificateError) -> String {
         jiff::Timestamp::from_second(second).map_or_else(|_| "?".to_owned(), |time| time.to_string())
     };
     match problem {
-        CertificateError::UnknownIssuer => "the database's certificate is of an authority that is not trusted: name a file                                             with that authority's certificate in sslrootcert"
+        // The second: of one that only has the name of one that is trusted, as after it was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "the database's certificate is of an authority that is not trusted: name a file                                             with that authority's certificate in sslrootcert"
             .into(),
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("the database's certificate has expired, at {}: renew it there", day(not_after))

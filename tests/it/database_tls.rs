@@ -23,7 +23,11 @@ async fn server() -> MutexGuard<'static, PrivatePostgres> {
     let started = SERVER.get_or_init(|| async {
         let data_dir = ephemeral_dir().unwrap();
         let ephemeral = true;
-        Mutex::new(PrivatePostgres::start(PostgresOptions { data_dir, ephemeral }).await.unwrap())
+        Mutex::new(
+            PrivatePostgres::start(PostgresOptions { data_dir, ephemeral })
+                .await
+                .unwrap(),
+        )
     });
     started.await.lock().await
 }
@@ -65,7 +69,11 @@ impl Authority {
 
 /// Gives the server this certificate. The server writes the files itself: they must be its own. When they are in use is told
 /// by nothing: whoever asks next asks until the answer is the new certificate's.
-async fn serve(server: &PrivatePostgres, (certificate, key): &(Certificate, KeyPair), client_ca: Option<&str>) {
+async fn serve(
+    server: &PrivatePostgres,
+    (certificate, key): &(Certificate, KeyPair),
+    client_ca: Option<&str>,
+) {
     let (client, connection) = tokio_postgres::connect(&server.admin_url(), NoTls).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "ends with its client")]
     tokio::spawn(connection);
@@ -76,8 +84,16 @@ async fn serve(server: &PrivatePostgres, (certificate, key): &(Certificate, KeyP
         ("clients.crt", client_ca.map(str::to_owned)),
     ] {
         if let Some(pem) = pem {
-            let lines = format!("SELECT unnest(string_to_array('{}', E'\\n'))", pem.trim().replace('\r', ""));
-            client.batch_execute(&format!("COPY ({lines}) TO '{folder}/{file}'")).await.unwrap();
+            let lines = format!(
+                "SELECT unnest(string_to_array('{}', E'\\n'))",
+                pem.trim().replace('\r', "")
+            );
+            // A key that others can read is not taken.
+            let program = format!("umask 077; cat > {folder}/{file}");
+            client
+                .batch_execute(&format!("COPY ({lines}) TO PROGRAM '{program}'"))
+                .await
+                .unwrap();
         }
     }
     let clients = if client_ca.is_some() { "clients.crt" } else { "" };
@@ -109,13 +125,19 @@ async fn found(url: &str) -> Result<(), String> {
         statement_timeout: 10 * second,
     };
     let storage = Storage::connect(options).map_err(|error| error.to_string())?;
-    let checked = storage.check_connection().await.map_err(|error| error.to_string());
+    let checked = storage
+        .check_connection()
+        .await
+        .map_err(|error| error.to_string());
     storage.close();
     checked
 }
 
 async fn eventually_taken(url: &str) {
-    eventually(&format!("it connects to {url}"), || async { found(url).await.ok() }).await;
+    eventually(&format!("it connects to {url}"), || async {
+        found(url).await.ok()
+    })
+    .await;
 }
 
 /// The one line with which the program ends for good, once the server's new certificate is in use.
@@ -124,7 +146,10 @@ async fn refusal(url: &str, said: &str) -> String {
         found(url).await.err().filter(|problem| problem.contains(said))
     })
     .await;
-    let line = Program::new(&sound(url)).run(&["migrate"]).await.expect_refusal(78);
+    let line = Program::new(&sound(url))
+        .run(&["migrate"])
+        .await
+        .expect_refusal(78);
     assert!(line.contains("database.url") && line.contains(said), "{line}");
     let ran = Program::new(&sound(url)).run(&["serve"]).await;
     assert_eq!(ran.code, Some(78), "{ran:?}");
@@ -150,19 +175,26 @@ async fn with_the_right_authority_every_connection_is_verified_and_encrypted() {
     let (client, connection) = tokio_postgres::connect(&server.admin_url(), NoTls).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "ends with its client")]
     tokio::spawn(connection);
-    let of_service = "FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name = 'oauth-manager'";
+    let of_service =
+        "FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name = 'oauth-manager'";
     eventually("it listens, encrypted", || async {
         let listening = format!("SELECT 1 {of_service} AND ssl AND query ILIKE 'LISTEN%'");
         client.query_opt(&listening, &[]).await.unwrap()
     })
     .await;
-    let plain = client.query(&format!("SELECT 1 {of_service} AND NOT ssl"), &[]).await.unwrap();
+    let plain = client
+        .query(&format!("SELECT 1 {of_service} AND NOT ssl"), &[])
+        .await
+        .unwrap();
     assert!(plain.is_empty());
     service.stop().await;
 
     // Several hosts, the first of which is not there.
     let (before, after) = url.split_once("@db.internal:").unwrap();
-    let several = format!("{before}@gone.internal:9,db.internal:{}", after.replace("hostaddr=127.0.0.1", "hostaddr=127.0.0.1,127.0.0.1"));
+    let several = format!(
+        "{before}@gone.internal:9,db.internal:{}",
+        after.replace("hostaddr=127.0.0.1", "hostaddr=127.0.0.1,127.0.0.1")
+    );
     found(&several).await.unwrap();
 }
 
@@ -171,12 +203,23 @@ async fn another_hosts_certificate_is_refused_by_verify_full_and_taken_by_verify
     let (server, authority) = (server().await, Authority::new());
     serve(&server, &authority.issue("other.internal", |_| {}), None).await;
     let query = |mode: &str| format!("sslmode={mode}&sslrootcert={}", authority.file());
-    let line = refusal(&database(&server, "db.internal", &query("verify-full")).await, "other.internal").await;
-    assert!(line.contains("db.internal") && line.contains("sslmode=verify-ca"), "{line}");
+    let line = refusal(
+        &database(&server, "db.internal", &query("verify-full")).await,
+        "other.internal",
+    )
+    .await;
+    assert!(
+        line.contains("db.internal") && line.contains("sslmode=verify-ca"),
+        "{line}"
+    );
     for mode in ["verify-ca", "require"] {
-        found(&database(&server, "db.internal", &query(mode)).await).await.unwrap();
+        found(&database(&server, "db.internal", &query(mode)).await)
+            .await
+            .unwrap();
     }
-    found(&database(&server, "other.internal", &query("verify-full")).await).await.unwrap();
+    found(&database(&server, "other.internal", &query("verify-full")).await)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,7 +247,9 @@ async fn an_unknown_authority_is_refused_but_where_nobody_asked() {
         assert!(line.contains("sslrootcert"), "{line}");
     }
     for query in ["sslmode=require", "sslmode=prefer", "sslmode=disable"] {
-        found(&database(&server, "db.internal", query).await).await.unwrap();
+        found(&database(&server, "db.internal", query).await)
+            .await
+            .unwrap();
     }
 }
 
@@ -245,7 +290,11 @@ async fn a_clients_certificate_is_shown_to_a_database_that_asks_for_one() {
     let certificate = authority.folder.write("client.crt", &certificate.pem());
     let key = authority.folder.write("client.key", &key.serialize_pem());
     let verified = format!("sslmode=verify-full&sslrootcert={}", authority.file());
-    let query = format!("{verified}&sslcert={}&sslkey={}", certificate.display(), key.display());
+    let query = format!(
+        "{verified}&sslcert={}&sslkey={}",
+        certificate.display(),
+        key.display()
+    );
     let url = database(&server, "db.internal", &query).await;
     eventually_taken(&url).await;
     let service = Service::start_with(ServiceOptions {
@@ -258,7 +307,13 @@ async fn a_clients_certificate_is_shown_to_a_database_that_asks_for_one() {
     tokio::spawn(connection);
     let shown = "SELECT DISTINCT client_serial IS NOT NULL FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) \
                  WHERE application_name = 'oauth-manager'";
-    let shown: Vec<bool> = client.query(shown, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let shown: Vec<bool> = client
+        .query(shown, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     assert_eq!(shown, [true]);
     service.stop().await;
 }

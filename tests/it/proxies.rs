@@ -30,19 +30,32 @@ async fn audited_address(trusted: &str, forwarded: &[&str]) -> String {
 }
 
 fn trusting(toml: String, proxy: &str) -> String {
-    toml.replacen("[server]\n", &format!("[server]\ntrusted_proxies = [\"{proxy}\"]\n"), 1)
+    toml.replacen(
+        "[server]\n",
+        &format!("[server]\ntrusted_proxies = [\"{proxy}\"]\n"),
+        1,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_names_the_client_behind_a_trusted_proxy() {
-    assert_eq!(audited_address("127.0.0.0/8", &["203.0.113.9"]).await, "203.0.113.9");
+    assert_eq!(
+        audited_address("127.0.0.0/8", &["203.0.113.9"]).await,
+        "203.0.113.9"
+    );
     // What the client itself wrote stands further left, and is not believed.
-    assert_eq!(audited_address("127.0.0.0/8", &["6.6.6.6, 2001:db8::9", "127.0.0.3"]).await, "2001:db8::9");
+    assert_eq!(
+        audited_address("127.0.0.0/8", &["6.6.6.6, 2001:db8::9", "127.0.0.3"]).await,
+        "2001:db8::9"
+    );
     assert_eq!(audited_address("127.0.0.0/8", &[]).await, "127.0.0.1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_is_believed_about_where_a_request_came_from() {
     assert_eq!(audited_address("", &["203.0.113.9"]).await, "127.0.0.1");
-    assert_eq!(audited_address("10.0.0.7", &["203.0.113.9, 10.0.0.7"]).await, "127.0.0.1");
+    assert_eq!(
+        audited_address("10.0.0.7", &["203.0.113.9, 10.0.0.7"]).await,
+        "127.0.0.1"
+    );
 }

@@ -46,14 +46,31 @@ mod tests {
 
     #[test]
     fn what_the_flow_answers_for_is_refused_and_everything_else_is_the_operators() {
-        for name in ["state", "nonce", "request", "request_uri", "client_secret", "code_challenge", "scope"] {
+        for name in [
+            "state",
+            "nonce",
+            "request",
+            "request_uri",
+            "client_secret",
+            "code_challenge",
+            "scope",
+        ] {
             assert!(refusal(name, "x").is_some(), "{name}");
         }
         for mode in ["form_post", "fragment", "query.jwt", "form_post.jwt", "jwt", ""] {
             assert!(refusal("response_mode", mode).is_some(), "{mode}");
         }
         assert_eq!(refusal("response_mode", "query"), None);
-        for name in ["prompt", "audience", "access_type", "max_age", "acr_values", "resource", "claims", "State"] {
+        for name in [
+            "prompt",
+            "audience",
+            "access_type",
+            "max_age",
+            "acr_values",
+            "resource",
+            "claims",
+            "State",
+        ] {
             assert_eq!(refusal(name, "x"), None, "{name}");
         }
     }

@@ -186,7 +186,10 @@ fn blanks_around_credentials_are_taken_off_and_those_within_stay() {
     let variables = [
         ("NOTION_CLIENT_ID", " n\n"),
         ("NOTION_CLIENT_SECRET", " in a variable\n"),
-        ("OAUTH_MANAGER__PROVIDERS__MICROSOFT__CLIENT_SECRET_FILE", file.to_str().unwrap()),
+        (
+            "OAUTH_MANAGER__PROVIDERS__MICROSOFT__CLIENT_SECRET_FILE",
+            file.to_str().unwrap(),
+        ),
         ("DATABASE_URL", " postgres://u@db/x \n"),
     ];
     let config = load(&production(), google, &variables).unwrap();

@@ -231,10 +231,7 @@ fn config_matrix() {
             "[server]\ntrusted_proxies = ['0.0.0.0/0']".to_owned(),
         ),
         ("server.docs", "[server]\ndocs = true".to_owned()),
-        (
-            "auth.hs256_secret",
-            format!("[auth]\nhs256_secret = ' {SECRET}'"),
-        ),
+        ("auth.hs256_secret", format!("[auth]\nhs256_secret = ' {SECRET}'")),
         (
             "providers.acme.features.\"profile\"",
             acme("features = { profile = ['openid'] }"),
@@ -326,6 +323,11 @@ fn what_looks_like_it_and_is_legitimate_is_taken() {
     let keys = "[auth]\njwks_url = 'https://10.1.2.3/keys'";
     let without_secret = production().replace(&format!("hs256_secret = '{SECRET}'"), "");
     load(&without_secret, keys, &[]).unwrap();
-    let proxies = load(&production(), "[server]\ntrusted_proxies = ['10.0.0.7', 'fd00::/8']", &[]).unwrap();
+    let proxies = load(
+        &production(),
+        "[server]\ntrusted_proxies = ['10.0.0.7', 'fd00::/8']",
+        &[],
+    )
+    .unwrap();
     assert_eq!(proxies.server.trusted_proxies.len(), 2);
 }
