@@ -79,7 +79,7 @@ pub(super) struct NotAllowed;
 impl NotAllowed {
     /// Whether this is why there is no connection.
     pub(super) fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+        std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<Self>)
     }
 }
 
@@ -219,5 +219,38 @@ mod tests {
                 "{metadata}"
             );
         }
+    }
+
+    /// What a name leads to is judged like what is written: here names that lead where they say.
+    #[tokio::test]
+    async fn names_that_lead_to_metadata_are_refused_whatever_is_allowed() {
+        use std::str::FromStr;
+        let leads = async |policy: AddressPolicy, name: &str| {
+            PolicyResolver(policy)
+                .resolve(Name::from_str(name).unwrap())
+                .await
+                .is_ok()
+        };
+        let private = AddressPolicy {
+            private: true,
+            loopback: false,
+        };
+        let all = AddressPolicy {
+            private: true,
+            loopback: true,
+        };
+        for address in ["10.0.0.1", "192.168.3.4", "fc00::1"] {
+            assert!(leads(private, address).await, "{address}");
+            assert!(!leads(STRICT, address).await, "{address}");
+        }
+        for address in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "fd00:ec2::254",
+        ] {
+            assert!(!leads(all, address).await, "{address}");
+        }
+        assert!(leads(STRICT, "8.8.8.8").await && !leads(private, "localhost").await);
     }
 }

@@ -8,7 +8,9 @@ use super::settings::FeatureSettings;
 pub(super) fn take_in(features: &mut Vec<FeatureSpec>, given: &FeatureSettings, made: FeatureSpec) {
     if given.default {
         // The operator's word counts more than the catalogue's, wherever the feature stands.
-        features.iter_mut().for_each(|feature| feature.default = false);
+        for feature in &mut *features {
+            feature.default = false;
+        }
     }
     let Some(known) = features.iter_mut().find(|feature| feature.key == made.key) else {
         return features.push(made);

@@ -207,3 +207,17 @@ fn tls() -> Result<rustls::ClientConfig, InvalidSettings> {
             .with_no_client_auth();
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_leads_where_it_must_not_is_told_from_one_that_does_not_answer() {
+        let transport = Transport::new(&EngineSettings::default(), [AddressPolicy::default()]).unwrap();
+        let call = Call::get("https://localhost:9/".parse().unwrap(), AddressPolicy::default());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let failure = transport.send(call, deadline).await.err();
+        assert_eq!(failure, Some(NoAnswer::NeverLeft("address_not_allowed")));
+    }
+}

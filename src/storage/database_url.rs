@@ -8,7 +8,7 @@ use tokio_postgres::Config;
 
 use super::pool::StorageConfigError;
 
-/// Keys of the driver; everything else of libpq's is unknown to it.
+/// Keys that are read here: the driver does not know them, or not all of their values.
 const TLS_KEYS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
 
 /// A database URL, read.
@@ -125,7 +125,7 @@ fn split_url(text: &str) -> (String, Vec<(String, String)>) {
 /// The driver's part of `key=value` pairs, and ours. A value may stand in single quotes; a backslash takes the next letter
 /// as it is.
 fn split_pairs(text: &str) -> Result<(String, Vec<(String, String)>), StorageConfigError> {
-    let (mut kept, mut ours) = (String::new(), Vec::new());
+    let (mut kept, mut ours) = (Vec::new(), Vec::new());
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (key, value) = rest.split_once('=').ok_or(StorageConfigError::Url)?;
@@ -155,11 +155,11 @@ fn split_pairs(text: &str) -> Result<(String, Vec<(String, String)>), StorageCon
         if TLS_KEYS.contains(&key) {
             ours.push((key.to_owned(), plain));
         } else {
-            kept.push_str(&format!("{key}={} ", &value[start..end]));
+            kept.push(format!("{key}={}", &value[start..end]));
         }
         rest = value[end..].trim_start();
     }
-    Ok((kept, ours))
+    Ok((kept.join(" "), ours))
 }
 
 fn join(driver: &str, key: &str, value: &str, url: bool) -> String {
