@@ -19,6 +19,7 @@ mod log;
 mod origin;
 mod provider;
 mod residency;
+mod return_url;
 mod secret;
 mod server;
 mod spool;
@@ -49,6 +50,7 @@ pub use provider::{
     BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
 };
 pub use residency::{IdleAfter, ResidencyConfig};
+pub use return_url::ReturnUrl;
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
 pub use spool::SpoolConfig;

@@ -10,6 +10,7 @@ use url::Url;
 use super::endpoint::is_loopback_literal;
 use super::error::Problems;
 use super::origin::Origin;
+use super::return_url::ReturnUrl;
 use super::{duration, list};
 
 /// How strict the configuration is judged.
@@ -35,9 +36,9 @@ pub struct ServerConfig {
     /// Origins whose pages may call the API (CORS).
     #[serde(deserialize_with = "list::deserialize")]
     pub allowed_origins: Vec<Origin>,
-    /// Origins a connect flow may return to.
+    /// Addresses a browser may be sent back to.
     #[serde(deserialize_with = "list::deserialize")]
-    pub allowed_return_origins: Vec<Origin>,
+    pub allowed_return_urls: Vec<ReturnUrl>,
     /// The operator's listener with the metrics; none when absent.
     pub metrics_listen: Option<SocketAddr>,
     /// Whether `/docs` is served; see [`ServerConfig::docs_enabled`].
@@ -77,14 +78,14 @@ impl ServerConfig {
         if let Err(message) = self.check_public_url() {
             problems.add("server.public_url", message);
         }
-        for (key, origins) in [
-            ("server.allowed_origins", &self.allowed_origins),
-            ("server.allowed_return_origins", &self.allowed_return_origins),
-        ] {
-            for origin in origins {
-                if let Err(message) = origin.check(self.environment) {
-                    problems.add(key, format!("{origin}: {message}"));
-                }
+        for origin in &self.allowed_origins {
+            if let Err(message) = origin.check(self.environment) {
+                problems.add("server.allowed_origins", format!("{origin}: {message}"));
+            }
+        }
+        for url in &self.allowed_return_urls {
+            if let Err(message) = url.check(self.environment) {
+                problems.add("server.allowed_return_urls", format!("{url}: {message}"));
             }
         }
         // Port 0 is a free one, each time another.

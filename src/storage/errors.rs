@@ -7,11 +7,12 @@ use tokio_postgres::{Error, error::DbError};
 use oauth_manager_actors::ports::store::StoreError;
 
 /// Tables that errors can name.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
     "oauth_authorizations",
+    "oauth_authorization_redirects",
     "oauth_sessions",
     "oauth_consents",
     "oauth_audit_log",
