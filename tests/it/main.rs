@@ -42,6 +42,7 @@ mod provider_verdicts;
 mod readiness;
 mod records;
 mod refresh_chain;
+mod returning;
 mod secrets;
 mod short_lives;
 mod single_flight;
