@@ -251,12 +251,12 @@ async fn an_error_without_a_state_ends_the_one_flow_its_browser_waits_for() {
     );
     let mut flow = Flow::begin(&service, "ada", "google").await;
     // In another browser, at another provider, or beside a code nothing is meant.
-    for (browser, url) in [
-        (&mut service.browser(), said_no.clone()),
-        (&mut flow.browser, said_no.replace("google", "notion")),
-        (&mut flow.browser, format!("{said_no}&code=x")),
+    let mut stranger = service.browser();
+    for end in [
+        stranger.step(&said_no).await,
+        flow.browser.step(&said_no.replace("google", "notion")).await,
+        flow.browser.step(&format!("{said_no}&code=x")).await,
     ] {
-        let end = browser.step(&url).await;
         assert!(end.status == 400 && end.body.contains("state_missing"), "{end:?}");
     }
     assert_eq!(status(&service, "ada", &flow.id).await, "redirected");
