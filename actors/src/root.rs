@@ -180,6 +180,7 @@ impl Root {
                     flush_interval: self.shared.settings.audit_flush_interval,
                     shown: self.shared.audit.pending(),
                     tallies: self.shared.audit.tallies(),
+                    strays: self.shared.audit.strays().clone(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, sink, (), root).await?;
                 self.shared.audit.address().set(Some(actor.clone()));

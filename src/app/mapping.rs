@@ -84,7 +84,11 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         service_version: env!("CARGO_PKG_VERSION").into(),
         allowed_origins: origins(&server.allowed_origins, "server.allowed_origins")?,
         returns: ReturnPolicy {
-            allowed_return_origins: origins(&server.allowed_return_origins, "server.allowed_return_origins")?,
+            allowed_return_urls: server
+                .allowed_return_urls
+                .iter()
+                .map(|entry| entry.url().clone())
+                .collect(),
             allow_loopback: server.is_development(),
         },
         trusted_proxies: server

@@ -98,6 +98,17 @@ impl Problems {
     }
 }
 
+/// Keys that were, and what has taken their place.
+fn replaced(name: &str) -> Option<&'static str> {
+    match name {
+        "allowed_return_origins" => Some(
+            "use allowed_return_urls, which takes whole addresses such as \"https://app.example.com/connected\" (scheme, host, \
+             port and path must be equal, the query is free)",
+        ),
+        _ => None,
+    }
+}
+
 /// The typed layer's verdict. Its own wording shows the offending value, which may be a secret, so it is worded anew.
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
@@ -107,7 +118,10 @@ impl From<figment::Error> for ConfigError {
             let message = match &error.kind {
                 Kind::UnknownField(name, expected) => {
                     push(&mut path, name);
-                    format!("unknown key; known here: {}", expected.join(", "))
+                    match replaced(name) {
+                        Some(now) => format!("unknown key: {now}"),
+                        None => format!("unknown key; known here: {}", expected.join(", ")),
+                    }
                 }
                 Kind::MissingField(name) => {
                     push(&mut path, name);

@@ -22,6 +22,7 @@ mod origin;
 mod provider;
 mod proxy;
 mod residency;
+mod return_url;
 mod secret;
 mod server;
 mod spool;
@@ -53,6 +54,7 @@ pub use provider::{
 };
 pub use proxy::TrustedProxy;
 pub use residency::{IdleAfter, ResidencyConfig};
+pub use return_url::ReturnUrl;
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
 pub use spool::SpoolConfig;

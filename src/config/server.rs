@@ -11,6 +11,7 @@ use super::endpoint::is_loopback_literal;
 use super::error::Problems;
 use super::origin::Origin;
 use super::proxy::TrustedProxy;
+use super::return_url::ReturnUrl;
 use super::{duration, list};
 
 /// How strict the configuration is judged.
@@ -36,12 +37,12 @@ pub struct ServerConfig {
     /// Origins whose pages may call the API (CORS).
     #[serde(deserialize_with = "list::deserialize")]
     pub allowed_origins: Vec<Origin>,
-    /// Origins a connect flow may return to.
+    /// Addresses a browser may be sent back to.
     #[serde(deserialize_with = "list::deserialize")]
-    pub allowed_return_origins: Vec<Origin>,
     /// Proxies whose word about the client's address is believed.
     #[serde(deserialize_with = "list::deserialize")]
     pub trusted_proxies: Vec<TrustedProxy>,
+    pub allowed_return_urls: Vec<ReturnUrl>,
     /// The operator's listener with the metrics; none when absent.
     pub metrics_listen: Option<SocketAddr>,
     /// The largest request body.
@@ -74,14 +75,14 @@ impl ServerConfig {
         if let Err(message) = self.check_public_url() {
             problems.add("server.public_url", message);
         }
-        for (key, origins) in [
-            ("server.allowed_origins", &self.allowed_origins),
-            ("server.allowed_return_origins", &self.allowed_return_origins),
-        ] {
-            for origin in origins {
-                if let Err(message) = origin.check(self.environment) {
-                    problems.add(key, format!("{origin}: {message}"));
-                }
+        for origin in &self.allowed_origins {
+            if let Err(message) = origin.check(self.environment) {
+                problems.add("server.allowed_origins", format!("{origin}: {message}"));
+            }
+        }
+        for url in &self.allowed_return_urls {
+            if let Err(message) = url.check(self.environment) {
+                problems.add("server.allowed_return_urls", format!("{url}: {message}"));
             }
         }
         // Port 0 is a free one, each time another.

@@ -1,17 +1,26 @@
-//! Where a browser may be sent after a flow: absolute addresses on an exactly allow-listed origin (RFC 9700 4.11).
+//! Where a browser may be sent after a flow: exactly allow-listed addresses (RFC 9700 2.1, 4.11). Scheme, host, port and
+//! path must be those of an entry; the query is the application's own. An origin would not do: a page there that redirects
+//! further would carry a confirmation to whoever wrote the link.
 //!
 //! An address is read twice, as text and by the WHATWG parser, and both must name the same place: what a parser would
 //! repair (backslashes, tabs, odd numbers, user names) is refused instead. The browser is sent to the parsed form.
 
 use oauth_manager_actors::domain::error::ServiceError;
-use url::Url;
+use url::{Host, Url};
 
-use super::settings::{ReturnPolicy, WebOrigin};
+use super::settings::ReturnPolicy;
 
 /// Longest accepted address: browsers and proxies take about this much.
 const RETURN_TO_BYTES_MAX: usize = 2048;
 /// Parameters we append ourselves; an address that brings its own could speak in our name.
-const RESERVED: [&str; 4] = ["authorization_id", "status", "confirmation", "error"];
+const RESERVED: [&str; 6] = [
+    "authorization_id",
+    "status",
+    "confirmation",
+    "error",
+    "session_id",
+    "session_confirmation",
+];
 
 /// The address, if the policy allows it.
 pub(crate) fn check(raw: &str, policy: &ReturnPolicy) -> Result<Url, ServiceError> {
@@ -27,16 +36,23 @@ pub(crate) fn check(raw: &str, policy: &ReturnPolicy) -> Result<Url, ServiceErro
         .query_pairs()
         .any(|(name, _)| RESERVED.contains(&name.as_ref()))
     {
-        return Err(refuse(
-            "authorization_id, status, confirmation and error are ours to add",
-        ));
+        return Err(refuse(&format!("{} are ours to add", RESERVED.join(", "))));
     }
-    let origin = WebOrigin::of(&url);
-    if policy.allowed_return_origins.contains(&origin) || policy.allow_loopback && is_loopback(&url) {
+    let mut allowed = policy.allowed_return_urls.iter();
+    if allowed.any(|entry| is_same_address(entry, &url)) || policy.allow_loopback && is_loopback(&url) {
         Ok(url)
     } else {
-        Err(refuse("its origin is not in server.allowed_return_origins"))
+        Err(refuse(
+            "scheme, host, port and path must be those of an entry of server.allowed_return_urls",
+        ))
     }
+}
+
+fn is_same_address(entry: &Url, url: &Url) -> bool {
+    entry.scheme() == url.scheme()
+        && entry.host() == url.host()
+        && entry.port_or_known_default() == url.port_or_known_default()
+        && entry.path() == url.path()
 }
 
 fn refuse(why: &str) -> ServiceError {
@@ -96,7 +112,12 @@ fn same_place(authority: &str, url: &Url) -> bool {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"))
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ pub struct HttpSettings {
 /// Where a browser may be sent after a flow.
 #[derive(Debug, Clone, Default)]
 pub struct ReturnPolicy {
-    /// Exact origins.
-    pub allowed_return_origins: Vec<WebOrigin>,
-    /// Any port of `127.0.0.1`, `[::1]` and `localhost` too. For development only.
+    /// Addresses whose scheme, host, port and path must be met.
+    pub allowed_return_urls: Vec<Url>,
+    /// Any address on this machine too (`127.0.0.0/8`, `[::1]`, `localhost`). For development only.
     pub allow_loopback: bool,
 }
 

@@ -11,13 +11,13 @@ use oauth_manager_actors::{
         audit::AuditEntry,
         authorization::{AuthorizationStatus, StoredAuthorization},
         consent::Shown,
-        ids::{AuthorizationId, Subject},
+        ids::{AuthorizationId, ProviderKey, Subject},
         reason::ReasonCode,
         sealed::{Digest, Sealed},
     },
     ports::store::{
-        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
-        StoreResult,
+        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, Refused,
+        StateOutcome, StoreResult, StoredRedirect,
     },
 };
 
@@ -27,6 +27,7 @@ use super::{
     connect::feature_names,
     consents::keep_wordings,
     flow::{self, authorization_columns},
+    redirects::forget_redirects,
     refresh::done_if,
 };
 
@@ -69,21 +70,6 @@ const FIND: &str = concat!(
     authorization_columns!(),
     " FROM oauth_authorizations a WHERE a.id = $1 AND a.subject = $2"
 );
-const REDIRECT: &str = "\
-UPDATE oauth_authorizations
-SET status = 'redirected', state = $2, browser = $3, nonce = $4, data_key = $5, pkce_verifier = $6, updated_at = now()
-WHERE id = $1 AND status IN ('created', 'redirected') AND expires_at > now()";
-const CONSUME_STATE: &str = concat!(
-    "UPDATE oauth_authorizations AS a SET status = 'returned', updated_at = now()
-     WHERE a.state = $1 AND a.status = 'redirected' AND a.expires_at > now()
-     RETURNING ",
-    authorization_columns!()
-);
-const FIND_BY_STATE: &str = concat!(
-    "SELECT ",
-    authorization_columns!(),
-    " FROM oauth_authorizations a WHERE a.state = $1"
-);
 const HOLD_CODE: &str = concat!(
     "WITH a AS (
         UPDATE oauth_authorizations
@@ -117,18 +103,25 @@ const FINISH: &str = concat!(
             nonce = NULL, staged = NULL, updated_at = now()
         WHERE id = $15 AND status NOT IN ('connected', 'denied', 'failed', 'expired')
         RETURNING id
-    ), audit AS (",
+    ), ",
+    forget_redirects!(),
+    ", audit AS (",
     insert_audit!(),
     " FROM a) SELECT id FROM a"
 );
-/// The state's digest stays, so that a late callback hears that it is late and not that it is forged.
-const PURGE_SECRETS: &str = "\
-UPDATE oauth_authorizations
-SET status = 'expired', data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL,
-    staged = NULL, updated_at = now()
-WHERE status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch')
-        AND expires_at <= now()
-    OR status = 'exchanged' AND expires_at <= now() - $1::double precision * interval '1 second'";
+const PURGE_SECRETS: &str = concat!(
+    "WITH a AS (
+        UPDATE oauth_authorizations
+        SET status = 'expired', data_key = NULL, pkce_verifier = NULL, code = NULL, confirmation = NULL, nonce = NULL,
+            staged = NULL, updated_at = now()
+        WHERE status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch')
+                AND expires_at <= now()
+            OR status = 'exchanged' AND expires_at <= now() - $1::double precision * interval '1 second'
+        RETURNING id
+    ), ",
+    forget_redirects!(),
+    " SELECT id FROM a"
+);
 const PURGE_ROWS: &str = "DELETE FROM oauth_authorizations WHERE expires_at < now() - interval '7 days'";
 
 impl Storage {
@@ -189,39 +182,6 @@ impl Storage {
         let row = transaction.query_opt(FIND, &[&id.0, &owner.as_str()]).await?;
         transaction.commit().await?;
         row.as_ref().map(flow::authorization).transpose()
-    }
-
-    async fn store_redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit> {
-        let client = self.system().await?;
-        let touched = client
-            .execute(
-                REDIRECT,
-                &[
-                    &id.0,
-                    &record.state.0.as_slice(),
-                    &record.browser.0.as_slice(),
-                    &record.nonce,
-                    &record.data_key.0,
-                    &record.pkce_verifier.0,
-                ],
-            )
-            .await?;
-        Ok(done_if(touched == 1))
-    }
-
-    async fn use_state(&self, state: &Digest) -> StoreResult<StateOutcome> {
-        let client = self.system().await?;
-        if let Some(row) = client.query_opt(CONSUME_STATE, &[&state.0.as_slice()]).await? {
-            return Ok(StateOutcome::Consumed(Box::new(flow::authorization(&row)?)));
-        }
-        let Some(row) = client.query_opt(FIND_BY_STATE, &[&state.0.as_slice()]).await? else {
-            return Ok(StateOutcome::Unknown);
-        };
-        let flow = Box::new(flow::authorization(&row)?);
-        Ok(match flow.status {
-            AuthorizationStatus::Expired => StateOutcome::Expired(flow),
-            _ => StateOutcome::Used(flow),
-        })
     }
 
     async fn keep_code(
@@ -310,9 +270,42 @@ impl AuthorizationStore for Storage {
             .await
     }
 
-    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit> {
-        self.within("authorizations.redirect", self.store_redirect(id, record))
+    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord, most: u32) -> StoreResult<Commit> {
+        self.within("authorizations.redirect", self.store_redirect(id, record, most))
             .await
+    }
+
+    async fn browsers(&self, id: AuthorizationId) -> StoreResult<Vec<Digest>> {
+        self.within("authorizations.browsers", self.browsers_of(id)).await
+    }
+
+    async fn find_by_state(&self, state: &Digest) -> StoreResult<Option<StoredRedirect>> {
+        self.within("authorizations.find_by_state", self.redirect_of_state(state))
+            .await
+    }
+
+    async fn awaited(
+        &self,
+        provider: &ProviderKey,
+        browsers: &[Digest],
+    ) -> StoreResult<Vec<StoredAuthorization>> {
+        self.within("authorizations.awaited", self.awaited_in(provider, browsers))
+            .await
+    }
+
+    async fn refuse(
+        &self,
+        id: AuthorizationId,
+        refused: Refused<'_>,
+        status: AuthorizationStatus,
+        error: &ReasonCode,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.within(
+            "authorizations.refuse",
+            self.turn_away(id, refused, status, error, audit),
+        )
+        .await
     }
 
     async fn consume_state(&self, state: &Digest) -> StoreResult<StateOutcome> {

@@ -9,11 +9,12 @@ use oauth_manager_actors::ports::store::StoreError;
 use super::tls;
 
 /// Tables that errors can name.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
     "oauth_authorizations",
+    "oauth_authorization_redirects",
     "oauth_sessions",
     "oauth_consents",
     "oauth_audit_log",

@@ -139,6 +139,17 @@ pub(super) const WITHHELD: &[&str] = &[
     "oauth_authorizations.pkce_verifier",
     "oauth_authorizations.code",
     "oauth_authorizations.staged",
+    "oauth_authorizations.redirects",
+    // Nothing but what a browser is known by until its flow ends; the flow itself is shown.
+    "oauth_authorization_redirects.state",
+    "oauth_authorization_redirects.authorization_id",
+    "oauth_authorization_redirects.subject",
+    "oauth_authorization_redirects.browser",
+    "oauth_authorization_redirects.nonce",
+    "oauth_authorization_redirects.data_key",
+    "oauth_authorization_redirects.pkce_verifier",
+    "oauth_authorization_redirects.created_at",
+    "oauth_authorization_redirects.refused_at",
     "oauth_sessions.link",
     "oauth_sessions.cookie",
     // It would lead back from the pseudonym.

@@ -29,7 +29,7 @@ macro_rules! authorization_columns {
          CASE WHEN a.status IN ('created', 'redirected', 'returned', 'awaiting_confirmation', 'account_mismatch') \
          AND a.expires_at <= now() THEN 'expired' ELSE a.status END AS status, \
          a.error, a.browser, a.confirmation, a.nonce, a.features, a.requested_scopes, a.shown, a.redirect_uri, a.return_to, \
-         a.integration_id, a.login_hint, a.data_key, a.pkce_verifier, a.code, a.staged, a.created_at, a.expires_at"
+         a.integration_id, a.login_hint, a.redirects, a.data_key, a.pkce_verifier, a.code, a.staged, a.created_at, a.expires_at"
     };
 }
 pub(super) use authorization_columns;
@@ -73,6 +73,10 @@ pub(super) fn authorization(row: &Row) -> StoreResult<StoredAuthorization> {
         return_to: record.parse_opt("return_to")?,
         integration_id,
         login_hint: record.get("login_hint")?,
+        redirects: record
+            .get::<i32>("redirects")?
+            .try_into()
+            .map_err(|_| record.wrong("redirects is not a count"))?,
         nonce: record.get("nonce")?,
         browser: record.digest("browser")?,
         data_key: record.wrapped_key("data_key")?,

@@ -36,6 +36,7 @@ mod migrations;
 mod overview;
 mod pool;
 mod records;
+mod redirects;
 mod refresh;
 mod refresh_batch;
 mod refresh_commit;

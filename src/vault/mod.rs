@@ -146,6 +146,7 @@ fn purpose_name(purpose: DigestPurpose) -> &'static str {
         DigestPurpose::ConnectHandle => "oauth-manager/connect-handle",
         DigestPurpose::BrowserBinding => "oauth-manager/browser-binding",
         DigestPurpose::Confirmation => "oauth-manager/confirmation",
+        DigestPurpose::ConfirmationSource => "oauth-manager/confirmation-source",
         DigestPurpose::ServiceCredential => "oauth-manager/service-credential",
         DigestPurpose::Session => "oauth-manager/session",
         DigestPurpose::Wording => "oauth-manager/wording",

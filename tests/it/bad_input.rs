@@ -51,7 +51,7 @@ async fn an_unknown_name_is_answered_with_those_that_exist() {
     assert!(names(&problem.expect_problem(400, "invalid_request")).contains(&calendar));
 
     // The control, and an account that is not connected.
-    begin(json!({ "provider": "google", "scopes": [calendar] }))
+    begin(json!({ "provider": "google", "scopes": [calendar], "return_to": APPLICATION }))
         .await
         .expect_status(201);
     consumer
@@ -109,7 +109,8 @@ async fn a_body_that_is_not_as_expected_is_refused() {
         .await
         .expect_problem(400, "invalid_request");
     // The control.
-    send("{\"provider\":\"google\"}".into()).await.expect_status(201);
+    let good = json!({ "provider": "google", "return_to": APPLICATION });
+    send(good.to_string()).await.expect_status(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +128,8 @@ async fn bodies_are_bounded_typed_and_utf8() {
         }
         async move { Answer::of(request.send().await.unwrap()).await }
     };
-    let good = b"{\"provider\":\"google\"}".to_vec();
+    let good = json!({ "provider": "google", "return_to": APPLICATION });
+    let good = good.to_string().into_bytes();
     let json = Some("application/json");
     post(None, good.clone())
         .await

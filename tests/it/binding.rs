@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use oauth_manager::dev::simulator::{Endpoint, Provider};
 use serde_json::json;
 
-use crate::harness::{End, Flow, Service};
+use crate::harness::{End, Flow, Service, parameter};
 
 fn exchanges(service: &Service) -> usize {
     service
@@ -97,7 +97,7 @@ async fn cosf_start_url_sent_to_victim_links_nothing() {
     // The code is dropped: the attacker cannot confirm it either, not even with the right confirmation.
     confirm(&service, "mallory", &end)
         .await
-        .expect_problem(400, "invalid_request");
+        .expect_problem(410, "expired");
     let row = service
         .sql()
         .await
@@ -155,6 +155,40 @@ async fn callback_without_user_session_requires_reauth() {
     assert_eq!(exchanges(&service), 1);
 }
 
+/// The attacker's link, which the victim opens too: the victim's browser is refused, and the code goes nowhere; whoever began
+/// may still finish in their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_another_user_opened_too_connects_only_its_owner() {
+    let service = Service::start().await;
+    let request = json!({ "provider": "google" });
+    let browser = service.browser_of("ada").await;
+    let mut own = Flow::begin_in(browser, &service, "ada", request).await;
+    let mut victim = service.browser_of("victim").await;
+    let away = victim.step(&own.link).await;
+    let back = victim.step(away.url.as_str()).await;
+    for _ in 0..2 {
+        let end = victim.step(back.url.as_str()).await;
+        assert_eq!(end.status, 400, "{end:?}");
+        assert!(end.body.contains("binding_mismatch"), "{end:?}");
+    }
+    assert!(audited(&service, "ada", "binding_mismatch").await);
+    links_nothing(&service, &["ada", "victim"]).await;
+    // The victim's code under the owner's state, in the owner's browser: it was asked for with another verifier.
+    let code = parameter(&back.url, "code").unwrap();
+    let end = own.arrive_at(&own.callback_with("code", Some(&code))).await;
+    assert_eq!(end.query("status").as_deref(), Some("failed"), "{end:?}");
+    let list = service.user("ada").get("/integrations").await.expect_status(200);
+    assert_eq!(list["items"], json!([]));
+
+    let browser = service.browser_of("ada").await;
+    let mut own = Flow::begin_in(browser, &service, "ada", json!({ "provider": "google" })).await;
+    let away = victim.step(&own.link).await;
+    let back = victim.step(away.url.as_str()).await;
+    assert_eq!(victim.step(back.url.as_str()).await.status, 400);
+    let end = own.arrive().await;
+    assert_eq!(end.query("status").as_deref(), Some("connected"), "{end:?}");
+}
+
 /// Login CSRF: the attacker's own code and state, planted in the victim's browser.
 #[tokio::test(flavor = "multi_thread")]
 async fn attacker_code_into_victim_browser_rejected() {
@@ -182,7 +216,7 @@ async fn attacker_code_into_victim_browser_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn state_consumed_once_under_64_parallel_callbacks() {
+async fn state_consumed_once_under_64_parallel_callbacks_and_all_are_led_on() {
     let first = Service::start().await;
     let second = first.second_node().await;
     let flow = Flow::begin(&first, "ada", "google").await;
@@ -198,20 +232,39 @@ async fn state_consumed_once_under_64_parallel_callbacks() {
         let request = first.http.get(url).header("cookie", cookie.clone());
         async move { request.send().await.unwrap() }
     });
-    let mut redirected = 0;
+    let mut confirmations = std::collections::BTreeSet::new();
     for answer in join_all(arrivals).await {
-        match answer.status().as_u16() {
-            303 => {
-                let location = answer.headers()["location"].to_str().unwrap();
-                assert!(location.contains("status=confirmation_required"), "{location}");
-                redirected += 1;
-            }
-            400 => assert!(answer.text().await.unwrap().contains("state_used")),
-            other => panic!("{other}"),
-        }
+        assert_eq!(answer.status().as_u16(), 303);
+        let location: url::Url = answer.headers()["location"].to_str().unwrap().parse().unwrap();
+        assert_eq!(
+            parameter(&location, "status").as_deref(),
+            Some("confirmation_required")
+        );
+        confirmations.insert(parameter(&location, "confirmation").unwrap());
     }
-    assert_eq!(redirected, 1);
     assert_eq!(exchanges(&first), 0);
+    // One code waits, and each of them held its confirmation.
+    assert_eq!(confirmations.len(), 1);
+    let held = "SELECT count(*) FROM oauth_audit_log WHERE action = 'callback' AND outcome = 'success'";
+    assert_eq!(
+        first
+            .sql()
+            .await
+            .query_one(held, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        1
+    );
+    let path = format!("/authorizations/{}/confirm", flow.id);
+    let confirm = || {
+        let body = json!({ "confirmation": confirmations.first().unwrap() });
+        let (api, path) = (first.user("ada"), path.clone());
+        async move { api.post(&path, body).await }
+    };
+    let answers = join_all((0..8).map(|_| confirm())).await;
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    assert_eq!(exchanges(&first), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,11 +292,11 @@ async fn parallel_flows_do_not_clobber() {
     }
     let list = service.user("ada").get("/integrations").await.expect_status(200);
     assert_eq!(list["items"].as_array().unwrap().len(), 4, "{list:#}");
-    let cookies = browser.cookies_for(&service.base_url);
-    assert!(
-        cookies.keys().all(|name| !name.starts_with("oauth_flow_")),
-        "flows left their cookies: {cookies:?}"
-    );
+    // The same callbacks again, as browsers do: each is told its own end.
+    for callback in &callbacks {
+        let end = browser.step(callback.as_str()).await;
+        assert_eq!(end.query("status").as_deref(), Some("connected"), "{end:?}");
+    }
 }
 
 /// A reconnect never swaps the account silently: the one that was to be reconnected stays as it is.
@@ -280,7 +333,8 @@ async fn pending_flow_cap_and_purge() {
     let service = Service::start().await;
     let begin = |user: &str| {
         let api = service.user(user);
-        async move { api.post("/authorizations", json!({ "provider": "google" })).await }
+        let request = json!({ "provider": "google", "return_to": crate::harness::APPLICATION });
+        async move { api.post("/authorizations", request).await }
     };
     begin("ada").await.expect_status(201);
     let sql = service.sql().await;

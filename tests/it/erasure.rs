@@ -16,6 +16,7 @@ const BEN: &str = "ben-babbage-20e4";
 /// erasure.
 const PERSONAL: &[&str] = &[
     "oauth_audit_log",
+    "oauth_authorization_redirects",
     "oauth_authorizations",
     "oauth_consents",
     "oauth_erasures",

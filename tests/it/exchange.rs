@@ -104,13 +104,21 @@ async fn verifier_row_gone_after_exchange() {
     let sql = service.sql().await;
     let secrets = "SELECT status, data_key IS NULL, pkce_verifier IS NULL, code IS NULL, nonce IS NULL, \
                    confirmation IS NULL FROM oauth_authorizations WHERE id = $1::text::uuid";
+    let left = "SELECT count(*) FROM oauth_authorization_redirects WHERE authorization_id = $1::text::uuid \
+                AND (data_key IS NOT NULL OR pkce_verifier IS NOT NULL OR nonce IS NOT NULL)";
     let mut flow = Flow::begin(&service, "ada", "google").await;
+    let left = async |id: &str| sql.query_one(left, &[&id]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(
+        left(&flow.id).await,
+        1,
+        "the verifier is needed until the exchange"
+    );
+    let end = flow.arrive().await;
     let row = sql.query_one(secrets, &[&flow.id]).await.unwrap();
     assert!(
         !row.get::<_, bool>(2),
         "the verifier is needed until the exchange"
     );
-    let end = flow.arrive().await;
     confirm(&service, "ada", &end).await.expect_status(200);
     let row = sql.query_one(secrets, &[&flow.id]).await.unwrap();
     assert_eq!(row.get::<_, String>(0), "connected");
@@ -137,6 +145,7 @@ async fn verifier_row_gone_after_exchange() {
     let url = denied.callback_with("error", Some("access_denied"));
     denied.arrive_at(&url).await;
     for id in [&flow.id, &denied.id] {
+        assert_eq!(left(id).await, 0, "{id}");
         let row = sql.query_one(secrets, &[id]).await.unwrap();
         for column in 1..=5 {
             assert!(

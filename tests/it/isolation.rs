@@ -183,12 +183,14 @@ async fn a_flow_cannot_be_begun_for_anothers_account() {
     let ben = service.user("ben");
     let mut answers = Vec::new();
     for id in [adas.clone(), format!("google_{NOBODYS_UUID}")] {
-        let body = json!({ "provider": "google", "integration_id": id });
+        let body =
+            json!({ "provider": "google", "integration_id": id, "return_to": crate::harness::APPLICATION });
         answers.push(comparable(ben.post("/authorizations", body).await));
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0].0, 404);
-    let body = json!({ "provider": "google", "integration_id": adas });
+    let body =
+        json!({ "provider": "google", "integration_id": adas, "return_to": crate::harness::APPLICATION });
     service
         .user("ada")
         .post("/authorizations", body)

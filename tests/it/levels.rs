@@ -358,7 +358,10 @@ async fn what_contradicts_itself_is_refused_in_words() {
         "the features it belongs to"
     );
     // Together they make sense: the feature, and more of it.
-    let more = json!({ "provider": "google", "features": ["google.calendar"], "scopes": [EVENTS] });
+    let more = json!({
+        "provider": "google", "features": ["google.calendar"], "scopes": [EVENTS],
+        "return_to": crate::harness::APPLICATION,
+    });
     let begun = ada.post("/authorizations", more).await.expect_status(201);
     assert!(begun["requested_scopes"].to_string().contains(EVENTS));
     for query in [
@@ -399,7 +402,10 @@ async fn a_personal_account_cannot_have_what_needs_an_organisation() {
             .await,
             ada.post(
                 "/authorizations",
-                json!({ "provider": "microsoft", "features": [feature], "integration_id": id }),
+                json!({
+                    "provider": "microsoft", "features": [feature], "integration_id": id,
+                    "return_to": crate::harness::APPLICATION,
+                }),
             )
             .await,
         ];

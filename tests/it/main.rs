@@ -45,6 +45,7 @@ mod proxies;
 mod readiness;
 mod records;
 mod refresh_chain;
+mod returning;
 mod secrets;
 mod short_lives;
 mod single_flight;

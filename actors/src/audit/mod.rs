@@ -5,6 +5,7 @@
 //! hand-out is refused rather than unrecorded) and written before a graceful stop ends.
 
 mod pending;
+mod strays;
 mod tally;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::{
     address::Address,
     audit::{
         pending::{Pending, Take, minute_of},
+        strays::Strays,
         tally::{Tallies, TallyKey},
     },
     domain::{Timestamp, audit::AuditEntry, error::ServiceError, scope::ScopeSet},
@@ -51,6 +53,7 @@ pub struct AuditHandle {
     /// Rows the sink holds, as it last said.
     pending: Arc<AtomicUsize>,
     tallies: Tallies,
+    strays: Strays,
 }
 
 /// How much waits to be recorded.
@@ -78,6 +81,7 @@ impl AuditHandle {
             permits: Arc::new(Semaphore::new(RECORDS_IN_FLIGHT_MAX)),
             pending: Arc::default(),
             tallies: Tallies::default(),
+            strays: Strays::default(),
         }
     }
 
@@ -136,6 +140,11 @@ impl AuditHandle {
         self.tallies.clone()
     }
 
+    /// Where callbacks are counted that belong to no flow that waits for one.
+    pub(crate) fn strays(&self) -> &Strays {
+        &self.strays
+    }
+
     /// Records it. `false`: the sink is being restarted; the caller refuses instead.
     pub fn record(&self, entry: AuditEntry, permit: RecordPermit) -> bool {
         self.sink.cast(AuditMsg::Record(Box::new(entry), permit)).is_ok()
@@ -171,6 +180,7 @@ pub(crate) struct AuditSink {
     /// Shown to operators: how many rows are held.
     pub(crate) shown: Arc<AtomicUsize>,
     pub(crate) tallies: Tallies,
+    pub(crate) strays: Strays,
 }
 
 pub(crate) struct AuditState {
@@ -255,6 +265,9 @@ impl AuditSink {
         } else {
             Take::All
         };
+        for entry in self.strays.take(take == Take::All, self.clock.now()) {
+            state.pending.add(entry, self.clock.now());
+        }
         let batch = state.pending.take(take, self.clock.now(), BATCH_ROWS_MAX);
         if batch.is_empty() {
             return;

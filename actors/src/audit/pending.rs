@@ -3,7 +3,7 @@
 //! The first of a minute are written at once, so that the audit shows them; the rest of that minute is counted and written
 //! when the minute is over, because rows of the audit are never changed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp,
     audit::{AuditAction, AuditEntry, AuditOutcome},
     caller::Actor,
-    ids::{IntegrationId, Subject},
+    ids::{AuthorizationId, IntegrationId, ProviderKey, Subject},
     reason::ReasonCode,
 };
 
@@ -47,6 +47,8 @@ struct Key {
     subject: Option<Subject>,
     integration: Option<IntegrationId>,
     error: Option<ReasonCode>,
+    /// Of callbacks, which are told apart by where they come from and what they are about.
+    callback: Option<(Option<IpAddr>, Option<ProviderKey>, Option<AuthorizationId>)>,
 }
 
 impl Key {
@@ -58,6 +60,10 @@ impl Key {
             subject: entry.subject.clone(),
             integration: entry.integration_id.clone(),
             error: entry.error.clone(),
+            callback: (entry.action == AuditAction::Callback).then(|| {
+                let provider = entry.provider.clone();
+                (entry.context.ip, provider, entry.authorization_id)
+            }),
         }
     }
 }

@@ -1,10 +1,13 @@
-//! The callback: everything is checked before the provider is called. The state is used up first, in one statement, so
-//! that whatever follows happens at most once.
+//! The callback: everything is checked before the provider is called, and before the state is used up, so that what is
+//! spoiled spoils nothing but itself. A good one uses the state up in one statement; whatever follows happens at most once.
 
 use crate::{
     address::Address,
-    authorization::connect,
-    chance,
+    authorization::{
+        connect,
+        refusal::{Refusal, why},
+        standing, stray,
+    },
     domain::error::ServiceResult,
     domain::{
         audit::{AuditAction, AuditEntry, AuditOutcome},
@@ -15,29 +18,35 @@ use crate::{
         caller::RequestContext,
         error::ServiceError,
         ids::ProviderKey,
-        reason::ReasonCode,
-        sealed::{DigestPurpose, SealContext, SealedColumn},
-        secret::{AuthorizationCode, Confirmation},
+        sealed::{Digest, DigestPurpose, SealContext, SealedColumn},
+        secret::{AuthorizationCode, BrowserBinding},
     },
-    ports::store::{Commit, StateOutcome},
+    ports::store::{Commit, StateOutcome, StoredRedirect},
     records::store_error,
     registry::RegistryMsg,
     shared::Shared,
 };
 
-/// Why a callback connects nothing. The words appear in audit rows, redirects and pages.
-mod why {
-    pub(super) const NO_STATE: &str = "state_missing";
-    pub(super) const UNKNOWN_STATE: &str = "state_unknown";
-    pub(super) const USED_STATE: &str = "state_used";
-    pub(super) const EXPIRED: &str = "expired";
-    pub(super) const OTHER_PROVIDER: &str = "provider_mismatch";
-    pub(super) const OTHER_BROWSER: &str = "browser_mismatch";
-    pub(super) const OTHER_USER: &str = "binding_mismatch";
-    pub(super) const CONFLICTING: &str = "conflicting_parameters";
-    pub(super) const OTHER_ISSUER: &str = "issuer_mismatch";
-    pub(super) const NO_CODE: &str = "code_missing";
-    pub(super) const NOWHERE_TO_CONFIRM: &str = "confirmation_impossible";
+/// Who came back, and where to.
+pub(super) struct Visit {
+    pub(super) provider: ProviderKey,
+    pub(super) browser: CallbackBrowser,
+    pub(super) context: RequestContext,
+}
+
+impl Visit {
+    /// The flow cookie with this digest, if the browser sent it.
+    pub(super) fn binding(&self, shared: &Shared, browser: Digest) -> Option<&BrowserBinding> {
+        let vault = &*shared.ports.vault;
+        let mut bindings = self.browser.bindings.iter();
+        bindings.find(|value| vault.digest(DigestPurpose::BrowserBinding, value.expose()) == browser)
+    }
+
+    /// Whether somebody else than this flow's owner has a session in this browser.
+    pub(super) fn is_anothers(&self, flow: &StoredAuthorization) -> bool {
+        let session = self.browser.session.as_ref();
+        session.is_some_and(|user| *user != flow.owner.subject)
+    }
 }
 
 pub(crate) async fn callback(
@@ -48,141 +57,138 @@ pub(crate) async fn callback(
     browser: CallbackBrowser,
     context: RequestContext,
 ) -> ServiceResult<CallbackOutcome> {
+    let visit = Visit {
+        provider,
+        browser,
+        context,
+    };
+    // Asked before anything is used up: should the provider's discovery be away, the browser can come again.
+    let issuer_holds = issuer_holds(shared, &visit.provider, params.issuer.as_deref()).await?;
     let Some(state) = &params.state else {
-        return stray(shared, &provider, None, why::NO_STATE, context).await;
+        return without_state(shared, &visit, &params, issuer_holds).await;
     };
-    // Asked before the state is used up: should the provider's discovery be away, the browser can come again.
-    let issuer_holds = issuer_holds(shared, &provider, params.issuer.as_deref()).await?;
-    let digest = shared.ports.vault.digest(DigestPurpose::State, state.expose());
-    let consumed = shared
-        .ports
-        .authorizations
-        .consume_state(&digest)
-        .await
-        .map_err(|error| store_error(&error))?;
-    let flow = match consumed {
-        StateOutcome::Consumed(flow) => *flow,
-        StateOutcome::Unknown => return stray(shared, &provider, None, why::UNKNOWN_STATE, context).await,
-        StateOutcome::Used(flow) => {
-            return stray(shared, &provider, Some(&flow), why::USED_STATE, context).await;
-        }
-        StateOutcome::Expired(flow) => {
-            let ours = is_own_browser(shared, &flow, &browser);
-            return end(
-                shared,
-                &flow,
-                AuthorizationStatus::Expired,
-                why::EXPIRED,
-                ours,
-                context,
-            )
-            .await;
-        }
+    let state = shared.ports.vault.digest(DigestPurpose::State, state.expose());
+    let found = shared.ports.authorizations.find_by_state(&state).await;
+    let Some(found) = found.map_err(|error| store_error(&error))? else {
+        return stray::stray(shared, &visit, None, why::UNKNOWN_STATE).await;
     };
-
-    // A browser that did not leave from here is sent nowhere: it learns neither the flow's id nor its application.
-    if flow.provider != provider {
-        return end(
-            shared,
-            &flow,
-            AuthorizationStatus::Failed,
-            why::OTHER_PROVIDER,
-            false,
-            context,
-        )
-        .await;
+    let own = visit.binding(shared, found.browser).is_some();
+    match found.flow.status {
+        AuthorizationStatus::Expired => return Refusal::expired(own).end(shared, &visit, &found.flow).await,
+        AuthorizationStatus::Redirected if !found.refused => {}
+        // It came back by this very state, and whoever took it in has not got further: this may be what is left of it.
+        AuthorizationStatus::Returned if found.came_back && own => {}
+        _ => return standing::led_on(shared, &visit, &state).await,
     }
-    if !is_own_browser(shared, &flow, &browser) {
-        return end(
-            shared,
-            &flow,
-            AuthorizationStatus::Failed,
-            why::OTHER_BROWSER,
-            false,
-            context,
-        )
-        .await;
-    }
-    if params.conflicting {
-        return end(
-            shared,
-            &flow,
-            AuthorizationStatus::Failed,
-            why::CONFLICTING,
-            true,
-            context,
-        )
-        .await;
-    }
-    if !issuer_holds {
-        return end(
-            shared,
-            &flow,
-            AuthorizationStatus::Failed,
-            why::OTHER_ISSUER,
-            true,
-            context,
-        )
-        .await;
-    }
-    if let Some(error) = &params.error {
-        let status = match error.as_str() {
-            "access_denied" | "consent_required" | "user_cancelled_login" | "user_cancelled_authorize" => {
-                AuthorizationStatus::Denied
-            }
-            _ => AuthorizationStatus::Failed,
-        };
-        return end(shared, &flow, status, error.as_str(), true, context).await;
-    }
-    let Some(code) = params.code else {
-        return end(
-            shared,
-            &flow,
-            AuthorizationStatus::Failed,
-            why::NO_CODE,
-            true,
-            context,
-        )
-        .await;
-    };
-    match &browser.session {
-        Some(user) if *user == flow.owner.subject => {
-            exchange_now(shared, registry, flow, code, context).await
-        }
-        Some(_other) => {
-            end(
-                shared,
-                &flow,
-                AuthorizationStatus::Failed,
-                why::OTHER_USER,
-                false,
-                context,
-            )
-            .await
-        }
-        None if flow.return_to.is_none() => {
-            // Nobody could ever confirm: there is no application to bring the confirmation to.
-            end(
-                shared,
-                &flow,
-                AuthorizationStatus::Failed,
-                why::NOWHERE_TO_CONFIRM,
-                true,
-                context,
-            )
-            .await
-        }
-        None => hold(shared, flow, &code, context).await,
+    match judge(&visit, &found, &params, (own, issuer_holds)) {
+        Ok(code) => go_on(shared, registry, &visit, &state, found.flow, code).await,
+        Err(refusal) => refusal.refuse(shared, &visit, &found.flow, &state).await,
     }
 }
 
-fn is_own_browser(shared: &Shared, flow: &StoredAuthorization, browser: &CallbackBrowser) -> bool {
-    let Some(bound) = flow.browser else { return false };
+/// The code, if everything about it is as it was when this browser left. A browser that did not leave from here is sent
+/// nowhere: it learns neither the flow's id nor its application.
+fn judge(
+    visit: &Visit,
+    found: &StoredRedirect,
+    params: &CallbackParams,
+    (own, issuer_holds): (bool, bool),
+) -> Result<AuthorizationCode, Refusal> {
+    let flow = &found.flow;
+    if flow.provider != visit.provider {
+        return Err(Refusal::sent_nowhere(why::OTHER_PROVIDER));
+    }
+    if !own {
+        return Err(Refusal::sent_nowhere(why::OTHER_BROWSER));
+    }
+    if params.conflicting {
+        return Err(Refusal::failed(why::CONFLICTING));
+    }
+    if !issuer_holds {
+        return Err(Refusal::failed(why::OTHER_ISSUER));
+    }
+    if let Some(error) = &params.error {
+        return Err(Refusal::by_provider(error));
+    }
+    let Some(code) = &params.code else {
+        return Err(Refusal::failed(why::NO_CODE));
+    };
+    if visit.is_anothers(flow) {
+        return Err(Refusal::sent_nowhere(why::OTHER_USER));
+    }
+    if visit.browser.session.is_none() && flow.return_to.is_none() {
+        // Nobody could ever confirm: there is no application to bring the confirmation to.
+        return Err(Refusal::failed(why::NOWHERE_TO_CONFIRM));
+    }
+    Ok(code.clone())
+}
+
+/// Of any number of good callbacks one goes on; the others are told where it got to.
+async fn go_on(
+    shared: &Shared,
+    registry: &Address<RegistryMsg>,
+    visit: &Visit,
+    state: &Digest,
+    flow: StoredAuthorization,
+    code: AuthorizationCode,
+) -> ServiceResult<CallbackOutcome> {
+    let flow = if flow.status == AuthorizationStatus::Returned {
+        flow
+    } else {
+        let consumed = shared.ports.authorizations.consume_state(state).await;
+        match consumed.map_err(|error| store_error(&error))? {
+            StateOutcome::Consumed(flow) => *flow,
+            StateOutcome::Used(_) => return standing::led_on(shared, visit, state).await,
+            StateOutcome::Expired(flow) => return Refusal::expired(true).end(shared, visit, &flow).await,
+            StateOutcome::Unknown => return stray::stray(shared, visit, None, why::UNKNOWN_STATE).await,
+        }
+    };
+    let outcome = match &visit.browser.session {
+        Some(_owner) => exchange_now(shared, registry, flow, code, visit.context.clone()).await?,
+        None => hold(shared, visit, flow, &code).await?,
+    };
+    match outcome {
+        Some(outcome) => Ok(outcome),
+        None => standing::led_on(shared, visit, state).await,
+    }
+}
+
+/// RFC 6749 4.1.2.1 has an error carry the state; some providers leave it out. Where this browser waits for one flow of the
+/// provider, that one is meant.
+async fn without_state(
+    shared: &Shared,
+    visit: &Visit,
+    params: &CallbackParams,
+    issuer_holds: bool,
+) -> ServiceResult<CallbackOutcome> {
     let vault = &*shared.ports.vault;
-    browser
+    let browsers: Vec<Digest> = visit
+        .browser
         .bindings
         .iter()
-        .any(|value| vault.digest(DigestPurpose::BrowserBinding, value.expose()) == bound)
+        .map(|value| vault.digest(DigestPurpose::BrowserBinding, value.expose()))
+        .collect();
+    let error = params
+        .error
+        .as_ref()
+        .filter(|_| !params.conflicting && issuer_holds);
+    if let Some(error) = error
+        && !browsers.is_empty()
+    {
+        let awaited = shared
+            .ports
+            .authorizations
+            .awaited(&visit.provider, &browsers)
+            .await
+            .map_err(|error| store_error(&error))?;
+        if let [flow] = awaited.as_slice()
+            && !visit.is_anothers(flow)
+            && let Some(outcome) = Refusal::by_provider(error).end_flow(shared, visit, flow).await?
+        {
+            return Ok(outcome);
+        }
+    }
+    stray::stray(shared, visit, None, why::NO_STATE).await
 }
 
 /// RFC 9207: compared exactly, before any call to a token endpoint.
@@ -200,13 +206,14 @@ async fn issuer_holds(shared: &Shared, provider: &ProviderKey, issuer: Option<&s
     })
 }
 
+/// `None`: another callback of this flow is at it.
 async fn exchange_now(
     shared: &Shared,
     registry: &Address<RegistryMsg>,
     flow: StoredAuthorization,
     code: AuthorizationCode,
     context: RequestContext,
-) -> ServiceResult<CallbackOutcome> {
+) -> ServiceResult<Option<CallbackOutcome>> {
     let begun = shared
         .ports
         .authorizations
@@ -214,9 +221,7 @@ async fn exchange_now(
         .await
         .map_err(|error| store_error(&error))?;
     if begun == Commit::Fenced {
-        return Err(ServiceError::Expired {
-            what: "this connect flow",
-        });
+        return Ok(None);
     }
     let (id, return_to) = (flow.id, flow.return_to.clone());
     let result = match connect::connect(shared, registry, flow, code, context).await {
@@ -224,21 +229,23 @@ async fn exchange_now(
         Err(failed) if failed.status == AuthorizationStatus::Denied => CallbackResult::Denied(failed.shown),
         Err(failed) => CallbackResult::Failed(failed.shown),
     };
-    Ok(CallbackOutcome {
+    Ok(Some(CallbackOutcome {
         authorization_id: Some(id),
         return_to,
         result,
-    })
+    }))
 }
 
+/// `None`: another callback of this flow was faster.
 async fn hold(
     shared: &Shared,
+    visit: &Visit,
     flow: StoredAuthorization,
     code: &AuthorizationCode,
-    context: RequestContext,
-) -> ServiceResult<CallbackOutcome> {
+) -> ServiceResult<Option<CallbackOutcome>> {
     let vault = &*shared.ports.vault;
-    let Some(data_key) = &flow.data_key else {
+    let binding = flow.browser.and_then(|browser| visit.binding(shared, browser));
+    let (Some(data_key), Some(binding)) = (&flow.data_key, binding) else {
         return Err(ServiceError::Internal);
     };
     let place = SealContext {
@@ -252,93 +259,25 @@ async fn hold(
             tracing::error!(error = %error, "a code cannot be sealed");
             ServiceError::Internal
         })?;
-    let confirmation = Confirmation::new(chance::secret(&*shared.ports.rng));
+    let confirmation = standing::confirmation(shared, flow.id, binding);
     let digest = vault.digest(DigestPurpose::Confirmation, confirmation.expose());
-    let audit = AuditEntry::new(AuditAction::Callback, AuditOutcome::Success, context).with_authorization(
-        flow.id,
-        &flow.provider,
-        &flow.owner.subject,
-    );
+    let audit = AuditEntry::new(
+        AuditAction::Callback,
+        AuditOutcome::Success,
+        visit.context.clone(),
+    )
+    .with_authorization(flow.id, &flow.provider, &flow.owner.subject);
     let held = shared
         .ports
         .authorizations
         .hold_code(flow.id, &sealed, &digest, &audit)
         .await;
     match held.map_err(|error| store_error(&error))? {
-        Commit::Done => Ok(CallbackOutcome {
+        Commit::Done => Ok(Some(CallbackOutcome {
             authorization_id: Some(flow.id),
             return_to: flow.return_to,
             result: CallbackResult::ConfirmationRequired(confirmation),
-        }),
-        Commit::Fenced => Err(ServiceError::Expired {
-            what: "this connect flow",
-        }),
+        })),
+        Commit::Fenced => Ok(None),
     }
-}
-
-/// Ends a flow without connecting anything. `redirect`: whether the browser may be sent to the application.
-async fn end(
-    shared: &Shared,
-    flow: &StoredAuthorization,
-    status: AuthorizationStatus,
-    reason: &str,
-    redirect: bool,
-    context: RequestContext,
-) -> ServiceResult<CallbackOutcome> {
-    let reason = ReasonCode::new(reason);
-    let outcome = match status {
-        AuthorizationStatus::Denied => AuditOutcome::Denied,
-        _ => AuditOutcome::Failure,
-    };
-    let audit = AuditEntry::new(AuditAction::Callback, outcome, context)
-        .with_authorization(flow.id, &flow.provider, &flow.owner.subject)
-        .with_error(reason.clone());
-    let finished = shared
-        .ports
-        .authorizations
-        .finish(flow.id, status, &reason, &audit)
-        .await;
-    if finished.map_err(|error| store_error(&error))? == Commit::Fenced {
-        // It had ended before (expired and cleared away): nothing changes, the attempt is recorded all the same.
-        let recorded = shared.ports.records.append(&[audit]).await;
-        recorded.map_err(|error| store_error(&error))?;
-    }
-    tracing::info!(authorization.id = %flow.id, provider.id = %flow.provider, oauth.error = %reason, "a connect flow came to nothing");
-    Ok(CallbackOutcome {
-        authorization_id: redirect.then_some(flow.id),
-        return_to: flow.return_to.clone().filter(|_| redirect),
-        result: match status {
-            AuthorizationStatus::Denied => CallbackResult::Denied(reason),
-            _ => CallbackResult::Failed(reason),
-        },
-    })
-}
-
-/// A callback that belongs to no flow that waits for one. Recorded, and answered without a redirect.
-async fn stray(
-    shared: &Shared,
-    provider: &ProviderKey,
-    flow: Option<&StoredAuthorization>,
-    reason: &str,
-    context: RequestContext,
-) -> ServiceResult<CallbackOutcome> {
-    let reason = ReasonCode::new(reason);
-    let mut audit =
-        AuditEntry::new(AuditAction::Callback, AuditOutcome::Denied, context).with_error(reason.clone());
-    audit.provider = shared.provider(provider).map(|provider| provider.key.clone());
-    if let Some(flow) = flow {
-        audit = audit.with_authorization(flow.id, &flow.provider, &flow.owner.subject);
-    }
-    shared
-        .ports
-        .records
-        .append(&[audit])
-        .await
-        .map_err(|error| store_error(&error))?;
-    tracing::info!(provider.id = %provider, oauth.error = %reason, "a callback belongs to no waiting flow");
-    Ok(CallbackOutcome {
-        authorization_id: None,
-        return_to: None,
-        result: CallbackResult::Failed(reason),
-    })
 }

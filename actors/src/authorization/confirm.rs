@@ -84,9 +84,12 @@ pub(super) async fn settled(
                 .map(|stored| view(shared, &stored))
                 .ok_or(ServiceError::not_found("integration"))
         }
-        (AuthorizationStatus::Expired, _) => Err(ServiceError::Expired {
-            what: "this authorization",
-        }),
+        // Whatever it came to, its confirmation is dropped.
+        (AuthorizationStatus::Expired | AuthorizationStatus::Denied | AuthorizationStatus::Failed, _) => {
+            Err(ServiceError::Expired {
+                what: "this authorization",
+            })
+        }
         (
             AuthorizationStatus::Created | AuthorizationStatus::Redirected | AuthorizationStatus::Returned,
             _,
@@ -97,13 +100,9 @@ pub(super) async fn settled(
         (AuthorizationStatus::Exchanged, _) => {
             Err(ServiceError::invalid("this authorization is being confirmed"))
         }
-        (
-            AuthorizationStatus::Denied
-            | AuthorizationStatus::Failed
-            | AuthorizationStatus::Connected
-            | AuthorizationStatus::AwaitingConfirmation,
-            _,
-        ) => Err(ServiceError::invalid("this authorization has ended; begin again")),
+        (AuthorizationStatus::Connected | AuthorizationStatus::AwaitingConfirmation, _) => {
+            Err(ServiceError::invalid("this authorization has ended; begin again"))
+        }
     }
 }
 

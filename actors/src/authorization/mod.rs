@@ -7,8 +7,11 @@ pub(crate) mod callback;
 pub(crate) mod confirm;
 pub(crate) mod connect;
 pub(crate) mod open;
+mod refusal;
 mod sealing;
 pub(crate) mod staged;
+mod standing;
+mod stray;
 mod widening;
 
 use self::widening::Worse;

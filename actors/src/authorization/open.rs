@@ -1,7 +1,8 @@
 //! Opening a connect link: the browser is bound to the flow and sent to the provider.
 //!
 //! State, nonce and verifier are made here and not when the flow begins, because of the state only its digest is stored.
-//! Opening the link again makes new ones and voids the old: the last browser to leave is the one that may come back.
+//! Opening the link again makes new ones beside the old, so that a scanner or a second tab shuts nobody out: each browser
+//! comes back with what it left with, and the first good callback wins.
 
 use crate::{
     authorization::provider_error,
@@ -22,7 +23,15 @@ use crate::{
     shared::Shared,
 };
 
-pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResult<ConnectRedirect> {
+/// How often a link can be opened: more than a user, the scanners of their mail and a few tabs do, few enough that whoever
+/// holds a link cannot fill the database with it.
+const REDIRECTS_MAX: u32 = 32;
+
+pub(crate) async fn open(
+    shared: &Shared,
+    handle: ConnectHandle,
+    held: Vec<BrowserBinding>,
+) -> ServiceResult<ConnectRedirect> {
     let digest = shared
         .ports
         .vault
@@ -38,7 +47,7 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
         flow.status,
         AuthorizationStatus::Created | AuthorizationStatus::Redirected
     );
-    if !openable || flow.expires_at <= shared.now() {
+    if !openable || flow.redirects >= REDIRECTS_MAX || flow.expires_at <= shared.now() {
         return Err(ServiceError::Expired {
             what: "this connect link",
         });
@@ -46,7 +55,10 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
 
     let rng = &*shared.ports.rng;
     let state = State::new(chance::secret(rng));
-    let browser = BrowserBinding::new(chance::secret(rng));
+    let browser = match known(shared, &flow, held).await? {
+        Some(browser) => browser,
+        None => BrowserBinding::new(chance::secret(rng)),
+    };
     let nonce = chance::secret(rng);
     let verifier = PkceVerifier::new(chance::secret(rng));
 
@@ -70,7 +82,7 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
     match shared
         .ports
         .authorizations
-        .redirect(flow.id, &record)
+        .redirect(flow.id, &record, REDIRECTS_MAX)
         .await
         .map_err(|error| store_error(&error))?
     {
@@ -84,6 +96,23 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
             what: "this connect link",
         }),
     }
+}
+
+/// What this browser holds for this flow: one that opens the link again stays the same browser.
+async fn known(
+    shared: &Shared,
+    flow: &StoredAuthorization,
+    held: Vec<BrowserBinding>,
+) -> ServiceResult<Option<BrowserBinding>> {
+    if held.is_empty() || flow.redirects == 0 {
+        return Ok(None);
+    }
+    let browsers = shared.ports.authorizations.browsers(flow.id).await;
+    let browsers = browsers.map_err(|error| store_error(&error))?;
+    let vault = &*shared.ports.vault;
+    Ok(held
+        .into_iter()
+        .find(|value| browsers.contains(&vault.digest(DigestPurpose::BrowserBinding, value.expose()))))
 }
 
 fn seal(

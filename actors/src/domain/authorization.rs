@@ -244,9 +244,11 @@ pub struct StoredAuthorization {
     pub integration_id: Option<IntegrationId>,
     /// Account to suggest.
     pub login_hint: Option<String>,
-    /// OpenID Connect nonce of the present redirect.
+    /// How often its link was opened.
+    pub redirects: u32,
+    /// OpenID Connect nonce of the redirect that came back.
     pub nonce: Option<String>,
-    /// Digest of the cookie of the browser that opened it.
+    /// Digest of the cookie of the browser that came back.
     pub browser: Option<Digest>,
     /// The flow's data key.
     pub data_key: Option<WrappedKey>,

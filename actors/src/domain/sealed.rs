@@ -47,6 +47,8 @@ pub enum DigestPurpose {
     BrowserBinding,
     /// The one-time confirmation.
     Confirmation,
+    /// What the one-time confirmation is made of.
+    ConfirmationSource,
     /// A service credential.
     ServiceCredential,
     /// A session link or cookie.

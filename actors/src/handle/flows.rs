@@ -8,7 +8,7 @@ use crate::{
         authorization::BegunAuthorization, authorization::CallbackBrowser, authorization::CallbackOutcome,
         authorization::CallbackParams, authorization::Choice, authorization::ConnectRedirect,
         caller::RequestContext, error::ServiceError, ids::AuthorizationId, ids::ProviderKey, ids::Subject,
-        integration::IntegrationView, secret::Confirmation, secret::ConnectHandle,
+        integration::IntegrationView, secret::BrowserBinding, secret::Confirmation, secret::ConnectHandle,
     },
     records::store_error,
 };
@@ -68,16 +68,17 @@ impl OAuthManager {
         .await
     }
 
-    /// A browser opened a connect link.
+    /// A browser opened a connect link; `held`: every flow cookie it sent.
     ///
     /// # Errors
     /// Not found; expired or used up; the provider's discovery being away.
     pub async fn open_connect_link(
         &self,
         handle: ConnectHandle,
+        held: Vec<BrowserBinding>,
         _context: RequestContext,
     ) -> ServiceResult<ConnectRedirect> {
-        self.run(|shared, _| async move { authorization::open::open(&shared, handle).await })
+        self.run(|shared, _| async move { authorization::open::open(&shared, handle, held).await })
             .await
     }
 

@@ -139,7 +139,7 @@ impl Person {
             .path_segments()
             .and_then(|mut path| path.next_back());
         let redirect = manager
-            .open_connect_link(ConnectHandle::new(handle.unwrap()), by_browser())
+            .open_connect_link(ConnectHandle::new(handle.unwrap()), Vec::new(), by_browser())
             .await?;
         let land = &self.node.post.land;
         let code = land.provider.consent(provider, &redirect.location, &owner);

@@ -337,7 +337,7 @@ impl Universe {
         let handle = ConnectHandle::new(handle.expect("a handle"));
         let redirect = self
             .manager
-            .open_connect_link(handle, by_browser())
+            .open_connect_link(handle, Vec::new(), by_browser())
             .await
             .expect("a link that opens");
         Departed {

@@ -89,17 +89,56 @@ async fn a_callback_with_anything_wrong_exchanges_nothing_and_is_audited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_is_used_once() {
+async fn a_state_is_used_once_and_its_browser_is_told_the_same_again() {
     let universe = Universe::new().await;
     let departed = universe.depart("ada", wanting(SAFE)).await;
-    universe.agree(&departed, "ada").await;
-    let again = departed.with_code(AuthorizationCode::new("code-again"));
-    let outcome = universe
-        .come_back(&departed, again, departed.own_browser())
-        .await
-        .unwrap();
-    assert!(matches!(outcome.result, CallbackResult::Failed(reason) if reason.as_str() == "state_used"));
+    let first = universe.agree(&departed, "ada").await;
+    let again = || departed.with_code(AuthorizationCode::new("code-again"));
+    let own = universe
+        .come_back(&departed, again(), departed.own_browser())
+        .await;
+    let CallbackResult::ConfirmationRequired(second) = own.unwrap().result else {
+        panic!("its browser is not led on");
+    };
+    assert_eq!(first.expose(), second.expose());
+    // Any other learns nothing, whatever else it holds.
+    let strangers = [
+        CallbackBrowser::default(),
+        CallbackBrowser {
+            bindings: vec![BrowserBinding::new("other")],
+            session: Some(user("ada")),
+        },
+        CallbackBrowser {
+            session: Some(user("eve")),
+            ..departed.own_browser()
+        },
+    ];
+    for stranger in strangers {
+        let outcome = universe.come_back(&departed, again(), stranger).await.unwrap();
+        assert!(outcome.authorization_id.is_none() && outcome.return_to.is_none());
+        assert!(matches!(outcome.result, CallbackResult::Failed(_)));
+    }
     assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 0);
+    universe.end().await;
+}
+
+/// The browser shows the answer to the last of several requests: both are told how the one exchange ended.
+#[tokio::test(start_paused = true)]
+async fn two_callbacks_at_once_exchange_once_and_are_told_the_same() {
+    let universe = Universe::new().await;
+    let departed = universe.depart("ada", wanting(SAFE)).await;
+    let code = universe.provider.consent(SAFE, &departed.location, "ada");
+    let browser = CallbackBrowser {
+        session: Some(user("ada")),
+        ..departed.own_browser()
+    };
+    let arrive = || universe.come_back(&departed, departed.with_code(code.clone()), browser.clone());
+    let (one, two, three) = tokio::join!(arrive(), arrive(), arrive());
+    for outcome in [one, two, three] {
+        let result = outcome.unwrap().result;
+        assert!(matches!(result, CallbackResult::Connected(_)), "{result:?}");
+    }
+    assert_eq!(universe.provider.calls(SAFE, Call::Exchange), 1);
     universe.end().await;
 }
 

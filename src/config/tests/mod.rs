@@ -87,7 +87,7 @@ fn the_least_production_configuration_is_accepted() {
 fn development_needs_a_database_only() {
     let config = load(&development(), "", &[]).unwrap();
     assert_eq!(config.server.public_url(), "http://127.0.0.1:8002");
-    let more = "[server]\nallowed_return_origins = ['http://localhost:3000', 'http://127.0.0.1:3000']\n\
+    let more = "[server]\nallowed_return_urls = ['http://localhost:3000/done', 'http://127.0.0.1:3000/done']\n\
                 [providers.google]\nclient_id = 'a'\nclient_secret = 'b'\nallow_loopback = true\n\
                 token_endpoint = 'http://127.0.0.1:8003/google/token'";
     assert!(load(&development(), more, &[]).is_ok());

@@ -44,12 +44,25 @@ fn config_matrix() {
             "[server]\nallowed_origins = ['*']".to_owned(),
         ),
         (
-            "server.allowed_return_origins",
-            "[server]\nallowed_return_origins = ['https://*.x.example']".to_owned(),
+            "server.allowed_return_urls",
+            "[server]\nallowed_return_urls = ['https://*.x.example/done']".to_owned(),
         ),
         (
+            "server.allowed_return_urls",
+            "[server]\nallowed_return_urls = ['http://127.0.0.1:3/done']".to_owned(),
+        ),
+        (
+            "server.allowed_return_urls",
+            "[server]\nallowed_return_urls = ['https://app.example/done?x=1']".to_owned(),
+        ),
+        (
+            "server.allowed_return_urls",
+            "[server]\nallowed_return_urls = ['https://app.example/done#x']".to_owned(),
+        ),
+        // As it was called when it took origins.
+        (
             "server.allowed_return_origins",
-            "[server]\nallowed_return_origins = ['http://127.0.0.1:3']".to_owned(),
+            "[server]\nallowed_return_origins = ['https://app.example']".to_owned(),
         ),
         (
             "timings.shutdown_delay",

@@ -32,9 +32,14 @@ pub(crate) enum Caller {
     Service(Arc<ServiceClient>),
 }
 
+/// Whether the caller comes with our session, from our own pages, and not with a credential of the application.
+pub(crate) fn comes_with_session(head: &RequestHead) -> bool {
+    !head.headers.contains_key(header::AUTHORIZATION)
+}
+
 /// The caller, proved.
 pub(crate) async fn authenticate(api: &Api, head: &RequestHead) -> Result<Caller, Problem> {
-    if !head.headers.contains_key(header::AUTHORIZATION) {
+    if comes_with_session(head) {
         return session_user(api, head).await.map(Caller::User);
     }
     let credential = bearer(head)?;

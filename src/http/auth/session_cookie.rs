@@ -3,19 +3,21 @@
 //! On https both carry the `__Host-` prefix, so that no neighbour domain can plant them. `SameSite=Lax` keeps them off
 //! cross-site posts and still lets them come along when a provider sends the browser back.
 
+use std::fmt::Write as _;
+
 use http::header;
 use oauth_manager_actors::domain::{
     Timestamp,
-    ids::AuthorizationId,
     secret::{BrowserBinding, SessionToken},
 };
+use ring::digest;
 
 use crate::http::request_context::RequestHead;
 
 const SESSION: &str = "oauth_session";
 const FLOW_PREFIX: &str = "oauth_flow_";
-/// More parallel flows than one browser has at once.
-const FLOWS_MAX: usize = 32;
+/// More than a browser sends: they keep fewer than 200 for one host.
+const FLOWS_MAX: usize = 256;
 /// Longer than any value we set.
 const VALUE_CHARS_MAX: usize = 256;
 
@@ -49,25 +51,20 @@ pub(crate) fn drop_session(https: bool) -> String {
     clear(&full_name(SESSION, https), https)
 }
 
-/// Binds a flow to the browser.
-pub(crate) fn keep_flow(
-    id: AuthorizationId,
-    binding: &BrowserBinding,
-    until: Timestamp,
-    now: Timestamp,
-    https: bool,
-) -> String {
-    set(&flow_name(id, https), binding.expose(), until, now, https)
+/// Binds a flow to the browser, until the flow's end: the browser may ask more than once how it ended.
+pub(crate) fn keep_flow(binding: &BrowserBinding, until: Timestamp, now: Timestamp, https: bool) -> String {
+    set(&flow_name(binding, https), binding.expose(), until, now, https)
 }
 
-/// Takes a flow's mark out of the browser.
-pub(crate) fn drop_flow(id: AuthorizationId, https: bool) -> String {
-    clear(&flow_name(id, https), https)
-}
-
-fn flow_name(id: AuthorizationId, https: bool) -> String {
-    let id = id.0.simple().to_string();
-    full_name(&format!("{FLOW_PREFIX}{}", &id[..16]), https)
+/// A name for each value: links opened at the same time do not overwrite each other's, and one opened again keeps its own.
+fn flow_name(binding: &BrowserBinding, https: bool) -> String {
+    let digest = digest::digest(&digest::SHA256, binding.expose().as_bytes());
+    let mut name = full_name(FLOW_PREFIX, https);
+    for byte in &digest.as_ref()[..8] {
+        // Writing into a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 fn full_name(name: &str, https: bool) -> String {
@@ -95,14 +92,15 @@ fn attributes(https: bool) -> &'static str {
     }
 }
 
+/// Every `name=value` of the request, as far as it could be ours. Other applications on the host write what they like, in
+/// whatever encoding: the header is read as bytes, and what is odd is passed over.
 fn pairs(head: &RequestHead) -> impl Iterator<Item = (&str, &str)> {
     head.headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(_, value)| !value.is_empty() && value.len() <= VALUE_CHARS_MAX)
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
+        .filter_map(|pair| str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
+        .filter(|(_, value)| !value.is_empty() && value.len() <= VALUE_CHARS_MAX && value.is_ascii())
 }
 
 #[cfg(test)]
@@ -143,17 +141,53 @@ mod tests {
 
     #[test]
     fn parallel_flows_do_not_clobber() {
-        let one = AuthorizationId("01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap());
-        let two = AuthorizationId("01890a5d-ac97-774b-bcce-b302099a8057".parse().unwrap());
-        assert_ne!(flow_name(one, true), flow_name(two, true));
-        assert_eq!(flow_name(one, true), "__Host-oauth_flow_01890a5dac96774b");
-        let head = head(&["oauth_flow_01890a5dac96774b=a; oauth_flow_01890a5dac97774b=b; oauth_session=c"]);
+        let (one, two) = (BrowserBinding::new("a"), BrowserBinding::new("b"));
+        assert_ne!(flow_name(&one, true), flow_name(&two, true));
+        assert_eq!(flow_name(&one, true), "__Host-oauth_flow_ca978112ca1bbdca");
+        let head = head(&["oauth_flow_ca978112ca1bbdca=a; oauth_flow_3e23e8160039594a=b; oauth_session=c"]);
         let values: Vec<_> = flow_bindings(&head, false)
             .iter()
             .map(|b| b.expose().to_owned())
             .collect();
         assert_eq!(values, ["a", "b"]);
         assert!(flow_bindings(&head, true).is_empty());
+    }
+
+    #[test]
+    fn whatever_odd_cookies_come_along_ours_are_found() {
+        let odd: &[&[u8]] = &[
+            "utm=Unders\u{f8}gelse".as_bytes(),
+            b"utm=Unders\xf8gelse",
+            b"\xff\xfe=\xff",
+            b"=nameless",
+            b"valueless",
+            b"=",
+            b"",
+            b"empty=",
+            b"quoted=\"a; b=c\"",
+            b"json={\"a\":\"=\"}",
+            b"  spaced  =  x  ",
+            b"tab=\t",
+        ];
+        for neighbour in odd {
+            for order in [0, 1] {
+                let ours: &[u8] = b"oauth_session=s; oauth_flow_1=f";
+                let parts = if order == 0 {
+                    [neighbour, ours]
+                } else {
+                    [ours, neighbour]
+                };
+                let mut headers = HeaderMap::new();
+                let line = parts.join(&b"; "[..]);
+                headers.append(header::COOKIE, HeaderValue::from_bytes(&line).unwrap());
+                let head = RequestHead { headers, ..head(&[]) };
+                let session = of(&head, false).map(|token| token.expose().to_owned());
+                assert_eq!(session.as_deref(), Some("s"), "{line:?}");
+                let flows = flow_bindings(&head, false);
+                assert_eq!(flows.len(), 1, "{line:?}");
+                assert_eq!(flows[0].expose(), "f");
+            }
+        }
     }
 
     #[test]

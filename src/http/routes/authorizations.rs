@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::http::{
     Api,
-    auth::{Caller, authenticate},
+    auth::{Caller, authenticate, comes_with_session},
     body::Body,
     catalogue::{Catalogue, agree, features_of, integration_id, same_provider},
     endpoint::{Endpoint, POST, READ, Route, as_json, body_route, route},
@@ -111,6 +111,13 @@ async fn begin(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let body: CreateBody = body.json(&call.headers, &api.settings.limits).await?;
     let owner = caller.on_behalf_of(body.user.as_deref().map(subject).transpose()?)?;
     let request = read_request(&api, &caller, body)?;
+    if request.return_to.is_none() && !comes_with_session(&call) {
+        // The user would consent, and nobody could be brought the confirmation.
+        return Err(Problem::invalid(
+            "return_to is missing: give the address of your application that the browser comes back to with the \
+             confirmation, one of server.allowed_return_urls",
+        ));
+    }
     let begun = api
         .manager
         .begin_authorization(owner, request, caller.context(&call))

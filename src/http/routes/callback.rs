@@ -53,14 +53,11 @@ async fn finish(api: Arc<Api>, call: Call) -> Answer {
         .manager
         .callback(provider, params, browser, call.context(Actor::Browser))
         .await?;
-    let response = match question(&api, &call, &outcome).await {
-        Some(page) => page,
-        None => answer(&outcome)?,
-    };
-    Ok(match outcome.authorization_id {
-        Some(id) => reply::with_cookie(response, &session_cookie::drop_flow(id, api.https())),
-        None => response,
-    })
+    // The flow's cookie stays: whoever reloads is told how it ended, and not that it never was.
+    match question(&api, &call, &outcome).await {
+        Some(page) => Ok(page),
+        None => answer(&outcome),
+    }
 }
 
 /// The user of our session, if the browser holds one that stands. Without it the application confirms.

@@ -33,14 +33,12 @@ async fn send_to_provider(api: Arc<Api>, call: Call) -> Answer {
     }
     let redirect = api
         .manager
-        .open_connect_link(ConnectHandle::new(handle), call.context(Actor::Browser))
+        .open_connect_link(
+            ConnectHandle::new(handle),
+            session_cookie::flow_bindings(&call, api.https()),
+            call.context(Actor::Browser),
+        )
         .await?;
-    let cookie = session_cookie::keep_flow(
-        redirect.authorization_id,
-        &redirect.browser,
-        redirect.expires_at,
-        api.now(),
-        api.https(),
-    );
+    let cookie = session_cookie::keep_flow(&redirect.browser, redirect.expires_at, api.now(), api.https());
     Ok(reply::with_cookie(reply::see_other(&redirect.location)?, &cookie))
 }

@@ -15,7 +15,8 @@ use oauth_manager_actors::{
         session::Session,
     },
     ports::store::{
-        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, SessionStore, StateOutcome,
+        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, Refused,
+        SessionStore, StateOutcome,
     },
 };
 
@@ -88,25 +89,134 @@ async fn a_state_past_its_time_is_expired_before_and_after_it_is_purged() {
     assert_eq!((flow.pkce_verifier, flow.data_key), (None, None));
 }
 
-#[tokio::test]
-async fn a_second_redirect_voids_the_state_of_the_first() {
-    let storage = fresh().await;
-    let (flow, first) = redirected(&storage, &user("alice")).await;
-    let record = oauth_manager_actors::ports::store::RedirectRecord {
+fn redirect() -> RedirectRecord {
+    RedirectRecord {
         state: digest(),
         browser: digest(),
         nonce: "another".into(),
         data_key: oauth_manager_actors::domain::sealed::WrappedKey(vec![1; 60]),
-        pkce_verifier: Sealed(vec![2; 60]),
-    };
-    assert_eq!(storage.redirect(flow.id, &record).await.unwrap(), Commit::Done);
+        pkce_verifier: Sealed(vec![7; 60]),
+    }
+}
+
+/// Whether the database still holds a verifier of this flow's redirects.
+async fn holds_verifiers(storage: &Storage, flow: &StoredAuthorization) -> bool {
+    let count = "SELECT count(*) FROM oauth_authorization_redirects
+        WHERE authorization_id = $1 AND (pkce_verifier IS NOT NULL OR data_key IS NOT NULL OR nonce IS NOT NULL)";
+    let client = storage.system().await.unwrap();
+    let rows = client.query(count, &[&flow.id.0]).await.unwrap();
+    rows[0].get::<_, i64>(0) > 0
+}
+
+#[tokio::test]
+async fn each_redirect_has_its_own_state_and_the_first_to_come_back_uses_up_all() {
+    let storage = fresh().await;
+    let (flow, first) = redirected(&storage, &user("alice")).await;
+    let second = redirect();
+    assert_eq!(storage.redirect(flow.id, &second, 3).await.unwrap(), Commit::Done);
+    let browsers = storage.browsers(flow.id).await.unwrap();
+    assert!(browsers.len() == 2 && browsers.contains(&second.browser));
+    let states = [first, second.state];
+    let outcomes = join_all((0..32).map(|n| storage.consume_state(&states[n % 2]))).await;
+    let mut consumed = outcomes.into_iter().filter_map(|outcome| match outcome.unwrap() {
+        StateOutcome::Consumed(flow) => Some(flow),
+        StateOutcome::Used(_) => None,
+        other => panic!("{other:?}"),
+    });
+    let won = consumed.next().unwrap();
+    assert_eq!(consumed.next(), None);
+    let is_second = won.browser == Some(second.browser);
     assert_eq!(
-        storage.consume_state(&first).await.unwrap(),
-        StateOutcome::Unknown
+        won.pkce_verifier,
+        Some(Sealed(vec![if is_second { 7 } else { 2 }; 60]))
     );
-    let outcome = storage.consume_state(&record.state).await.unwrap();
-    assert!(matches!(outcome, StateOutcome::Consumed(_)));
-    assert_eq!(storage.redirect(flow.id, &record).await.unwrap(), Commit::Fenced);
+    assert!(!holds_verifiers(&storage, &flow).await);
+    for (state, came_back) in [(first, !is_second), (second.state, is_second)] {
+        let found = storage.find_by_state(&state).await.unwrap().unwrap();
+        assert_eq!((found.came_back, found.refused), (came_back, false));
+        assert_eq!(found.flow.browser, won.browser);
+    }
+    assert_eq!(
+        storage.redirect(flow.id, &redirect(), 9).await.unwrap(),
+        Commit::Fenced
+    );
+}
+
+#[tokio::test]
+async fn a_link_is_opened_so_often_and_no_more_also_at_once() {
+    let storage = fresh().await;
+    let (flow, _) = redirected(&storage, &user("alice")).await;
+    let records: Vec<_> = (0..16).map(|_| redirect()).collect();
+    let opened = join_all(records.iter().map(|record| storage.redirect(flow.id, record, 5))).await;
+    let done = opened
+        .into_iter()
+        .filter(|outcome| *outcome.as_ref().unwrap() == Commit::Done);
+    assert_eq!(done.count(), 4);
+}
+
+#[tokio::test]
+async fn a_flow_ends_with_its_last_redirect_or_when_its_user_says_no() {
+    let storage = fresh().await;
+    let alice = user("alice");
+    let (failed, denied) = (AuthorizationStatus::Failed, AuthorizationStatus::Denied);
+    let error = ReasonCode::new("server_error");
+    let audit = entry(AuditAction::Callback, &alice);
+    let refuse = |id, refused, to| storage.refuse(id, refused, to, &error, &audit);
+
+    let (flow, first) = redirected(&storage, &alice).await;
+    let second = redirect();
+    storage.redirect(flow.id, &second, 3).await.unwrap();
+    let one = Refused::Redirect(&first);
+    assert_eq!(refuse(flow.id, one, failed).await.unwrap(), Commit::Done);
+    assert_eq!(refuse(flow.id, one, failed).await.unwrap(), Commit::Fenced);
+    assert_eq!(status(&storage, &flow).await, AuthorizationStatus::Redirected);
+    assert!(matches!(
+        storage.consume_state(&first).await.unwrap(),
+        StateOutcome::Used(_)
+    ));
+    assert!(storage.find_by_state(&first).await.unwrap().unwrap().refused);
+    let other = Refused::Redirect(&second.state);
+    assert_eq!(refuse(flow.id, other, failed).await.unwrap(), Commit::Done);
+    assert_eq!(status(&storage, &flow).await, failed);
+    assert!(!holds_verifiers(&storage, &flow).await);
+
+    let (flow, _) = redirected(&storage, &alice).await;
+    storage.redirect(flow.id, &second_of(&second), 3).await.unwrap();
+    let awaited = storage
+        .awaited(&google(), &[second.browser, digest()])
+        .await
+        .unwrap();
+    assert_eq!(awaited.iter().map(|flow| flow.id).collect::<Vec<_>>(), [flow.id]);
+    let elsewhere = "notion".parse().unwrap();
+    assert_eq!(storage.awaited(&elsewhere, &[second.browser]).await.unwrap(), []);
+    assert_eq!(
+        refuse(flow.id, Refused::Flow, denied).await.unwrap(),
+        Commit::Done
+    );
+    assert_eq!(
+        refuse(flow.id, Refused::Flow, denied).await.unwrap(),
+        Commit::Fenced
+    );
+    assert_eq!(status(&storage, &flow).await, denied);
+    assert!(!holds_verifiers(&storage, &flow).await);
+    assert_eq!(storage.awaited(&google(), &[second.browser]).await.unwrap(), []);
+
+    // One that is being exchanged is nobody's to refuse any more.
+    let (flow, state) = redirected(&storage, &alice).await;
+    storage.consume_state(&state).await.unwrap();
+    for refused in [Refused::Flow, Refused::Redirect(&state)] {
+        assert_eq!(refuse(flow.id, refused, denied).await.unwrap(), Commit::Fenced);
+    }
+    let audited = audited(&storage, &alice).await;
+    assert_eq!(audited.iter().filter(|action| *action == "callback").count(), 3);
+}
+
+/// The same browser, with another state.
+fn second_of(record: &RedirectRecord) -> RedirectRecord {
+    RedirectRecord {
+        browser: record.browser,
+        ..redirect()
+    }
 }
 
 #[tokio::test]

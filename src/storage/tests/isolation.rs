@@ -17,13 +17,14 @@ async fn count(client: &Lease, table: &str) -> i64 {
     rows[0].get(0)
 }
 
-const TENANT_TABLES: [&str; 6] = [
+const TENANT_TABLES: [&str; 7] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
     "oauth_consents",
     "oauth_audit_log",
     "oauth_authorizations",
+    "oauth_authorization_redirects",
 ];
 
 async fn two_users() -> Storage {

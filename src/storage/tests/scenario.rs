@@ -97,7 +97,7 @@ pub(super) async fn redirected_for(
         data_key: WrappedKey(vec![1; 60]),
         pkce_verifier: Sealed(vec![2; 60]),
     };
-    let stored = storage.redirect(flow.id, &record).await.unwrap();
+    let stored = storage.redirect(flow.id, &record, 3).await.unwrap();
     assert_eq!(stored, Commit::Done);
     (flow, record.state)
 }

@@ -5,7 +5,7 @@ use oauth_manager_actors::ports::store::AuthorizationStore as _;
 use serde_json::{Value, json};
 
 use super::{active, begin, connect, consents, features, link, page, refresh, service, token, view};
-use crate::harness::{Api, Browser, ConsentPage, End, Service, ServiceOptions};
+use crate::harness::{Api, Browser, ConsentPage, End, Service, ServiceOptions, begin_on_our_page};
 
 /// Ada's first account is to be connected again, and she comes back as another one, in a browser with her session.
 async fn come_back_as_ben(service: &Service, id: &str) -> (Browser, End) {
@@ -271,7 +271,8 @@ async fn our_own_pages_ask_with_two_buttons_that_only_they_can_press() {
             (browser, end)
         } else {
             let request = json!({ "provider": "google", "integration_id": id });
-            let begun = ada.post("/authorizations", request).await.expect_status(201);
+            let mut page = service.browser_of("ada").await;
+            let begun = begin_on_our_page(&service, &mut page, request).await;
             come_back(&service, link(&begun)).await
         };
         let body = end.body;

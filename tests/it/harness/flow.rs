@@ -23,6 +23,29 @@ pub async fn connect(api: &Api, mut browser: Browser, mut request: Value) -> Val
     api.post(&path, confirmation).await.expect_status(200)
 }
 
+/// Begins a flow as a script on our own pages does: with the session's cookie, and the token only those pages know.
+pub async fn begin_on_our_page(service: &Service, browser: &mut Browser, request: Value) -> Value {
+    let page = browser.open(&format!("{}/connections", service.base_url)).await;
+    let token = page.body.split("name=\"csrf\" value=\"").nth(1);
+    let token = token.expect("a page with forms").split('"').next().unwrap();
+    let cookies = browser.cookies_for(&service.base_url);
+    let cookies: Vec<_> = cookies
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let answer = service
+        .http
+        .post(format!("{}/api/v1/oauth/authorizations", service.base_url))
+        .header("cookie", cookies.join("; "))
+        .header("x-csrf-token", token)
+        .header("sec-fetch-site", "same-origin")
+        .json(&request)
+        .send()
+        .await
+        .unwrap();
+    super::Answer::of(answer).await.expect_status(201)
+}
+
 pub struct Flow {
     pub id: String,
     /// Our link that began it.

@@ -17,7 +17,7 @@ mod wait;
 pub use api::{Answer, Api, http_client};
 pub use browser::{Browser, End};
 pub use database::fresh as fresh_database;
-pub use flow::{Flow, connect, parameter};
+pub use flow::{Flow, begin_on_our_page, connect, parameter};
 pub use person::ConsentPage;
 pub use program::{Folder, Program};
 pub use proxy::Proxy;

@@ -49,7 +49,7 @@ pub struct NewAuthorization {
     pub audit: AuditEntry,
 }
 
-/// What an opened link stores: everything the callback is checked against.
+/// What an opened link stores: everything the callback is checked against. A flow has one for each time it was opened.
 #[derive(Debug, Clone)]
 pub struct RedirectRecord {
     /// Digest of the state.
@@ -64,16 +64,38 @@ pub struct RedirectRecord {
     pub pkce_verifier: Sealed,
 }
 
+/// A redirect, as its state finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRedirect {
+    /// Its flow.
+    pub flow: StoredAuthorization,
+    /// Digest of the cookie of the browser that was sent away with this state.
+    pub browser: Digest,
+    /// Whether it came back before, and nothing could come of it.
+    pub refused: bool,
+    /// Whether it is the one that the flow came back by.
+    pub came_back: bool,
+}
+
+/// What ends with a callback that nothing can come of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused<'a> {
+    /// The redirect with this state; the flow too if no other is out.
+    Redirect(&'a Digest),
+    /// The flow with all of its redirects.
+    Flow,
+}
+
 /// What a consumed state was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateOutcome {
-    /// It was good, and is used up now: the flow is `returned`.
+    /// It was good, and its flow is `returned` by it: no other state of the flow is good any more.
     Consumed(Box<StoredAuthorization>),
-    /// It was used before.
+    /// It was used before, or another of its flow was.
     Used(Box<StoredAuthorization>),
     /// Its flow took too long.
     Expired(Box<StoredAuthorization>),
-    /// Never issued, or replaced by a later redirect of the same flow.
+    /// Never issued.
     Unknown,
 }
 
@@ -106,10 +128,34 @@ pub trait AuthorizationStore: Send + Sync {
     /// The flow if it is this owner's.
     async fn find(&self, owner: &Subject, id: AuthorizationId) -> StoreResult<Option<StoredAuthorization>>;
 
-    /// Stores a redirect, if the flow is `created` or `redirected` and not expired; an earlier redirect's state is void.
-    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit>;
+    /// Stores a further redirect, if the flow is `created` or `redirected`, not expired, and has fewer than `most`.
+    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord, most: u32) -> StoreResult<Commit>;
 
-    /// Uses up a state in one statement, by the database's clock: of any number of callers one gets `Consumed`.
+    /// The browsers that this flow was opened in.
+    async fn browsers(&self, id: AuthorizationId) -> StoreResult<Vec<Digest>>;
+
+    /// The redirect with this state.
+    async fn find_by_state(&self, state: &Digest) -> StoreResult<Option<StoredRedirect>>;
+
+    /// Flows at this provider that wait for one of these browsers to come back; of many, two.
+    async fn awaited(
+        &self,
+        provider: &ProviderKey,
+        browsers: &[Digest],
+    ) -> StoreResult<Vec<StoredAuthorization>>;
+
+    /// Refuses what came back to a flow that is `redirected`: ends the redirect or the flow, and drops what that held.
+    async fn refuse(
+        &self,
+        id: AuthorizationId,
+        refused: Refused<'_>,
+        status: AuthorizationStatus,
+        error: &ReasonCode,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit>;
+
+    /// Uses up a state in one statement, by the database's clock: of any number of callers, with whichever states of one
+    /// flow, one gets `Consumed`.
     async fn consume_state(&self, state: &Digest) -> StoreResult<StateOutcome>;
 
     /// Keeps the code, sealed, until the owner confirms: `returned` becomes `awaiting_confirmation`.

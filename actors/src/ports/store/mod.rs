@@ -12,7 +12,8 @@ mod sessions;
 mod users;
 
 pub use authorizations::{
-    AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
+    AuthorizationStore, ConfirmationOutcome, NewAuthorization, RedirectRecord, Refused, StateOutcome,
+    StoredRedirect,
 };
 pub use clients::ClientStore;
 pub use egress::{EgressStore, FaultKind, OpenBreaker, ProbeClaim};

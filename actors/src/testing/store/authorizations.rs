@@ -2,20 +2,23 @@
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, Op, tables::Flow};
+use super::{
+    MemoryStore, Op,
+    tables::{Flow, Redirect},
+};
 use crate::{
     domain::consent::Shown,
     domain::{
         audit::AuditEntry,
         authorization::{AuthorizationStatus, StoredAuthorization},
-        ids::{AuthorizationId, Subject, UserId},
+        ids::{AuthorizationId, ProviderKey, Subject, UserId},
         integration::Owner,
         reason::ReasonCode,
         sealed::{Digest, Sealed},
     },
     ports::store::{
-        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, StateOutcome,
-        StoreResult,
+        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, Refused,
+        StateOutcome, StoreResult, StoredRedirect,
     },
     shared::after,
 };
@@ -52,6 +55,7 @@ impl AuthorizationStore for MemoryStore {
                 return_to: new.return_to.clone(),
                 integration_id: new.integration_id.clone(),
                 login_hint: new.login_hint.clone(),
+                redirects: 0,
                 nonce: None,
                 browser: None,
                 data_key: None,
@@ -64,6 +68,7 @@ impl AuthorizationStore for MemoryStore {
             let flow = Flow {
                 stored: stored.clone(),
                 handle: new.handle,
+                redirects: Vec::new(),
                 state: None,
                 confirmation: None,
             };
@@ -96,7 +101,7 @@ impl AuthorizationStore for MemoryStore {
         .await
     }
 
-    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord) -> StoreResult<Commit> {
+    async fn redirect(&self, id: AuthorizationId, record: &RedirectRecord, most: u32) -> StoreResult<Commit> {
         self.run(Op::Redirect, |tables, now| {
             let flow = tables.flows.get_mut(&id).filter(|flow| {
                 let status = flow.stored.status;
@@ -104,16 +109,100 @@ impl AuthorizationStore for MemoryStore {
                     status,
                     AuthorizationStatus::Created | AuthorizationStatus::Redirected
                 ) && !flow.expired(now)
+                    && flow.stored.redirects < most
             });
             let Some(flow) = flow else {
                 return Ok(Commit::Fenced);
             };
-            flow.state = Some(record.state);
             flow.stored.status = AuthorizationStatus::Redirected;
-            flow.stored.browser = Some(record.browser);
-            flow.stored.nonce = Some(record.nonce.clone());
-            flow.stored.data_key = Some(record.data_key.clone());
-            flow.stored.pkce_verifier = Some(record.pkce_verifier.clone());
+            flow.stored.redirects += 1;
+            flow.redirects.push(Redirect {
+                record: record.clone(),
+                refused: false,
+            });
+            Ok(Commit::Done)
+        })
+        .await
+    }
+
+    async fn browsers(&self, id: AuthorizationId) -> StoreResult<Vec<Digest>> {
+        self.run(Op::FindFlow, |tables, _| {
+            let redirects = tables.flows.get(&id).map(|flow| flow.redirects.iter());
+            Ok(redirects
+                .into_iter()
+                .flatten()
+                .map(|redirect| redirect.record.browser)
+                .collect())
+        })
+        .await
+    }
+
+    async fn find_by_state(&self, state: &Digest) -> StoreResult<Option<StoredRedirect>> {
+        self.run(Op::FindFlow, |tables, now| {
+            let mut flows = tables.flows.values();
+            Ok(flows.find_map(|flow| {
+                let redirect = flow.redirect(state)?;
+                Some(StoredRedirect {
+                    flow: flow.view(now),
+                    browser: redirect.record.browser,
+                    refused: redirect.refused,
+                    came_back: flow.state == Some(*state),
+                })
+            }))
+        })
+        .await
+    }
+
+    async fn awaited(
+        &self,
+        provider: &ProviderKey,
+        browsers: &[Digest],
+    ) -> StoreResult<Vec<StoredAuthorization>> {
+        self.run(Op::FindFlow, |tables, now| {
+            let waits = |flow: &&Flow| {
+                flow.stored.provider == *provider
+                    && flow.view(now).status == AuthorizationStatus::Redirected
+                    && flow
+                        .redirects
+                        .iter()
+                        .any(|redirect| !redirect.refused && browsers.contains(&redirect.record.browser))
+            };
+            let awaited = tables.flows.values().filter(waits).take(2);
+            Ok(awaited.map(|flow| flow.stored.clone()).collect())
+        })
+        .await
+    }
+
+    async fn refuse(
+        &self,
+        id: AuthorizationId,
+        refused: Refused<'_>,
+        status: AuthorizationStatus,
+        error: &ReasonCode,
+        audit: &AuditEntry,
+    ) -> StoreResult<Commit> {
+        self.run(Op::RefuseFlow, |tables, now| {
+            let waits = |flow: &&mut Flow| flow.view(now).status == AuthorizationStatus::Redirected;
+            let Some(flow) = tables.flows.get_mut(&id).filter(waits) else {
+                return Ok(Commit::Fenced);
+            };
+            let ends = match refused {
+                Refused::Flow => true,
+                Refused::Redirect(state) => {
+                    let mut redirects = flow.redirects.iter_mut();
+                    let redirect = redirects.find(|redirect| redirect.record.state == *state);
+                    let Some(redirect) = redirect.filter(|redirect| !redirect.refused) else {
+                        return Ok(Commit::Fenced);
+                    };
+                    redirect.refused = true;
+                    flow.redirects.iter().all(|redirect| redirect.refused)
+                }
+            };
+            if ends {
+                flow.end(status);
+                flow.stored.error = Some(error.clone());
+            }
+            tables.record(audit, now);
             Ok(Commit::Done)
         })
         .await
@@ -121,17 +210,27 @@ impl AuthorizationStore for MemoryStore {
 
     async fn consume_state(&self, state: &Digest) -> StoreResult<StateOutcome> {
         self.run(Op::ConsumeState, |tables, now| {
-            let Some(flow) = tables.flows.values_mut().find(|flow| flow.state == Some(*state)) else {
+            let mut flows = tables.flows.values_mut();
+            let Some(flow) = flows.find(|flow| flow.redirect(state).is_some()) else {
                 return Ok(StateOutcome::Unknown);
             };
             let seen = Box::new(flow.view(now));
-            Ok(match seen.status {
-                AuthorizationStatus::Redirected => {
+            let good = flow
+                .redirect(state)
+                .filter(|redirect| !redirect.refused && seen.status == AuthorizationStatus::Redirected)
+                .map(|redirect| redirect.record.clone());
+            Ok(match good {
+                Some(record) => {
+                    flow.state = Some(record.state);
                     flow.stored.status = AuthorizationStatus::Returned;
+                    flow.stored.browser = Some(record.browser);
+                    flow.stored.nonce = Some(record.nonce);
+                    flow.stored.data_key = Some(record.data_key);
+                    flow.stored.pkce_verifier = Some(record.pkce_verifier);
                     StateOutcome::Consumed(Box::new(flow.stored.clone()))
                 }
-                AuthorizationStatus::Expired => StateOutcome::Expired(seen),
-                _ => StateOutcome::Used(seen),
+                None if seen.status == AuthorizationStatus::Expired => StateOutcome::Expired(seen),
+                None => StateOutcome::Used(seen),
             })
         })
         .await

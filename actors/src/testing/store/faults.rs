@@ -28,6 +28,7 @@ pub enum Op {
     Create,
     FindFlow,
     Redirect,
+    RefuseFlow,
     ConsumeState,
     HoldCode,
     Stage,

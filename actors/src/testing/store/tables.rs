@@ -18,7 +18,7 @@ use crate::domain::{
     sealed::Digest,
     session::Session,
 };
-use crate::ports::store::{FaultKind, StoreError, StoreResult};
+use crate::ports::store::{FaultKind, RedirectRecord, StoreError, StoreResult};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -100,8 +100,17 @@ impl Row {
 pub(super) struct Flow {
     pub(super) stored: StoredAuthorization,
     pub(super) handle: Digest,
+    pub(super) redirects: Vec<Redirect>,
+    /// By which of them it came back.
     pub(super) state: Option<Digest>,
     pub(super) confirmation: Option<Digest>,
+}
+
+/// One opening of a flow's link.
+#[derive(Debug, Clone)]
+pub(super) struct Redirect {
+    pub(super) record: RedirectRecord,
+    pub(super) refused: bool,
 }
 
 impl Flow {
@@ -115,6 +124,11 @@ impl Flow {
             stored.status = AuthorizationStatus::Expired;
         }
         stored
+    }
+
+    pub(super) fn redirect(&self, state: &Digest) -> Option<&Redirect> {
+        let mut redirects = self.redirects.iter();
+        redirects.find(|redirect| redirect.record.state == *state)
     }
 
     /// Ends it and drops what it held.
