@@ -39,10 +39,10 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<Origin>,
     /// Addresses a browser may be sent back to.
     #[serde(deserialize_with = "list::deserialize")]
+    pub allowed_return_urls: Vec<ReturnUrl>,
     /// Proxies whose word about the client's address is believed.
     #[serde(deserialize_with = "list::deserialize")]
     pub trusted_proxies: Vec<TrustedProxy>,
-    pub allowed_return_urls: Vec<ReturnUrl>,
     /// The operator's listener with the metrics; none when absent.
     pub metrics_listen: Option<SocketAddr>,
     /// The largest request body.
