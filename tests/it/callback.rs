@@ -81,7 +81,7 @@ async fn callback_without_or_with_unknown_state_is_refused_and_harms_no_flow() {
         .sql()
         .await
         .query(
-            "SELECT error FROM oauth_audit_log WHERE action = 'callback' AND outcome = 'denied' ORDER BY at, id",
+            "SELECT DISTINCT error FROM oauth_audit_log WHERE action = 'callback' AND outcome = 'denied' ORDER BY error",
             &[],
         )
         .await
@@ -90,7 +90,7 @@ async fn callback_without_or_with_unknown_state_is_refused_and_harms_no_flow() {
     assert_eq!(
         reasons,
         ["state_missing", "state_unknown"],
-        "the others of this minute are counted"
+        "how often is counted"
     );
 
     // Whoever guesses states does not disturb the flow that waits.
