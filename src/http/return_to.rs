@@ -11,7 +11,14 @@ use super::settings::{ReturnPolicy, WebOrigin};
 /// Longest accepted address: browsers and proxies take about this much.
 const RETURN_TO_BYTES_MAX: usize = 2048;
 /// Parameters we append ourselves; an address that brings its own could speak in our name.
-const RESERVED: [&str; 4] = ["authorization_id", "status", "confirmation", "error"];
+const RESERVED: [&str; 6] = [
+    "authorization_id",
+    "status",
+    "confirmation",
+    "error",
+    "session_id",
+    "session_confirmation",
+];
 
 /// The address, if the policy allows it.
 pub(crate) fn check(raw: &str, policy: &ReturnPolicy) -> Result<Url, ServiceError> {
@@ -28,7 +35,7 @@ pub(crate) fn check(raw: &str, policy: &ReturnPolicy) -> Result<Url, ServiceErro
         .any(|(name, _)| RESERVED.contains(&name.as_ref()))
     {
         return Err(refuse(
-            "authorization_id, status, confirmation and error are ours to add",
+            "authorization_id, status, confirmation, error, session_id and session_confirmation are ours to add",
         ));
     }
     let origin = WebOrigin::of(&url);

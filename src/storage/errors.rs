@@ -7,11 +7,13 @@ use tokio_postgres::{Error, error::DbError};
 use oauth_manager_actors::ports::store::StoreError;
 
 /// Tables that errors can name.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
     "oauth_authorizations",
+    "oauth_session_links",
+    "oauth_session_openings",
     "oauth_sessions",
     "oauth_consents",
     "oauth_audit_log",

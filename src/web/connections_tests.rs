@@ -39,10 +39,13 @@ fn view(status: Status, who: Option<WhoMustAct>) -> IntegrationView {
     }
 }
 
-fn session() -> Session {
+pub(in crate::web) fn session() -> Session {
     Session {
+        link_id: uuid::Uuid::nil(),
         subject: "alice".parse().unwrap(),
-        return_to: Some("https://app.example.com/?a=1&b=2".parse().unwrap()),
+        display_name: Some("Alice <b>".into()),
+        application: "calendar-app".into(),
+        return_to: "https://app.example.com/?a=1&b=2".parse().unwrap(),
         features: Vec::new(),
         expires_at: "2030-01-02T01:00:00Z".parse().unwrap(),
     }

@@ -178,6 +178,7 @@ async fn one_command_brings_everything_up_and_the_next_run_still_has_the_account
         keys,
         [
             "admin_token",
+            "application_url",
             "base_url",
             "service_token",
             "session_url",
@@ -195,13 +196,14 @@ async fn one_command_brings_everything_up_and_the_next_run_still_has_the_account
     }
     dev.api("admin_token").get("/providers").await.expect_status(200);
 
-    // The printed link opens our pages as the demo user, once.
+    // The printed link opens our pages as the demo user: by way of the example application, and without a click.
     let session_url = dev.credentials["session_url"].clone();
     let mut browser = Browser::new(http_client());
     let page = browser.open(&session_url).await;
-    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!((page.status, page.url.path()), (200, "/connections"), "{page:?}");
+    assert!(page.body.contains("demo-user") && page.body.contains("example-application"));
     let again = Browser::new(http_client()).open(&session_url).await;
-    assert_ne!(again.status, 200, "{again:?}");
+    assert_eq!((again.status, again.url.path()), (200, "/connections"), "{again:?}");
 
     // A second copy does not get between: the folder was asked for by name.
     let (mut second, _) = command(folder.path(), &arguments);

@@ -41,6 +41,8 @@ const PATHS: [&str; 35] = [
     "/api/v1/oauth/admin/integrations/{}",
     "/api/v1/oauth/admin/keys",
     "/session/{}",
+    "/session/{}/enter",
+    "/api/v1/oauth/sessions/{}/confirm",
     "/connections",
     "/connections/connect",
     "/connections/disconnect",

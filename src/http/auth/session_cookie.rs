@@ -9,11 +9,16 @@ use oauth_manager_actors::domain::{
     ids::AuthorizationId,
     secret::{BrowserBinding, SessionToken},
 };
+use uuid::Uuid;
 
 use crate::http::request_context::RequestHead;
 
 const SESSION: &str = "oauth_session";
+/// A pending session: who opened a session link and has not been confirmed. Never read as a session.
+const PENDING_PREFIX: &str = "oauth_pending_";
 const FLOW_PREFIX: &str = "oauth_flow_";
+/// More session links than one browser opens at once.
+const PENDINGS_MAX: usize = 32;
 /// More parallel flows than one browser has at once.
 const FLOWS_MAX: usize = 32;
 /// Longer than any value we set.
@@ -44,6 +49,32 @@ pub(crate) fn keep_session(token: &SessionToken, until: Timestamp, now: Timestam
     set(&full_name(SESSION, https), token.expose(), until, now, https)
 }
 
+/// The values of every pending session's cookie that came.
+pub(crate) fn pendings(head: &RequestHead, https: bool) -> Vec<SessionToken> {
+    let prefix = full_name(PENDING_PREFIX, https);
+    pairs(head)
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .map(|(_, value)| SessionToken::new(value))
+        .take(PENDINGS_MAX)
+        .collect()
+}
+
+/// Marks the browser that opened a session link.
+pub(crate) fn keep_pending(
+    link: Uuid,
+    token: &SessionToken,
+    until: Timestamp,
+    now: Timestamp,
+    https: bool,
+) -> String {
+    set(&pending_name(link, https), token.expose(), until, now, https)
+}
+
+/// Takes a link's mark out of the browser.
+pub(crate) fn drop_pending(link: Uuid, https: bool) -> String {
+    clear(&pending_name(link, https), https)
+}
+
 /// Takes the session out of the browser.
 pub(crate) fn drop_session(https: bool) -> String {
     clear(&full_name(SESSION, https), https)
@@ -68,6 +99,11 @@ pub(crate) fn drop_flow(id: AuthorizationId, https: bool) -> String {
 fn flow_name(id: AuthorizationId, https: bool) -> String {
     let id = id.0.simple().to_string();
     full_name(&format!("{FLOW_PREFIX}{}", &id[..16]), https)
+}
+
+fn pending_name(link: Uuid, https: bool) -> String {
+    let id = link.simple().to_string();
+    full_name(&format!("{PENDING_PREFIX}{}", &id[..16]), https)
 }
 
 fn full_name(name: &str, https: bool) -> String {

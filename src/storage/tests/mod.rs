@@ -9,6 +9,7 @@ mod isolation;
 mod listing;
 mod postgres;
 mod records;
+mod sessions;
 mod refresh;
 mod scenario;
 mod schema;
