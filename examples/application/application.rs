@@ -54,10 +54,16 @@ impl Application {
             .and(warp::query::raw().or(warp::any().map(String::new)).unify())
             .and(warp::header::headers_cloned())
             .and(warp::body::bytes())
-            .then(move |method, path: FullPath, query, headers, body: bytes::Bytes| {
-                let application = Arc::clone(&application);
-                async move { application.answer(method, path.as_str(), query, headers, &body).await }
-            });
+            .then(
+                move |method, path: FullPath, query, headers, body: bytes::Bytes| {
+                    let application = Arc::clone(&application);
+                    async move {
+                        application
+                            .answer(method, path.as_str(), query, headers, &body)
+                            .await
+                    }
+                },
+            );
         warp::serve(routes).incoming(listener).run().await;
     }
 
@@ -226,7 +232,9 @@ fn see_other(location: &Value) -> Page {
     }
     // The address this came to holds a confirmation.
     let no_referrer = HeaderValue::from_static("no-referrer");
-    response.headers_mut().insert(header::REFERRER_POLICY, no_referrer);
+    response
+        .headers_mut()
+        .insert(header::REFERRER_POLICY, no_referrer);
     response
 }
 

@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let application = Application {
         manager: manager.parse()?,
-        credential: env::var("CREDENTIAL").map_err(|_| "CREDENTIAL is the application's, made with --sessions")?,
+        credential: env::var("CREDENTIAL")
+            .map_err(|_| "CREDENTIAL is the application's, made with --sessions")?,
         own: format!("http://{listen}").parse()?,
         everybody_is: None,
         http: reqwest::Client::builder()

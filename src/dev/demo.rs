@@ -101,13 +101,19 @@ fn user_token(auth_secret: &str) -> anyhow::Result<String> {
 
 /// The example application, as the demo user's: whoever opens its pages on this machine is that user until they log in as
 /// another.
-pub(super) async fn application(assembly: &Assembly, base_url: &str, own: Url) -> anyhow::Result<Application> {
+pub(super) async fn application(
+    assembly: &Assembly,
+    base_url: &str,
+    own: Url,
+) -> anyhow::Result<Application> {
     let policy = Policy {
         allow: Vec::new(),
         sessions: true,
         admin: false,
     };
     let credential = client(assembly, APPLICATION, &policy).await?;
+    // The first one wins; every later call finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Application {
         manager: base_url.parse()?,
         credential: credential.expose().to_owned(),

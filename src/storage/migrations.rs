@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "consents",
         sql: include_str!("../../migrations/0010_consents.sql"),
     },
+    Migration {
+        version: 11,
+        name: "sessions",
+        sql: include_str!("../../migrations/0011_sessions.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

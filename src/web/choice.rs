@@ -11,7 +11,13 @@ use oauth_manager_actors::domain::{
 use super::{layout, words};
 
 /// The question as a page of its own.
-pub(crate) fn page(session: &Session, csrf: &str, provider: &str, flow: AuthorizationId, mismatch: &AccountMismatch) -> Markup {
+pub(crate) fn page(
+    session: &Session,
+    csrf: &str,
+    provider: &str,
+    flow: AuthorizationId,
+    mismatch: &AccountMismatch,
+) -> Markup {
     layout::page(
         Some(session),
         "Another account came back",

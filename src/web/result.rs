@@ -52,14 +52,16 @@ mod tests {
 
     #[test]
     fn the_page_shows_neither_the_confirmation_nor_a_providers_words() {
-        let waits = page(None, &CallbackResult::ConfirmationRequired(Confirmation::new(
-            "one-time",
-        )))
+        let waits = page(
+            None,
+            &CallbackResult::ConfirmationRequired(Confirmation::new("one-time")),
+        )
         .into_string();
         assert!(!waits.contains("one-time"));
-        let failed = page(None, &CallbackResult::Failed(ReasonCode::new(
-            "<script>alert(1)</script>",
-        )))
+        let failed = page(
+            None,
+            &CallbackResult::Failed(ReasonCode::new("<script>alert(1)</script>")),
+        )
         .into_string();
         assert!(!failed.contains("<script"));
     }

@@ -13,7 +13,7 @@ const REQUESTS: usize = 3_000;
 const SEED: u64 = 0x5eed_1234_abcd_9876;
 
 /// Every path of the contract; `{}` is filled in.
-const PATHS: [&str; 35] = [
+const PATHS: [&str; 37] = [
     "/",
     "/health",
     "/ready",

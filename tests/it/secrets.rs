@@ -99,7 +99,10 @@ async fn pg_dump_grep_finds_no_secret() {
     canaries.add("confirmation", &end.query("confirmation").unwrap());
     // A session link, and a session.
     let link = consumer
-        .post("/sessions", json!({ "user": "ada", "return_to": APPLICATION }))
+        .post(
+            "/sessions",
+            json!({ "user": "ada", "return_to": crate::harness::APPLICATION }),
+        )
         .await
         .expect_status(201);
     canaries.add("session link", last_segment(link["url"].as_str().unwrap()));

@@ -94,7 +94,13 @@ async fn question(api: &Api, head: &RequestHead, outcome: &CallbackOutcome) -> O
     let flow = api.manager.authorization(&session.subject, id).await.ok()?;
     let provider = api.manager.provider(&flow.provider).ok()?;
     let mismatch = flow.account_mismatch.as_ref()?;
-    let page = choice::page(session, &csrf::token(&cookie), &provider.display_name, id, mismatch);
+    let page = choice::page(
+        session,
+        &csrf::token(&cookie),
+        &provider.display_name,
+        id,
+        mismatch,
+    );
     Some(reply::page(StatusCode::CONFLICT, page))
 }
 
@@ -102,7 +108,10 @@ async fn question(api: &Api, head: &RequestHead, outcome: &CallbackOutcome) -> O
 fn answer(head: &RequestHead, outcome: &CallbackOutcome) -> Answer {
     match (&outcome.return_to, outcome.authorization_id) {
         (Some(return_to), Some(_)) => reply::see_other(&with_result(return_to.clone(), outcome)),
-        _ => Ok(reply::page(page_status(outcome), result::page(head.session.get(), &outcome.result))),
+        _ => Ok(reply::page(
+            page_status(outcome),
+            result::page(head.session.get(), &outcome.result),
+        )),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use uuid::Uuid;
 
 use oauth_manager_actors::{
     domain::{
@@ -13,9 +12,7 @@ use oauth_manager_actors::{
         reason::ReasonCode,
         sealed::{Digest, Sealed},
     },
-    ports::store::{
-        AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, StateOutcome,
-    },
+    ports::store::{AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, StateOutcome},
 };
 
 use super::{fresh, scenario::*};

@@ -9,10 +9,10 @@ mod isolation;
 mod listing;
 mod postgres;
 mod records;
-mod sessions;
 mod refresh;
 mod scenario;
 mod schema;
+mod sessions;
 mod usage;
 mod users;
 

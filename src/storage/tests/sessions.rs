@@ -66,8 +66,7 @@ async fn confirm(
     confirmation: &Digest,
 ) -> SessionConfirmed {
     let confirmed = entry(AuditAction::Session, user);
-    let refused =
-        entry(AuditAction::Session, user).with_error(ReasonCode::new("binding_mismatch"));
+    let refused = entry(AuditAction::Session, user).with_error(ReasonCode::new("binding_mismatch"));
     storage
         .confirm(SessionConfirmation {
             link_id,
@@ -99,8 +98,15 @@ async fn only_the_confirmed_opening_of_a_link_becomes_a_session() {
         one.pending
     );
 
-    for (client, who, what) in [(7, &alice, &digest()), (8, &alice, &one.confirmation), (7, &bob, &digest())] {
-        assert_eq!(confirm(&storage, id, client, who, what).await, SessionConfirmed::Gone);
+    for (client, who, what) in [
+        (7, &alice, &digest()),
+        (8, &alice, &one.confirmation),
+        (7, &bob, &digest()),
+    ] {
+        assert_eq!(
+            confirm(&storage, id, client, who, what).await,
+            SessionConfirmed::Gone
+        );
     }
     assert_eq!(storage.confirmed(id, &[one.pending]).await.unwrap(), None);
     for _ in 0..2 {
@@ -115,13 +121,21 @@ async fn only_the_confirmed_opening_of_a_link_becomes_a_session() {
     assert_eq!(nobody.unwrap(), None);
     let session = storage.enter(id, &[one.pending], &cookie, MINUTE, None).await;
     let session = session.unwrap().unwrap();
-    assert_eq!((session.whose(), session.application.as_str()), ("Alice", "calendar-app"));
-    assert_eq!(SessionStore::find(&storage, &cookie).await.unwrap(), Some(session));
+    assert_eq!(
+        (session.whose(), session.application.as_str()),
+        ("Alice", "calendar-app")
+    );
+    assert_eq!(
+        SessionStore::find(&storage, &cookie).await.unwrap(),
+        Some(session)
+    );
     assert_eq!(SessionStore::find(&storage, &one.pending).await.unwrap(), None);
 
     // An answer that was lost: the same browser comes in again, and its session moves to the new cookie.
     let again = digest();
-    let entered = storage.enter(id, &[one.pending], &again, MINUTE, Some(&cookie)).await;
+    let entered = storage
+        .enter(id, &[one.pending], &again, MINUTE, Some(&cookie))
+        .await;
     assert!(entered.unwrap().is_some());
     assert_eq!(SessionStore::find(&storage, &cookie).await.unwrap(), None);
     assert!(SessionStore::find(&storage, &again).await.unwrap().is_some());
@@ -168,7 +182,10 @@ async fn openings_of_a_link_are_bounded_and_the_newest_counts() {
     let last = opening(&[]);
     storage.open(&link, &last).await.unwrap().unwrap();
     let client = storage.system().await.unwrap();
-    let rows = client.query("SELECT id FROM oauth_session_openings", &[]).await.unwrap();
+    let rows = client
+        .query("SELECT id FROM oauth_session_openings", &[])
+        .await
+        .unwrap();
     assert_eq!(rows.len(), usize::from(OPENINGS_MAX));
     drop(client);
     assert_eq!(

@@ -22,7 +22,8 @@ pub use person::ConsentPage;
 pub use program::{Folder, Program};
 pub use proxy::Proxy;
 pub use service::{
-    AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, confirm_session, enter, jwt, start_simulator, user_token,
+    AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, confirm_session, enter, jwt, start_simulator,
+    user_token,
 };
 pub use wait::eventually;
 

@@ -62,8 +62,7 @@ impl SessionStore for MemoryStore {
             let Some(link) = tables.living_link(link, now) else {
                 return Ok(None);
             };
-            let is_held =
-                |known: &&Opening| known.expires_at > now && opening.held.contains(&known.pending);
+            let is_held = |known: &&Opening| known.expires_at > now && opening.held.contains(&known.pending);
             let held = link.openings.iter().find(is_held).map(|known| known.pending);
             let pending = held.unwrap_or(opening.pending);
             let expires_at = after(now, opening.lifetime);
