@@ -238,3 +238,13 @@ fn an_account_without_a_name_is_called_by_its_address() {
     assert!(html.contains("Google: <bdi>ada@example.com</bdi>"));
     assert_eq!(html.matches("ada@example.com").count(), 1);
 }
+
+#[test]
+fn the_page_says_whose_it_is_and_a_hostile_name_is_inert() {
+    let html = render(&[]);
+    assert!(html.contains("<bdi>Alice &lt;b&gt;</bdi>"), "{html}");
+    assert!(html.contains("<bdi>calendar-app</bdi>"), "{html}");
+    let mut nameless = session();
+    nameless.display_name = None;
+    assert_eq!(nameless.whose(), "alice");
+}

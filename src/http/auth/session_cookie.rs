@@ -59,6 +59,16 @@ pub(crate) fn pendings(head: &RequestHead, https: bool) -> Vec<SessionToken> {
         .collect()
 }
 
+/// The same of one link alone, so that no number of others keeps it from being seen.
+pub(crate) fn pendings_of(link: Uuid, head: &RequestHead, https: bool) -> Vec<SessionToken> {
+    let name = pending_name(link, https);
+    pairs(head)
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| SessionToken::new(value))
+        .take(PENDINGS_MAX)
+        .collect()
+}
+
 /// Marks the browser that opened a session link.
 pub(crate) fn keep_pending(
     link: Uuid,
@@ -175,6 +185,20 @@ mod tests {
         assert_eq!(session(&["oauth_session="], false), None);
         assert_eq!(session(&["oauth_session=x; oauth_session=y"], false), None);
         assert_eq!(session(&["oauth_session=x", "oauth_session=y"], false), None);
+    }
+
+    #[test]
+    fn a_pending_session_has_a_name_of_its_own_and_is_no_session() {
+        let link: Uuid = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        assert_eq!(pending_name(link, true), "__Host-oauth_pending_01890a5dac96774b");
+        let head = head(&["oauth_pending_01890a5dac96774b=a; oauth_pending_x=b; oauth_pending=c"]);
+        let values = |tokens: Vec<SessionToken>| -> Vec<String> {
+            tokens.iter().map(|token| token.expose().to_owned()).collect()
+        };
+        assert_eq!(values(pendings(&head, false)), ["a", "b"]);
+        assert_eq!(values(pendings_of(link, &head, false)), ["a"]);
+        assert!(pendings(&head, true).is_empty() && pendings_of(link, &head, true).is_empty());
+        assert!(of(&head, false).is_none() && flow_bindings(&head, false).is_empty());
     }
 
     #[test]

@@ -225,7 +225,7 @@ async fn go_in_instead(api: Arc<Api>, call: Call, body: Body) -> Answer {
 async fn come_in(api: &Api, call: &Call, replace: bool) -> Answer {
     let https = api.https();
     let id = link_id(call).ok_or(GONE)?;
-    let held = session_cookie::pendings(call, https);
+    let held = session_cookie::pendings_of(id, call, https);
     let current = session_cookie::of(call, https);
     if let Some(current) = &current
         && let Ok(living) = api.manager.session(current).await
