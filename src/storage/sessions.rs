@@ -139,15 +139,7 @@ impl Storage {
         };
         let record = Record::of("oauth_session_openings", &row)?;
         let subject: Subject = record.parse("subject")?;
-        let outcome = if subject != *word.user {
-            let mut refused = word.refused.clone();
-            refused.subject = Some(subject);
-            let audit = AuditRow::of(&refused);
-            transaction
-                .execute(KILL, &audit.params_and(&[&word.link_id]))
-                .await?;
-            SessionConfirmed::OtherUser
-        } else {
+        let outcome = if subject == *word.user {
             if !record.get::<bool>("confirmed")? {
                 let audit = AuditRow::of(word.confirmed);
                 let lifetime = word.lifetime.as_secs_f64();
@@ -156,6 +148,14 @@ impl Storage {
                     .await?;
             }
             SessionConfirmed::Done
+        } else {
+            let mut refused = word.refused.clone();
+            refused.subject = Some(subject);
+            let audit = AuditRow::of(&refused);
+            transaction
+                .execute(KILL, &audit.params_and(&[&word.link_id]))
+                .await?;
+            SessionConfirmed::OtherUser
         };
         transaction.commit().await?;
         Ok(outcome)
