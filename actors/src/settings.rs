@@ -83,6 +83,8 @@ pub struct Settings {
     pub housekeeping_interval: Duration,
     /// How long a session link works.
     pub session_link_lifetime: Duration,
+    /// How long the application may take to confirm a session, and its browser then to go in.
+    pub session_pending_lifetime: Duration,
     /// How long a session lasts.
     pub session_lifetime: Duration,
     /// How often recorded hand-outs are written.
@@ -108,6 +110,7 @@ impl Settings {
             erasure_quiet: Duration::from_secs(180),
             housekeeping_interval: Duration::from_secs(60),
             session_link_lifetime: Duration::from_secs(600),
+            session_pending_lifetime: Duration::from_secs(600),
             session_lifetime: Duration::from_secs(12 * 3600),
             audit_flush_interval: Duration::from_secs(1),
             breaker_interval: Duration::from_secs(30),

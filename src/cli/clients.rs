@@ -34,7 +34,7 @@ pub(super) enum Command {
         /// `google:*` allows any.
         #[arg(long, value_name = "PROVIDER:FEATURE")]
         allow: Vec<Allow>,
-        /// It may open sessions for users.
+        /// It is an application: it may open sessions for its users, and confirms who sits before the browser.
         #[arg(long)]
         sessions: bool,
         /// It is an administrator's.

@@ -1,19 +1,15 @@
 //! The demo user and the demo services: what a developer needs to try the API.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use anyhow::Context as _;
 use jsonwebtoken::{EncodingKey, Header};
 use oauth_manager_actors::{
     domain::{
-        caller::{Actor, RequestContext},
         client::{Allow, Policy},
-        ids::Subject,
         sealed::DigestPurpose,
         secret::ServiceCredential,
-        session::SessionRequest,
     },
-    handle::OAuthManager,
     ports::{
         clock::Clock as _,
         store::{ClientStore as _, StoreError},
@@ -23,12 +19,16 @@ use oauth_manager_actors::{
 use serde::Serialize;
 use url::Url;
 
+use super::application::Application;
 use crate::app::{Assembly, clock::SystemClock, new_credential};
 
 /// The demo user, as the application would name one.
 pub(super) const USER: &str = "demo-user";
 const SERVICE: &str = "demo-service";
 const ADMIN: &str = "demo-admin";
+const APPLICATION: &str = "example-application";
+/// How long the application waits for the service beside it.
+const APPLICATION_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the demo user's JWT holds.
 const USER_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -42,12 +42,13 @@ pub(super) struct Credentials {
     pub(super) admin_token: String,
     pub(super) session_url: Url,
     pub(super) simulator_url: String,
+    pub(super) application_url: Url,
 }
 
 /// Makes the demo services and the demo user's credentials.
 pub(super) async fn credentials(
     assembly: &Assembly,
-    manager: &OAuthManager,
+    application: &Application,
     base_url: &str,
     simulator_url: &str,
     auth_secret: &str,
@@ -68,24 +69,15 @@ pub(super) async fn credentials(
         sessions: true,
         admin: true,
     };
-    let subject: Subject = USER.parse()?;
-    let link = SessionRequest {
-        subject,
-        return_to: None,
-        features: Vec::new(),
-    };
-    let context = RequestContext {
-        actor: Actor::Operator,
-        ..RequestContext::system()
-    };
     Ok(Credentials {
         base_url: base_url.to_owned(),
         user: USER.to_owned(),
         user_token: user_token(auth_secret)?,
         service_token: client(assembly, SERVICE, &service).await?.expose().to_owned(),
         admin_token: client(assembly, ADMIN, &admin).await?.expose().to_owned(),
-        session_url: manager.create_session_link(link, context).await?.url,
+        session_url: session_link(application).await?,
         simulator_url: simulator_url.to_owned(),
+        application_url: application.own.clone(),
     })
 }
 
@@ -105,6 +97,42 @@ fn user_token(auth_secret: &str) -> anyhow::Result<String> {
     };
     let key = EncodingKey::from_secret(auth_secret.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims, &key).context("the demo user's token cannot be signed")
+}
+
+/// The example application, as the demo user's: whoever opens its pages on this machine is that user until they log in as
+/// another.
+pub(super) async fn application(
+    assembly: &Assembly,
+    base_url: &str,
+    own: Url,
+) -> anyhow::Result<Application> {
+    let policy = Policy {
+        allow: Vec::new(),
+        sessions: true,
+        admin: false,
+    };
+    let credential = client(assembly, APPLICATION, &policy).await?;
+    // The first one wins; every later call finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Application {
+        manager: base_url.parse()?,
+        credential: credential.expose().to_owned(),
+        own,
+        everybody_is: Some(USER.to_owned()),
+        http: reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(APPLICATION_PATIENCE)
+            .build()?,
+        logins: Mutex::default(),
+    })
+}
+
+/// What the demo user opens. Made as any application makes one.
+async fn session_link(application: &Application) -> anyhow::Result<Url> {
+    let link = application.make_session_link(USER).await;
+    let link = link.map_err(|why| anyhow::anyhow!("the session link of the demo user: {why}"))?;
+    link.parse().context("the session link of the demo user")
 }
 
 /// A client with a credential of this run; those of earlier runs keep working.

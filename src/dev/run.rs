@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
     data_dir::DataDir,
@@ -69,6 +69,7 @@ pub async fn run(
     // Both ports first: a taken one is told before anything is started.
     let listener = bind(options.port, "--port").await?;
     let simulator_listener = bind(options.simulator_port, "--simulator-port").await?;
+    let application_listener = beside(options.simulator_port).await?;
     let simulator = Simulator::start(simulator_listener, simulator_config(&options))
         .context("the simulator does not start")?;
 
@@ -105,9 +106,11 @@ pub async fn run(
     running.ready_within(READY_PATIENCE).await?;
     let base_url = config.server.public_url().into_owned();
     let simulator_url = simulator.url().as_str().trim_end_matches('/').to_owned();
+    let application_url = format!("http://{}", application_listener.local_addr()?).parse()?;
+    let application = demo::application(running.assembly(), &base_url, application_url).await?;
     let credentials = demo::credentials(
         running.assembly(),
-        &running.manager,
+        &application,
         &base_url,
         &simulator_url,
         config_secret(&config, &auth_secret),
@@ -123,6 +126,9 @@ pub async fn run(
             .map(|(provider, _)| key(*provider))
             .collect::<Vec<_>>()
     };
+    // Aborted with the run.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(application.serve(application_listener));
     welcome::print(&credentials, &file, &names(&simulated), &names(&real));
 
     let exit = running.until(stop).await;
@@ -161,6 +167,15 @@ fn is_set(variables: &BTreeMap<String, String>, name: &str) -> bool {
 async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     listener.with_context(|| format!("{flag} {port}: cannot listen on 127.0.0.1:{port}"))
+}
+
+/// The example application's: the port after this one, or any that is free.
+async fn beside(port: u16) -> anyhow::Result<TcpListener> {
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, port.saturating_add(1))).await;
+    match next {
+        Ok(listener) => Ok(listener),
+        Err(_taken) => bind(0, "the example application's port").await,
+    }
 }
 
 fn simulator_config(options: &DevOptions) -> SimulatorConfig {

@@ -13,18 +13,20 @@ pub(super) fn print(credentials: &Credentials, file: &Path, simulated: &[&str], 
         service_token,
         session_url,
         simulator_url,
+        application_url,
         ..
     } = credentials;
     println!();
     println!("OAuth Manager, development mode");
     println!("  service      {base_url}");
     println!("  simulator    {simulator_url}   ({})", or_none(simulated));
+    println!("  application  {application_url}   (an example: it signs you in as {user})");
     if !real.is_empty() {
         println!("  real         {}", real.join(", "));
     }
     println!("  credentials  {}", file.display());
     println!();
-    println!("Open this link (it works once) to connect accounts as {user}:");
+    println!("Open this link to connect accounts as {user}:");
     println!("  {session_url}");
     println!();
     println!("Try the API, as the user and as a service:");

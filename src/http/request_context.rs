@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use oauth_manager_actors::domain::{
     Timestamp,
     caller::{Actor, RequestContext, USER_AGENT_MAX_CHARS},
+    session::Session,
 };
 
 use super::{
@@ -38,6 +39,8 @@ pub(crate) struct RequestHead {
     pub(crate) received_at: Timestamp,
     /// The template of the route that took it: what logs may show of the path.
     pub(crate) route: OnceLock<&'static str>,
+    /// The session it came with, once somebody has asked: pages say whose connections they show, errors too.
+    pub(crate) session: OnceLock<Session>,
 }
 
 impl std::fmt::Debug for RequestHead {
@@ -71,6 +74,7 @@ impl RequestHead {
             uri,
             headers,
             route: OnceLock::new(),
+            session: OnceLock::new(),
         }
     }
 

@@ -9,12 +9,14 @@ use oauth_manager_actors::ports::store::StoreError;
 use super::tls;
 
 /// Tables that errors can name.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 16] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
     "oauth_authorizations",
     "oauth_authorization_redirects",
+    "oauth_session_links",
+    "oauth_session_openings",
     "oauth_sessions",
     "oauth_consents",
     "oauth_audit_log",

@@ -52,7 +52,7 @@ macro_rules! kind {
 }
 
 /// In the order in which they are read out.
-pub(super) const KINDS: [Kind; 8] = [
+pub(super) const KINDS: [Kind; 10] = [
     kind!(
         "user",
         "users",
@@ -88,8 +88,25 @@ pub(super) const KINDS: [Kind; 8] = [
         "oauth_sessions",
         "created_at",
         "id",
-        "x.id, x.subject, x.return_to, x.features, x.created_at, x.link_expires_at, x.opened_at, x.expires_at",
+        "x.id, x.link_id, x.subject, x.application, x.display_name, x.return_to, x.features, x.created_at, x.expires_at",
         "oauth_sessions x"
+    ),
+    kind!(
+        "session_link",
+        "oauth_session_links",
+        "created_at",
+        "id",
+        "x.id, x.subject, x.client, x.application, x.display_name, x.return_to, x.features, x.openings, x.created_at, \
+         x.expires_at, x.died_at",
+        "oauth_session_links x"
+    ),
+    kind!(
+        "session_opening",
+        "oauth_session_openings",
+        "opened_at",
+        "id",
+        "x.id, x.link_id, x.subject, x.place, x.opened_at, x.confirmed_at, x.expires_at",
+        "oauth_session_openings x"
     ),
     kind!(
         "consent",
@@ -150,7 +167,9 @@ pub(super) const WITHHELD: &[&str] = &[
     "oauth_authorization_redirects.pkce_verifier",
     "oauth_authorization_redirects.created_at",
     "oauth_authorization_redirects.refused_at",
-    "oauth_sessions.link",
+    "oauth_session_links.link",
+    "oauth_session_openings.pending",
+    "oauth_session_openings.confirmation",
     "oauth_sessions.cookie",
     // It would lead back from the pseudonym.
     "oauth_erasures.pseudonym",

@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "redirects",
         sql: include_str!("../../migrations/0011_redirects.sql"),
     },
+    Migration {
+        version: 12,
+        name: "sessions",
+        sql: include_str!("../../migrations/0012_sessions.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

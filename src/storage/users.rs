@@ -46,7 +46,8 @@ WHERE i.subject = $1 AND (i.status <> 'revoked' OR t.data_key IS NOT NULL) LIMIT
 const ACCOUNTS: &str = "SELECT id, provider FROM oauth_integrations WHERE subject = $1";
 /// Accounts, their tokens and connect flows go with the user.
 const DELETE_USER: &str = "DELETE FROM users WHERE subject = $1";
-const DELETE_SESSIONS: &str = "DELETE FROM oauth_sessions WHERE subject = $1";
+const DELETE_SESSIONS: &str = "\
+WITH links AS (DELETE FROM oauth_session_links WHERE subject = $1) DELETE FROM oauth_sessions WHERE subject = $1";
 /// Other nodes still hear by them of what was taken back.
 const RENAME_EVENTS: &str = "UPDATE oauth_events SET subject = $2 WHERE subject = $1";
 const RENAME_CONSENTS: &str = "\

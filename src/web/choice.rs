@@ -5,13 +5,21 @@ use oauth_manager_actors::domain::{
     account::Account,
     authorization::{AccountMismatch, Choice},
     ids::AuthorizationId,
+    session::Session,
 };
 
 use super::{layout, words};
 
 /// The question as a page of its own.
-pub(crate) fn page(csrf: &str, provider: &str, flow: AuthorizationId, mismatch: &AccountMismatch) -> Markup {
+pub(crate) fn page(
+    session: &Session,
+    csrf: &str,
+    provider: &str,
+    flow: AuthorizationId,
+    mismatch: &AccountMismatch,
+) -> Markup {
     layout::page(
+        Some(session),
         "Another account came back",
         html! { h1 { "Another account came back" } (card(csrf, provider, flow, mismatch)) },
     )

@@ -122,6 +122,7 @@ impl ConnectionsPage<'_> {
             .filter(|account| account.view.status == Status::ReauthRequired)
             .count();
         layout::page(
+            Some(self.visit.session),
             "Your connections",
             html! {
                 h1 { "Your connections" }
@@ -225,9 +226,7 @@ impl ConnectionsPage<'_> {
         html! {
             footer {
                 div.row {
-                    @if let Some(back) = &self.visit.session.return_to {
-                        a.button.quiet href=(back) rel="noreferrer" { "Back to the application" }
-                    }
+                    a.button.quiet href=(self.visit.session.return_to) rel="noreferrer" { "Back to the application" }
                     form method="post" action="/connections/logout" {
                         (csrf_field(&self.visit))
                         button.quiet type="submit" { "Log out" }
@@ -252,4 +251,4 @@ pub(super) fn csrf_field(visit: &Visit<'_>) -> Markup {
 
 #[cfg(test)]
 #[path = "connections_tests.rs"]
-mod tests;
+pub(super) mod tests;

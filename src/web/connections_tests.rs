@@ -39,10 +39,13 @@ fn view(status: Status, who: Option<WhoMustAct>) -> IntegrationView {
     }
 }
 
-fn session() -> Session {
+pub(in crate::web) fn session() -> Session {
     Session {
+        link_id: uuid::Uuid::nil(),
         subject: "alice".parse().unwrap(),
-        return_to: Some("https://app.example.com/?a=1&b=2".parse().unwrap()),
+        display_name: Some("Alice <b>".into()),
+        application: "calendar-app".into(),
+        return_to: "https://app.example.com/?a=1&b=2".parse().unwrap(),
         features: Vec::new(),
         expires_at: "2030-01-02T01:00:00Z".parse().unwrap(),
     }
@@ -234,4 +237,14 @@ fn an_account_without_a_name_is_called_by_its_address() {
     let html = render(&[view]);
     assert!(html.contains("Google: <bdi>ada@example.com</bdi>"));
     assert_eq!(html.matches("ada@example.com").count(), 1);
+}
+
+#[test]
+fn the_page_says_whose_it_is_and_a_hostile_name_is_inert() {
+    let html = render(&[]);
+    assert!(html.contains("<bdi>Alice &lt;b&gt;</bdi>"), "{html}");
+    assert!(html.contains("<bdi>calendar-app</bdi>"), "{html}");
+    let mut nameless = session();
+    nameless.display_name = None;
+    assert_eq!(nameless.whose(), "alice");
 }

@@ -5,6 +5,7 @@ use oauth_manager_actors::{
     domain::{
         integration::IntegrationView,
         provider::{Provider, RevocationSupport},
+        session::Session,
         token::{ProviderRevocation, RevocationReport},
     },
     handle::SharedGrant,
@@ -25,6 +26,7 @@ pub(crate) fn question(
     shared: &SharedGrant,
 ) -> Markup {
     layout::page(
+        Some(visit.session),
         "Disconnect this account?",
         html! {
             h1 { "Disconnect this account?" }
@@ -69,9 +71,15 @@ fn also_on_it(provider: &Provider, shared: &SharedGrant) -> Markup {
 }
 
 /// What became of it. The report's own detail is written for programs; the same is said here in a user's words.
-pub(crate) fn report(provider: &Provider, view: &IntegrationView, report: &RevocationReport) -> Markup {
+pub(crate) fn report(
+    session: &Session,
+    provider: &Provider,
+    view: &IntegrationView,
+    report: &RevocationReport,
+) -> Markup {
     let name = &provider.display_name;
     ended(
+        session,
         "Disconnected",
         html! {
             (which(provider, view))
@@ -104,8 +112,9 @@ pub(crate) fn report(provider: &Provider, view: &IntegrationView, report: &Revoc
 }
 
 /// It was taken back before: a second press of the button, an old page.
-pub(crate) fn already(provider: &Provider, view: &IntegrationView) -> Markup {
+pub(crate) fn already(session: &Session, provider: &Provider, view: &IntegrationView) -> Markup {
     ended(
+        session,
         "Already disconnected",
         html! {
             (which(provider, view))
@@ -114,8 +123,9 @@ pub(crate) fn already(provider: &Provider, view: &IntegrationView) -> Markup {
     )
 }
 
-fn ended(title: &str, content: Markup) -> Markup {
+fn ended(session: &Session, title: &str, content: Markup) -> Markup {
     layout::page(
+        Some(session),
         title,
         html! {
             h1 { (title) }

@@ -2,13 +2,15 @@
 
 use http::StatusCode;
 use maud::{Markup, html};
+use oauth_manager_actors::domain::session::Session;
 
 use super::layout;
 
 /// A problem of this status.
-pub(crate) fn page(status: StatusCode, request_id: &str) -> Markup {
+pub(crate) fn page(session: Option<&Session>, status: StatusCode, request_id: &str) -> Markup {
     let (title, words) = words(status);
     layout::page(
+        session,
         title,
         html! {
             h1 { (title) }
@@ -44,7 +46,7 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
         ),
         410 => (
             "This link no longer works",
-            "Each link works once, and only for a few minutes: this one was used already or is too old. Go back to the application and begin again there.",
+            "Each link works for a few minutes, and what you began goes on only in the browser where you began it. Go back to the application and begin again there.",
         ),
         429 | 502..=504 => (
             "Please try again in a moment",
@@ -64,7 +66,7 @@ mod tests {
     #[test]
     fn every_status_has_words_and_shows_the_request_id_only() {
         for status in [400, 401, 403, 404, 405, 409, 410, 413, 429, 500, 502, 503, 504] {
-            let html = page(StatusCode::from_u16(status).unwrap(), "id-<1>").into_string();
+            let html = page(None, StatusCode::from_u16(status).unwrap(), "id-<1>").into_string();
             assert!(html.contains("<h1>") && html.contains("id-&lt;1&gt;"), "{status}");
         }
     }

@@ -1,6 +1,7 @@
 //! The frame of every page, and the one style sheet (inline, named by its hash in the Content-Security-Policy).
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use oauth_manager_actors::domain::session::Session;
 use url::Url;
 
 /// The style sheet. A constant: its hash is part of the security headers.
@@ -15,7 +16,8 @@ overflow-wrap:anywhere}\
 main{max-width:42rem;margin:0 auto;padding:2rem 1rem 4rem}\
 h1{font-size:1.6rem;line-height:1.25;margin:0 0 1rem}h1+.soft{margin:-.6rem 0 1.2rem}\
 h2{font-size:1.15rem;margin:2.25rem 0 .75rem}h3{font-size:1rem;margin:0}\
-p{margin:.4rem 0}a{color:var(--act)}.soft{color:var(--soft)}.small{font-size:.92rem}\
+p{margin:.4rem 0}.owner{margin:0 0 1.5rem;padding:0 0 .6rem;border-bottom:1px solid var(--line);color:var(--soft)}\
+.owner strong{color:var(--ink)}a{color:var(--act)}.soft{color:var(--soft)}.small{font-size:.92rem}\
 .card{background:var(--paper);border:1px solid var(--line);border-radius:.75rem;padding:1rem 1.1rem;margin:0 0 .9rem}\
 .head{display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:flex-start;justify-content:space-between}\
 .head>:first-child{flex:1 1 11rem;min-width:0}.head p{margin:.1rem 0 0}\
@@ -37,17 +39,27 @@ border-radius:.55rem;border:1px solid var(--act);background:var(--act);color:var
 :focus-visible{outline:3px solid var(--act);outline-offset:2px}\
 footer{margin-top:2.5rem;padding-top:1rem;border-top:1px solid var(--line)}";
 
-/// A page.
-pub(crate) fn page(title: &str, content: Markup) -> Markup {
-    frame(title, None, content)
+/// A page. `session`: whose it is, if that is known; said on every page, so that nobody acts on another's by mistake.
+pub(crate) fn page(session: Option<&Session>, title: &str, content: Markup) -> Markup {
+    frame(session, title, None, content)
 }
 
 /// A page that goes on by itself at once.
-pub(crate) fn page_moving_to(title: &str, destination: &Url, content: Markup) -> Markup {
-    frame(title, Some(destination), content)
+pub(crate) fn page_moving_to(session: &Session, title: &str, destination: &Url, content: Markup) -> Markup {
+    frame(Some(session), title, Some(destination), content)
 }
 
-fn frame(title: &str, destination: Option<&Url>, content: Markup) -> Markup {
+/// Whose connections, and for which application.
+fn owner(session: &Session) -> Markup {
+    html! {
+        p.owner {
+            "Connections of " strong { bdi { (session.whose()) } } " for the application "
+            strong { bdi { (session.application) } }
+        }
+    }
+}
+
+fn frame(session: Option<&Session>, title: &str, destination: Option<&Url>, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -61,7 +73,12 @@ fn frame(title: &str, destination: Option<&Url>, content: Markup) -> Markup {
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { main { (content) } }
+            body {
+                main {
+                    @if let Some(session) = session { (owner(session)) }
+                    (content)
+                }
+            }
         }
     }
 }
@@ -76,7 +93,7 @@ mod tests {
             assert!(!STYLE.contains(word), "{word}");
         }
         assert!(
-            page("x", html! {})
+            page(None, "x", html! {})
                 .into_string()
                 .contains(&format!("<style>{STYLE}</style>"))
         );

@@ -9,6 +9,7 @@ pub(crate) mod error_page;
 pub(crate) mod layout;
 pub(crate) mod moving_on;
 mod offers;
+pub(crate) mod replacing;
 pub(crate) mod result;
 pub(crate) mod switches;
 mod words;

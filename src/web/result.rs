@@ -1,12 +1,12 @@
 //! How a connect flow ended, where the application named no address to go back to.
 
 use maud::{Markup, html};
-use oauth_manager_actors::domain::authorization::CallbackResult;
+use oauth_manager_actors::domain::{authorization::CallbackResult, session::Session};
 
 use super::{layout, words};
 
 /// The page. Reasons are codes for programs; the user is told what to do.
-pub(crate) fn page(result: &CallbackResult) -> Markup {
+pub(crate) fn page(session: Option<&Session>, result: &CallbackResult) -> Markup {
     let (title, meaning, code) = match result {
         CallbackResult::Connected(_) => (
             "Your account is connected",
@@ -31,6 +31,7 @@ pub(crate) fn page(result: &CallbackResult) -> Markup {
         ),
     };
     layout::page(
+        session,
         title,
         html! {
             h1 { (title) }
@@ -51,14 +52,16 @@ mod tests {
 
     #[test]
     fn the_page_shows_neither_the_confirmation_nor_a_providers_words() {
-        let waits = page(&CallbackResult::ConfirmationRequired(Confirmation::new(
-            "one-time",
-        )))
+        let waits = page(
+            None,
+            &CallbackResult::ConfirmationRequired(Confirmation::new("one-time")),
+        )
         .into_string();
         assert!(!waits.contains("one-time"));
-        let failed = page(&CallbackResult::Failed(ReasonCode::new(
-            "<script>alert(1)</script>",
-        )))
+        let failed = page(
+            None,
+            &CallbackResult::Failed(ReasonCode::new("<script>alert(1)</script>")),
+        )
         .into_string();
         assert!(!failed.contains("<script"));
     }

@@ -6,6 +6,7 @@ use oauth_manager_actors::{
         feature::{FeatureKey, FeatureSpec, FeatureStatus},
         integration::{IntegrationView, Status},
         provider::Provider,
+        session::Session,
     },
     handle::SwitchedOff,
 };
@@ -93,11 +94,17 @@ impl ConnectionsPage<'_> {
 }
 
 /// A feature is off: what that ended, and what it did not.
-pub(crate) fn off(provider: &Provider, feature: &FeatureKey, switched: &SwitchedOff) -> Markup {
+pub(crate) fn off(
+    session: &Session,
+    provider: &Provider,
+    feature: &FeatureKey,
+    switched: &SwitchedOff,
+) -> Markup {
     let spec = provider.feature(feature);
     let what = spec.map_or(feature.as_str(), |spec| spec.display_name.as_str());
     let name = &provider.display_name;
     layout::page(
+        Some(session),
         "Switched off",
         html! {
             h1 { "Switched off" }

@@ -280,6 +280,17 @@ async fn a_return_address_off_the_list_is_refused() {
     }
     let flow = json!({ "provider": "google", "return_to": APPLICATION });
     user.post("/authorizations", flow).await.expect_status(201);
+    consumer
+        .post("/sessions", json!({ "user": "ada" }))
+        .await
+        .expect_problem(400, "invalid_request");
+    for query in ["session_id=x", "session_confirmation=x", "tab=1&session%5Fid=x"] {
+        let session = json!({ "user": "ada", "return_to": format!("{APPLICATION}?{query}") });
+        consumer
+            .post("/sessions", session)
+            .await
+            .expect_problem(400, "invalid_request");
+    }
     let session = json!({ "user": "ada", "return_to": APPLICATION });
     consumer.post("/sessions", session).await.expect_status(201);
 }

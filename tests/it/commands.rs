@@ -140,7 +140,10 @@ async fn flags_of_a_client_are_what_it_may_do_and_mistakes_are_told() {
         Some(made["token"].as_str().unwrap().to_owned()),
     );
     let session = api
-        .post("/sessions", json!({ "user": "ada" }))
+        .post(
+            "/sessions",
+            json!({ "user": "ada", "return_to": crate::harness::APPLICATION }),
+        )
         .await
         .expect_status(201);
     assert!(session["url"].as_str().unwrap().starts_with(&service.base_url));

@@ -28,9 +28,9 @@ fn ports() -> (u16, u16) {
     (one.local_addr().unwrap().port(), two.local_addr().unwrap().port())
 }
 
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
-    credentials: BTreeMap<String, String>,
+    pub(crate) credentials: BTreeMap<String, String>,
     /// Kept open: a run whose output nobody takes would end.
     _output: (ChildStdout, ChildStderr),
 }
@@ -55,7 +55,7 @@ fn command(folder: &Path, arguments: &[&str]) -> (Command, u16) {
 }
 
 impl Dev {
-    async fn start(folder: &Path, arguments: &[&str], data_dir: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path, arguments: &[&str], data_dir: &Path) -> Self {
         let (command, port) = command(folder, arguments);
         Self::spawn(command, port, data_dir).await
     }
@@ -91,7 +91,7 @@ impl Dev {
         }
     }
 
-    fn api(&self, token: &str) -> Api {
+    pub(crate) fn api(&self, token: &str) -> Api {
         Api::new(
             crate::harness::http_client(),
             &self.credentials["base_url"],
@@ -126,7 +126,7 @@ impl Dev {
         list["items"].as_array().unwrap().len()
     }
 
-    async fn ends(mut self, signal: &str) -> Option<i32> {
+    pub(crate) async fn ends(mut self, signal: &str) -> Option<i32> {
         program::signal(&self.child, signal).await;
         let status = tokio::time::timeout(STOP, self.child.wait()).await;
         status.expect("it ends in time").unwrap().code()
@@ -178,6 +178,7 @@ async fn one_command_brings_everything_up_and_the_next_run_still_has_the_account
         keys,
         [
             "admin_token",
+            "application_url",
             "base_url",
             "service_token",
             "session_url",
@@ -195,13 +196,18 @@ async fn one_command_brings_everything_up_and_the_next_run_still_has_the_account
     }
     dev.api("admin_token").get("/providers").await.expect_status(200);
 
-    // The printed link opens our pages as the demo user, once.
+    // The printed link opens our pages as the demo user: by way of the example application, and without a click.
     let session_url = dev.credentials["session_url"].clone();
     let mut browser = Browser::new(http_client());
     let page = browser.open(&session_url).await;
-    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!((page.status, page.url.path()), (200, "/connections"), "{page:?}");
+    assert!(page.body.contains("demo-user") && page.body.contains("example-application"));
     let again = Browser::new(http_client()).open(&session_url).await;
-    assert_ne!(again.status, 200, "{again:?}");
+    assert_eq!(
+        (again.status, again.url.path()),
+        (200, "/connections"),
+        "{again:?}"
+    );
 
     // A second copy does not get between: the folder was asked for by name.
     let (mut second, _) = command(folder.path(), &arguments);

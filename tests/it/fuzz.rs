@@ -13,7 +13,7 @@ const REQUESTS: usize = 3_000;
 const SEED: u64 = 0x5eed_1234_abcd_9876;
 
 /// Every path of the contract; `{}` is filled in.
-const PATHS: [&str; 35] = [
+const PATHS: [&str; 37] = [
     "/",
     "/health",
     "/ready",
@@ -41,6 +41,8 @@ const PATHS: [&str; 35] = [
     "/api/v1/oauth/admin/integrations/{}",
     "/api/v1/oauth/admin/keys",
     "/session/{}",
+    "/session/{}/enter",
+    "/api/v1/oauth/sessions/{}/confirm",
     "/connections",
     "/connections/connect",
     "/connections/disconnect",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{APPLICATION, Browser, End, Service};
+use crate::harness::{APPLICATION, Browser, End, Service, confirm_session};
 
 /// The values of the hidden fields of the form that posts to `action`, the n-th such form of the page.
 fn form(page: &End, action: &str, holding: &str) -> Vec<(String, String)> {
@@ -80,7 +80,9 @@ async fn a_user_connects_looks_disconnects_and_leaves_without_a_script() {
     let url = made["url"].as_str().unwrap();
 
     let mut browser = service.browser();
-    let opened = browser.step(url).await;
+    let asked = browser.open(url).await;
+    let confirmed = confirm_session(&consumer, "ada", &asked).await.expect_status(200);
+    let opened = browser.step(confirmed["url"].as_str().unwrap()).await;
     assert_eq!(opened.status, 303, "{opened:?}");
     let cookie = opened.headers["set-cookie"].to_str().unwrap();
     assert!(
@@ -91,8 +93,8 @@ async fn a_user_connects_looks_disconnects_and_leaves_without_a_script() {
         cookie.contains("SameSite=Lax") && cookie.contains("Path=/"),
         "{cookie}"
     );
-    // The link works once.
-    let again = service.browser().step(url).await;
+    // Where it goes in is for this browser alone.
+    let again = service.browser().step(confirmed["url"].as_str().unwrap()).await;
     assert_eq!(again.status, 410, "{again:?}");
     expect_secured(&again);
 

@@ -99,10 +99,22 @@ async fn pg_dump_grep_finds_no_secret() {
     canaries.add("confirmation", &end.query("confirmation").unwrap());
     // A session link, and a session.
     let link = consumer
-        .post("/sessions", json!({ "user": "ada" }))
+        .post(
+            "/sessions",
+            json!({ "user": "ada", "return_to": crate::harness::APPLICATION }),
+        )
         .await
         .expect_status(201);
     canaries.add("session link", last_segment(link["url"].as_str().unwrap()));
+    let mut browser = service.browser();
+    let asked = browser.open(link["url"].as_str().unwrap()).await;
+    canaries.add(
+        "session confirmation",
+        &asked.query("session_confirmation").unwrap(),
+    );
+    for value in browser.cookies_for(&service.base_url).values() {
+        canaries.add("pending session", value);
+    }
     let browser = service.browser_of("ada").await;
     for value in browser.cookies_for(&service.base_url).values() {
         canaries.add("session", value);

@@ -1,14 +1,18 @@
 //! The audit, sessions.
 
+use url::Url;
+use uuid::Uuid;
+
 use super::{OAuthManager, ServiceResult};
 use crate::{
     domain::{
         audit::AuditView,
         caller::RequestContext,
+        client::ServiceClient,
         ids::Subject,
         page::{Page, PageRequest},
-        secret::SessionToken,
-        session::{OpenedSession, Session, SessionLink, SessionRequest},
+        secret::{Confirmation, SessionToken},
+        session::{Entry, OpenedLink, Session, SessionLink, SessionRequest},
     },
     records::store_error,
     session,
@@ -28,7 +32,7 @@ impl OAuthManager {
             .map_err(|error| store_error(&error))
     }
 
-    /// Makes a one-time link that opens our pages as this user: `{public_url}/session/{token}`.
+    /// Makes a link that opens our pages as this user, once the application confirms it: `{public_url}/session/{token}`.
     ///
     /// # Errors
     /// The database being away.
@@ -40,12 +44,54 @@ impl OAuthManager {
         session::create_link(&self.shared, request, context).await
     }
 
-    /// Uses a session link up; the answer holds the cookie.
+    /// Where a session link leads. Changes nothing.
     ///
     /// # Errors
-    /// Unknown, used or expired.
-    pub async fn open_session(&self, link: SessionToken) -> ServiceResult<OpenedSession> {
-        session::open(&self.shared, &link).await
+    /// Unknown, dead or expired.
+    pub async fn session_return_address(&self, link: &SessionToken) -> ServiceResult<Url> {
+        session::return_address(&self.shared, link).await
+    }
+
+    /// A browser opened a session link, holding these pending cookies: it gets a pending session, which shows nothing.
+    ///
+    /// # Errors
+    /// Unknown, dead or expired.
+    pub async fn open_session_link(
+        &self,
+        link: &SessionToken,
+        held: &[SessionToken],
+    ) -> ServiceResult<OpenedLink> {
+        session::open(&self.shared, link, held).await
+    }
+
+    /// The application's word on who sits before a browser that opened its link; returns where that browser goes in.
+    ///
+    /// # Errors
+    /// Another user than the one the link was made for: the link is dead. Unknown, dead or expired.
+    pub async fn confirm_session(
+        &self,
+        client: &ServiceClient,
+        session_id: Uuid,
+        user: &Subject,
+        confirmation: &Confirmation,
+        context: RequestContext,
+    ) -> ServiceResult<Url> {
+        session::confirm(&self.shared, client, session_id, user, confirmation, context).await
+    }
+
+    /// The browser with a pending cookie of a confirmed link goes in. A living session of another user is replaced only if
+    /// `replace`: when it was asked.
+    ///
+    /// # Errors
+    /// Not confirmed, another browser's, or too old.
+    pub async fn enter_session(
+        &self,
+        session_id: Uuid,
+        held: &[SessionToken],
+        current: Option<&SessionToken>,
+        replace: bool,
+    ) -> ServiceResult<Entry> {
+        session::enter(&self.shared, session_id, held, current, replace).await
     }
 
     /// The session of this cookie.

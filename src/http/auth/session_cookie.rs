@@ -11,13 +11,18 @@ use oauth_manager_actors::domain::{
     secret::{BrowserBinding, SessionToken},
 };
 use ring::digest;
+use uuid::Uuid;
 
 use crate::http::request_context::RequestHead;
 
 const SESSION: &str = "oauth_session";
+/// A pending session: who opened a session link and has not been confirmed. Never read as a session.
+const PENDING_PREFIX: &str = "oauth_pending_";
 const FLOW_PREFIX: &str = "oauth_flow_";
 /// More than a browser sends: they keep fewer than 200 for one host.
 const FLOWS_MAX: usize = 256;
+/// More session links than one browser opens at once.
+const PENDINGS_MAX: usize = 32;
 /// Longer than any value we set.
 const VALUE_CHARS_MAX: usize = 256;
 
@@ -46,6 +51,42 @@ pub(crate) fn keep_session(token: &SessionToken, until: Timestamp, now: Timestam
     set(&full_name(SESSION, https), token.expose(), until, now, https)
 }
 
+/// The values of every pending session's cookie that came.
+pub(crate) fn pendings(head: &RequestHead, https: bool) -> Vec<SessionToken> {
+    let prefix = full_name(PENDING_PREFIX, https);
+    pairs(head)
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .map(|(_, value)| SessionToken::new(value))
+        .take(PENDINGS_MAX)
+        .collect()
+}
+
+/// The same of one link alone, so that no number of others keeps it from being seen.
+pub(crate) fn pendings_of(link: Uuid, head: &RequestHead, https: bool) -> Vec<SessionToken> {
+    let name = pending_name(link, https);
+    pairs(head)
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| SessionToken::new(value))
+        .take(PENDINGS_MAX)
+        .collect()
+}
+
+/// Marks the browser that opened a session link.
+pub(crate) fn keep_pending(
+    link: Uuid,
+    token: &SessionToken,
+    until: Timestamp,
+    now: Timestamp,
+    https: bool,
+) -> String {
+    set(&pending_name(link, https), token.expose(), until, now, https)
+}
+
+/// Takes a link's mark out of the browser.
+pub(crate) fn drop_pending(link: Uuid, https: bool) -> String {
+    clear(&pending_name(link, https), https)
+}
+
 /// Takes the session out of the browser.
 pub(crate) fn drop_session(https: bool) -> String {
     clear(&full_name(SESSION, https), https)
@@ -65,6 +106,11 @@ fn flow_name(binding: &BrowserBinding, https: bool) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name
+}
+
+fn pending_name(link: Uuid, https: bool) -> String {
+    let id = link.simple().to_string();
+    full_name(&format!("{PENDING_PREFIX}{}", &id[..16]), https)
 }
 
 fn full_name(name: &str, https: bool) -> String {
@@ -137,6 +183,20 @@ mod tests {
         assert_eq!(session(&["oauth_session="], false), None);
         assert_eq!(session(&["oauth_session=x; oauth_session=y"], false), None);
         assert_eq!(session(&["oauth_session=x", "oauth_session=y"], false), None);
+    }
+
+    #[test]
+    fn a_pending_session_has_a_name_of_its_own_and_is_no_session() {
+        let link: Uuid = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        assert_eq!(pending_name(link, true), "__Host-oauth_pending_01890a5dac96774b");
+        let head = head(&["oauth_pending_01890a5dac96774b=a; oauth_pending_x=b; oauth_pending=c"]);
+        let values = |tokens: Vec<SessionToken>| -> Vec<String> {
+            tokens.iter().map(|token| token.expose().to_owned()).collect()
+        };
+        assert_eq!(values(pendings(&head, false)), ["a", "b"]);
+        assert_eq!(values(pendings_of(link, &head, false)), ["a"]);
+        assert!(pendings(&head, true).is_empty() && pendings_of(link, &head, true).is_empty());
+        assert!(of(&head, false).is_none() && flow_bindings(&head, false).is_empty());
     }
 
     #[test]

@@ -56,14 +56,18 @@ async fn finish(api: Arc<Api>, call: Call) -> Answer {
     // The flow's cookie stays: whoever reloads is told how it ended, and not that it never was.
     match question(&api, &call, &outcome).await {
         Some(page) => Ok(page),
-        None => answer(&outcome),
+        None => answer(&call, &outcome),
     }
 }
 
-/// The user of our session, if the browser holds one that stands. Without it the application confirms.
+/// The user of our session, if the browser holds one that the application has confirmed and that stands: a pending one has
+/// another name and is none. Without it the application confirms.
 async fn session_user(api: &Api, head: &RequestHead) -> Option<Subject> {
     let cookie = session_cookie::of(head, api.https())?;
-    Some(api.manager.session(&cookie).await.ok()?.subject)
+    let session = api.manager.session(&cookie).await.ok()?;
+    let subject = session.subject.clone();
+    let _ = head.session.set(session);
+    Some(subject)
 }
 
 fn read(query: &Parameters<'_>) -> CallbackParams {
@@ -83,19 +87,28 @@ fn read(query: &Parameters<'_>) -> CallbackParams {
 async fn question(api: &Api, head: &RequestHead, outcome: &CallbackOutcome) -> Option<Response> {
     let id = outcome.authorization_id.filter(|_| outcome.return_to.is_none())?;
     let cookie = session_cookie::of(head, api.https())?;
-    let session = api.manager.session(&cookie).await.ok()?;
+    let session = head.session.get()?;
     let flow = api.manager.authorization(&session.subject, id).await.ok()?;
     let provider = api.manager.provider(&flow.provider).ok()?;
     let mismatch = flow.account_mismatch.as_ref()?;
-    let page = choice::page(&csrf::token(&cookie), &provider.display_name, id, mismatch);
+    let page = choice::page(
+        session,
+        &csrf::token(&cookie),
+        &provider.display_name,
+        id,
+        mismatch,
+    );
     Some(reply::page(StatusCode::CONFLICT, page))
 }
 
 /// Back to the application, or our own page where it named no address.
-fn answer(outcome: &CallbackOutcome) -> Answer {
+fn answer(head: &RequestHead, outcome: &CallbackOutcome) -> Answer {
     match (&outcome.return_to, outcome.authorization_id) {
         (Some(return_to), Some(_)) => reply::see_other(&with_result(return_to.clone(), outcome)),
-        _ => Ok(reply::page(page_status(outcome), result::page(&outcome.result))),
+        _ => Ok(reply::page(
+            page_status(outcome),
+            result::page(head.session.get(), &outcome.result),
+        )),
     }
 }
 
@@ -140,6 +153,17 @@ mod tests {
     use oauth_manager_actors::domain::{ids::AuthorizationId, secret::Confirmation};
 
     use super::*;
+
+    fn head() -> RequestHead {
+        RequestHead::new(
+            http::Method::GET,
+            http::Uri::from_static("/"),
+            http::HeaderMap::new(),
+            "10.0.0.1".parse().unwrap(),
+            &[],
+            "2030-01-01T00:00:00Z".parse().unwrap(),
+        )
+    }
 
     fn params(raw: &str) -> CallbackParams {
         read(&Parameters::read(raw.as_bytes()).unwrap())
@@ -211,12 +235,12 @@ mod tests {
             Some("https://app.example.com/"),
             CallbackResult::Failed(reason.clone()),
         );
-        assert_eq!(answer(&unknown).unwrap().status(), StatusCode::SEE_OTHER);
+        assert_eq!(answer(&head(), &unknown).unwrap().status(), StatusCode::SEE_OTHER);
         unknown.authorization_id = None;
-        let response = answer(&unknown).unwrap();
+        let response = answer(&head(), &unknown).unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert!(!response.headers().contains_key(http::header::LOCATION));
-        let denied = answer(&outcome(None, CallbackResult::Denied(reason))).unwrap();
+        let denied = answer(&head(), &outcome(None, CallbackResult::Denied(reason))).unwrap();
         assert_eq!(denied.status(), StatusCode::OK);
     }
 }

@@ -78,6 +78,7 @@ async fn visitor(api: &Api, head: &RequestHead) -> Result<Visitor, Problem> {
     let cookie = session_cookie::of(head, api.https())
         .ok_or_else(|| Problem::unauthenticated("open this page from your application"))?;
     let session = api.manager.session(&cookie).await?;
+    let _ = head.session.set(session.clone());
     Ok(Visitor { cookie, session })
 }
 
@@ -191,7 +192,7 @@ async fn begin_connecting(api: Arc<Api>, call: Call, body: Body) -> Answer {
     // No redirect: Chromium holds the redirects after a form to the page's form-action, and these end at the provider.
     Ok(reply::page(
         StatusCode::OK,
-        moving_on::page(&provider.display_name, &begun.authorization_url),
+        moving_on::page(&visitor.session, &provider.display_name, &begun.authorization_url),
     ))
 }
 
@@ -214,7 +215,7 @@ async fn ask(api: Arc<Api>, call: Call) -> Answer {
     let account = api.manager.integration(&visitor.session.subject, &id).await?;
     let provider = Catalogue(api.manager.providers()).provider_of_path(id.provider.as_str())?;
     let page = if account.status == Status::Revoked {
-        disconnect::already(provider, &account)
+        disconnect::already(&visitor.session, provider, &account)
     } else {
         let shared = api.manager.shared_grant(&visitor.session.subject, &id).await?;
         disconnect::question(&visitor.visit(), provider, &account, &shared)
@@ -238,9 +239,9 @@ async fn take_back(api: Arc<Api>, call: Call, body: Body) -> Answer {
         .revoke(subject, &id, call.context(visitor.actor()))
         .await;
     let page = match revoked {
-        Ok(report) => disconnect::report(provider, &account, &report),
+        Ok(report) => disconnect::report(&visitor.session, provider, &account, &report),
         // The button was pressed twice: the second answer is the one the browser shows.
-        Err(ServiceError::NotFound { .. }) => disconnect::already(provider, &account),
+        Err(ServiceError::NotFound { .. }) => disconnect::already(&visitor.session, provider, &account),
         Err(error) => return Err(error.into()),
     };
     Ok(reply::page(StatusCode::OK, page))
@@ -254,7 +255,7 @@ pub(crate) fn log_out(api: &Arc<Api>) -> Route {
 async fn end_session(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let (visitor, _) = visitor_with_form(&api, &call, body).await?;
     api.manager.end_session(&visitor.cookie).await?;
-    let page = moving_on::logged_out(visitor.session.return_to.as_ref());
+    let page = moving_on::logged_out(&visitor.session);
     Ok(reply::with_cookie(
         reply::page(StatusCode::OK, page),
         &session_cookie::drop_session(api.https()),

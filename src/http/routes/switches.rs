@@ -54,13 +54,13 @@ async fn turn(api: Arc<Api>, call: Call, body: Body) -> Answer {
                 SwitchedOn::On(_) => back_with(&api, Notice::SWITCHED_ON),
                 SwitchedOn::NeedsConsent(begun) => Ok(reply::page(
                     StatusCode::OK,
-                    moving_on::page(&provider.display_name, &begun.authorization_url),
+                    moving_on::page(&visitor.session, &provider.display_name, &begun.authorization_url),
                 )),
             }
         }
         Some("off") => {
             let off = api.manager.switch_off(owner, &id, &feature, context).await?;
-            let page = switches::off(provider, &feature, &off);
+            let page = switches::off(&visitor.session, provider, &feature, &off);
             Ok(reply::page(StatusCode::OK, page))
         }
         _ => Err(Problem::invalid("switch is on or off")),

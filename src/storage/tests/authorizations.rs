@@ -1,9 +1,8 @@
-//! Connect flows and sessions: each secret works once, in time, for its owner.
+//! Connect flows: each secret works once, in time, for its owner.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use uuid::Uuid;
 
 use oauth_manager_actors::{
     domain::{
@@ -12,11 +11,10 @@ use oauth_manager_actors::{
         ids::Subject,
         reason::ReasonCode,
         sealed::{Digest, Sealed},
-        session::Session,
     },
     ports::store::{
         AuthorizationStore, Commit, ConfirmationOutcome, NewAuthorization, RedirectRecord, Refused,
-        SessionStore, StateOutcome,
+        StateOutcome,
     },
 };
 
@@ -333,45 +331,4 @@ async fn a_flow_ends_once() {
     assert_eq!(end().await.unwrap(), Commit::Done);
     assert_eq!(end().await.unwrap(), Commit::Fenced);
     assert_eq!(status(&storage, &flow).await, AuthorizationStatus::Denied);
-}
-
-#[tokio::test]
-async fn a_session_link_opens_once_and_its_session_ends() {
-    let storage = fresh().await;
-    let alice = user("alice");
-    let session = Session {
-        subject: alice.clone(),
-        return_to: Some("https://app.example.com/".parse().unwrap()),
-        features: vec!["google.calendar".parse().unwrap()],
-        expires_at: at(0),
-    };
-    let (link, cookie) = (digest(), digest());
-    let minute = Duration::from_mins(1);
-    let audit = entry(AuditAction::Session, &alice);
-    storage
-        .create_link(Uuid::now_v7(), &link, &session, minute, &audit)
-        .await
-        .unwrap();
-    let cookies: Vec<Digest> = (0..16).map(|_| digest()).collect();
-    let opened = join_all(cookies.iter().map(|cookie| storage.open(&link, cookie, minute))).await;
-    assert_eq!(opened.iter().filter(|o| o.as_ref().unwrap().is_some()).count(), 1);
-    assert_eq!(SessionStore::find(&storage, &cookie).await.unwrap(), None);
-
-    let (link, short) = (digest(), Duration::ZERO);
-    storage
-        .create_link(Uuid::now_v7(), &link, &session, short, &audit)
-        .await
-        .unwrap();
-    assert_eq!(storage.open(&link, &cookie, minute).await.unwrap(), None);
-
-    let link = digest();
-    storage
-        .create_link(Uuid::now_v7(), &link, &session, minute, &audit)
-        .await
-        .unwrap();
-    let opened = storage.open(&link, &cookie, minute).await.unwrap().unwrap();
-    assert_eq!((&opened.subject, &opened.return_to), (&alice, &session.return_to));
-    assert_eq!(SessionStore::find(&storage, &cookie).await.unwrap(), Some(opened));
-    storage.end(&cookie).await.unwrap();
-    assert_eq!(SessionStore::find(&storage, &cookie).await.unwrap(), None);
 }

@@ -12,6 +12,7 @@ mod records;
 mod refresh;
 mod scenario;
 mod schema;
+mod sessions;
 mod usage;
 mod users;
 

@@ -23,7 +23,7 @@ use oauth_manager_actors::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use super::{Api, Browser, Folder, api::http_client, database};
+use super::{APPLICATION, Answer, Api, Browser, End, Folder, api::http_client, database};
 
 /// Checks users' JWTs. Random-looking, because anything else is refused.
 pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625";
@@ -225,14 +225,11 @@ impl Service {
 
     /// A new browser that holds our session for this user.
     pub async fn browser_of(&self, user: &str) -> Browser {
-        let link = self
-            .service(&[])
-            .await
-            .post("/sessions", json!({ "user": user }))
-            .await;
-        let link = link.expect_status(201);
+        let application = self.service(&[]).await;
+        let request = json!({ "user": user, "return_to": APPLICATION });
+        let link = application.post("/sessions", request).await.expect_status(201);
         let mut browser = self.browser();
-        let end = browser.open(link["url"].as_str().unwrap()).await;
+        let end = enter(&application, &mut browser, user, link["url"].as_str().unwrap()).await;
         assert_eq!((end.status, end.url.path()), (200, "/connections"), "{end:?}");
         browser
     }
@@ -256,6 +253,23 @@ impl Service {
     pub async fn sql(&self) -> tokio_postgres::Client {
         database::as_system(&self.database_url).await
     }
+}
+
+/// The honest way from a session link to the pages: the browser opens it, the application confirms who sits there, the
+/// browser goes in.
+pub async fn enter(application: &Api, browser: &mut Browser, user: &str, link: &str) -> End {
+    let asked = browser.open(link).await;
+    let confirmed = confirm_session(application, user, &asked)
+        .await
+        .expect_status(200);
+    browser.open(confirmed["url"].as_str().unwrap()).await
+}
+
+/// The application's word on who sits before a browser that came to it from a session link.
+pub async fn confirm_session(application: &Api, user: &str, asked: &End) -> Answer {
+    let id = asked.query("session_id").unwrap_or_else(|| panic!("{asked:?}"));
+    let word = json!({ "user": user, "confirmation": asked.query("session_confirmation").unwrap() });
+    application.post(&format!("/sessions/{id}/confirm"), word).await
 }
 
 /// Another node of the same service; it ends with its test.

@@ -26,7 +26,9 @@ pub use records::RecordStore;
 pub use refresh::{
     ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
 };
-pub use sessions::SessionStore;
+pub use sessions::{
+    NewOpening, OPENINGS_MAX, SessionConfirmation, SessionConfirmed, SessionStore, StoredOpening,
+};
 pub use users::UserStore;
 
 /// What the database can fail with. The variants say what the caller does next.

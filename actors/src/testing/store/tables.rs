@@ -16,7 +16,7 @@ use crate::domain::{
     provider::BudgetKey,
     reason::ReasonCode,
     sealed::Digest,
-    session::Session,
+    session::{Session, SessionRequest},
 };
 use crate::ports::store::{FaultKind, RedirectRecord, StoreError, StoreResult};
 
@@ -31,7 +31,7 @@ pub(super) struct Tables {
     pub(super) clients: Vec<(ServiceClient, Digest)>,
     /// Users whose erasure is not over, and since when nothing of theirs is left.
     pub(super) erasures: BTreeMap<Subject, Option<Timestamp>>,
-    pub(super) links: HashMap<Digest, (Session, Timestamp)>,
+    pub(super) links: HashMap<Digest, Link>,
     pub(super) sessions: HashMap<Digest, Session>,
     pub(super) budgets: HashMap<BudgetKey, Budget>,
 }
@@ -40,6 +40,27 @@ impl Tables {
     pub(super) fn record(&mut self, entry: &AuditEntry, now: Timestamp) {
         self.audit.push((Uuid::now_v7(), now, entry.clone()));
     }
+}
+
+/// A session link, and the browsers that opened it.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) id: Uuid,
+    pub(super) request: SessionRequest,
+    pub(super) expires_at: Timestamp,
+    pub(super) dead: bool,
+    /// Oldest first.
+    pub(super) openings: Vec<Opening>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Opening {
+    pub(super) pending: Digest,
+    pub(super) confirmation: Digest,
+    pub(super) confirmed: bool,
+    pub(super) expires_at: Timestamp,
+    /// The cookie of the session it became.
+    pub(super) cookie: Option<Digest>,
 }
 
 /// What all nodes know of a budget.

@@ -89,7 +89,7 @@ impl tables::Tables {
         self.integrations
             .retain(|_, row| row.stored.owner.subject != *owner);
         self.flows.retain(|_, flow| flow.stored.owner.subject != *owner);
-        self.links.retain(|_, (session, _)| session.subject != *owner);
+        self.links.retain(|_, link| link.request.subject != *owner);
         self.sessions.retain(|_, session| session.subject != *owner);
         for consent in self.consents.iter_mut().filter(|consent| consent.user == *owner) {
             consent.user = pseudonym.clone();
