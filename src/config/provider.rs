@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::endpoint::Endpoint;
 use super::error::Problems;
-use super::feature::{FeatureConfig, is_feature_key};
+use super::feature::{FeatureConfig, ScopeConfig, is_feature_key};
 use super::secret::SecretString;
 use super::server::Deployment;
+use super::token_response::TokenResponseConfig;
 use super::{duration, list};
 
 /// The providers we know by ourselves.
@@ -182,6 +183,10 @@ pub struct ProviderConfig {
     pub authorize_params: BTreeMap<String, String>,
     /// JSON pointer to the account's stable id in the userinfo answer (type `oauth2`).
     pub account_id_pointer: Option<String>,
+    /// Names and places in token answers.
+    pub token_response: TokenResponseConfig,
+    /// By name.
+    pub scopes: BTreeMap<String, ScopeConfig>,
     /// By key.
     pub features: BTreeMap<String, FeatureConfig>,
 }
@@ -319,6 +324,14 @@ impl ProviderConfig {
         for param in self.authorize_params.keys() {
             if RESERVED_PARAMS.contains(&param.as_str()) {
                 add(&format!("authorize_params.{param}"), "is set by the flow itself");
+            }
+        }
+        if let Some((key, problem)) = self.token_response.problem() {
+            add(&format!("token_response.{key}"), problem);
+        }
+        for (scope, config) in &self.scopes {
+            if let Some(problem) = config.problem(scope) {
+                add(&format!("scopes.\"{scope}\""), problem);
             }
         }
         for (key, feature) in &self.features {
