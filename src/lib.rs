@@ -7,6 +7,7 @@ pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod http;
+pub mod jose;
 pub mod oauth;
 pub mod spool;
 pub mod storage;

@@ -4,7 +4,12 @@ use std::{str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use oauth_manager_actors::{
-    domain::{feature::FeatureKey, ids::NodeId, provider::RefreshClass, scope::ScopeSet},
+    domain::{
+        feature::FeatureKey,
+        ids::NodeId,
+        provider::RefreshClass,
+        scope::{Scope, ScopeSet},
+    },
     settings::Settings,
 };
 use url::Url;
@@ -15,8 +20,8 @@ use crate::{
     config::{self, Config, IdleAfter, ProviderConfig},
     http::settings::{HttpSettings, JwtKeys, JwtSecret, Limits, ReturnPolicy, UserJwtSettings, WebOrigin},
     oauth::settings::{
-        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Pkce, ProviderKind,
-        ProviderSettings,
+        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Nonce, Pkce,
+        ProviderKind, ProviderSettings, TokenResponse,
     },
     storage::StorageOptions,
     vault::{Keyring, KeyringError},
@@ -215,6 +220,11 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         .extra_authorize_params
         .clone_from(&config.authorize_params);
     settings.account_id_pointer.clone_from(&config.account_id_pointer);
+    settings.token_response = token_response(&config.token_response);
+    for (scope, config) in &config.scopes {
+        let wider = config.implied_by.iter().collect();
+        settings.implied_by.insert(Scope::new(scope), wider);
+    }
     for (key, feature) in &config.features {
         settings.features.push(FeatureSettings {
             key: key.parse().with_context(|| path("features"))?,
@@ -228,6 +238,21 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         });
     }
     Ok(settings)
+}
+
+fn token_response(config: &config::TokenResponseConfig) -> TokenResponse {
+    let members = config.members.given();
+    TokenResponse {
+        token_types: config.token_types.clone(),
+        token_pointer: config.token_pointer.clone(),
+        members: members
+            .map(|(usual, theirs)| (usual, theirs.to_owned()))
+            .collect(),
+        nonce: match config.nonce {
+            Some(config::Nonce::Optional) => Nonce::Optional,
+            Some(config::Nonce::Required) | None => Nonce::Required,
+        },
+    }
 }
 
 fn client_secret(secret: &config::SecretString) -> ClientSecret {

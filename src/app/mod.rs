@@ -108,7 +108,7 @@ impl Running {
         if let Some(operators) = operators {
             operators.serve(&tasks, &settings, &manager, &assembly, &now, &stop_http);
         }
-        let service = http::HttpService::new(manager.clone(), settings, jwks::source(config)?, now);
+        let service = http::HttpService::new(manager.clone(), settings, jwks::published(config)?, now);
         let address = listener.local_addr().context("the listener has no address")?;
         tasks.spawn(http::serve(listener, service, stop_http.clone()));
         tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");

@@ -27,6 +27,24 @@ pub struct FeatureConfig {
     pub default: bool,
 }
 
+/// What is known of a scope besides its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeConfig {
+    /// Wider scopes that include it: whoever has one of them has it.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub implied_by: Vec<String>,
+}
+
+impl ScopeConfig {
+    /// What is wrong with it, if something is.
+    pub(super) fn problem(&self, scope: &str) -> Option<&'static str> {
+        let mut scopes = self.implied_by.iter().map(String::as_str).chain([scope]);
+        let is_scope = |scope: &str| !scope.is_empty() && scope.bytes().all(is_scope_byte);
+        (!scopes.all(is_scope)).then_some("a scope is text without spaces, quotes or backslashes")
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {

@@ -29,6 +29,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 mod timings;
+mod token_response;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,7 +47,7 @@ pub use encryption::{DEFAULT_KEY_ID, EncryptionConfig, EncryptionKey, KEY_BYTES}
 pub use endpoint::Endpoint;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
-pub use feature::FeatureConfig;
+pub use feature::{FeatureConfig, ScopeConfig};
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
 pub use provider::{
@@ -59,6 +60,7 @@ pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};
 pub use spool::SpoolConfig;
 pub use timings::TimingsConfig;
+pub use token_response::{MemberNames, Nonce, TokenResponseConfig};
 
 /// The defaults, commented: the reference of every key.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");

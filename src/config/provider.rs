@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::endpoint::Endpoint;
 use super::error::Problems;
-use super::feature::{FeatureConfig, is_feature_key};
+use super::feature::{FeatureConfig, ScopeConfig, is_feature_key};
 use super::secret::SecretString;
 use super::server::Deployment;
+use super::token_response::TokenResponseConfig;
 use super::{authorize_params, duration, list};
 
 /// The providers we know by ourselves.
@@ -172,6 +173,10 @@ pub struct ProviderConfig {
     pub authorize_params: BTreeMap<String, String>,
     /// JSON pointer to the account's stable id in the userinfo answer (type `oauth2`).
     pub account_id_pointer: Option<String>,
+    /// Names and places in token answers.
+    pub token_response: TokenResponseConfig,
+    /// By name.
+    pub scopes: BTreeMap<String, ScopeConfig>,
     /// By key.
     pub features: BTreeMap<String, FeatureConfig>,
 }
@@ -318,6 +323,14 @@ impl ProviderConfig {
             self.authorization_endpoint.as_ref(),
             &mut add,
         );
+        if let Some((key, problem)) = self.token_response.problem() {
+            add(&format!("token_response.{key}"), problem);
+        }
+        for (scope, config) in &self.scopes {
+            if let Some(problem) = config.problem(scope) {
+                add(&format!("scopes.\"{scope}\""), problem);
+            }
+        }
         for (key, feature) in &self.features {
             let path = format!("features.\"{key}\"");
             if !is_feature_key(provider, key) {

@@ -33,10 +33,10 @@ pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use auth::jwks::{KeySource, KeySourceError};
 pub use measure::METRICS;
 pub use server::serve;
 
+use crate::jose::PublishedKeys;
 use auth::user_jwt::UserJwt;
 use edge::Edge;
 use endpoint::{Endpoint, Route};
@@ -97,11 +97,11 @@ impl std::fmt::Debug for HttpService {
 }
 
 impl HttpService {
-    /// In front of this system. `keys` fetches the application's published keys, where its JWTs are checked by them.
+    /// In front of this system. `keys` are the application's published ones, where its JWTs are checked by them.
     pub fn new(
         manager: OAuthManager,
         settings: HttpSettings,
-        keys: Option<Arc<dyn KeySource>>,
+        keys: Option<Arc<PublishedKeys>>,
         now: Now,
     ) -> Self {
         let settings = Arc::new(settings);

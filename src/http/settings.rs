@@ -93,7 +93,7 @@ pub struct UserJwtSettings {
 pub enum JwtKeys {
     /// A shared secret.
     Hs256(JwtSecret),
-    /// The application's published keys, fetched by a [`super::KeySource`].
+    /// The application's published keys, [`PublishedKeys`](crate::jose::PublishedKeys).
     Jwks,
 }
 

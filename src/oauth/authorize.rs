@@ -6,13 +6,25 @@ use std::{borrow::Cow, collections::BTreeMap};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth_manager_actors::{
     domain::secret::PkceVerifier,
-    ports::oauth::{AuthorizationUrlRequest, CallbackIssuer, ProviderFailure},
+    ports::oauth::{AuthorizationUrlRequest, CallbackIssuer, FailureKind, ProviderFailure},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest;
 use serde_json::Value;
 use url::Url;
 
-use super::{engine::Engine, registration::Registration, settings::Pkce};
+use super::{
+    engine::Engine,
+    registration::{Endpoints, Registration},
+    settings::Pkce,
+};
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 impl Engine {
     pub(super) async fn authorize(
@@ -23,10 +35,28 @@ impl Engine {
         let endpoints = self
             .endpoints(registration, &Value::Null, self.deadline())
             .await?;
+        if registration.discovery.is_some() && registration.dialect.facts().identity.has_id_token() {
+            self.can_be_verified(registration, &endpoints).await?;
+        }
         let mut url = endpoints.authorization;
-        let parameters = parameters(registration, &request);
-        url.query_pairs_mut().extend_pairs(parameters);
+        append(&mut url, parameters(registration, &request));
         Ok(url)
+    }
+
+    /// Keys of which none can ever verify an ID token are the operator's matter, before anybody consents. Keys that are
+    /// merely out of reach are looked for again when the user is back.
+    async fn can_be_verified(
+        &self,
+        registration: &Registration,
+        endpoints: &Endpoints,
+    ) -> Result<(), ProviderFailure> {
+        let Some(url) = &endpoints.jwks else {
+            return Ok(());
+        };
+        match self.keys(registration, url, self.deadline()).await {
+            Err(verdict) if verdict.kind == FailureKind::Operator => Err(registration.failure(verdict)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     pub(super) async fn expected_issuer(
@@ -62,7 +92,11 @@ fn parameters<'a>(
         .into_iter()
         .collect();
     for (name, value) in &settings.extra_authorize_params {
-        all.insert(name, Cow::Borrowed(value));
+        if value.is_empty() {
+            all.remove(name.as_str());
+        } else {
+            all.insert(name, Cow::Borrowed(value));
+        }
     }
     all.insert("response_type", Cow::Borrowed("code"));
     all.insert("client_id", Cow::Borrowed(registration.client_id()));
@@ -80,6 +114,17 @@ fn parameters<'a>(
         all.insert("code_challenge_method", Cow::Borrowed("S256"));
     }
     all
+}
+
+/// Adds parameters to an address that may have some. A space is `%20`: not everybody reads `+` as one.
+fn append(url: &mut Url, parameters: BTreeMap<&str, Cow<'_, str>>) {
+    let encode = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
+    let given = url.query().filter(|query| !query.is_empty()).map(str::to_owned);
+    let added = parameters
+        .iter()
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    let query: Vec<String> = given.into_iter().chain(added).collect();
+    url.set_query(Some(&query.join("&")));
 }
 
 /// RFC 7636 4.2.

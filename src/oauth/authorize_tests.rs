@@ -155,3 +155,50 @@ async fn the_callbacks_issuer_is_googles_own_and_nobody_elses() {
     assert_eq!(issuer(ProviderKind::Microsoft).await, None);
     assert_eq!(issuer(ProviderKind::Notion).await, None);
 }
+
+#[tokio::test]
+async fn offline_access_is_asked_for_with_consent_unless_configured_otherwise() {
+    let server = Server::start();
+    let offline = || authorization(&["openid", "offline_access"]);
+    let oidc = || settings_at(&server, ProviderKind::Oidc);
+    assert_eq!(url_of(oidc(), offline()).await["prompt"], "consent");
+    assert!(
+        !url_of(oidc(), authorization(&["openid"]))
+            .await
+            .contains_key("prompt")
+    );
+    let otherwise = |prompt: &str| {
+        let mut settings = oidc();
+        settings
+            .extra_authorize_params
+            .insert("prompt".to_owned(), prompt.to_owned());
+        settings
+    };
+    let chosen = url_of(otherwise("login consent"), offline()).await;
+    assert_eq!(chosen["prompt"], "login consent");
+    assert!(!url_of(otherwise(""), offline()).await.contains_key("prompt"));
+}
+
+#[tokio::test]
+async fn spaces_between_scopes_are_percent_encoded_and_a_given_query_stays() {
+    let server = Server::start();
+    let mut settings = settings_at(&server, ProviderKind::Oauth2);
+    settings.endpoints.authorization = Some(server.url("/authorize?audience=a%20b"));
+    let key = settings.key.clone();
+    let mut request = authorization(&["read:user", "b+c"]);
+    request.state = oauth_manager_actors::domain::secret::State::new("a&b=c/\u{e4}");
+    let url = engine(settings).authorization_url(&key, request).await.unwrap();
+    let query = url.query().unwrap();
+    assert!(!query.contains('+'), "{query}");
+    assert!(query.contains("scope=b%2Bc%20read%3Auser"), "{query}");
+    assert!(query.starts_with("audience=a%20b&"), "{query}");
+    let pairs: HashMap<String, String> = url.query_pairs().into_owned().collect();
+    assert_eq!(
+        (
+            pairs["scope"].as_str(),
+            pairs["state"].as_str(),
+            pairs["audience"].as_str()
+        ),
+        ("b+c read:user", "a&b=c/\u{e4}", "a b")
+    );
+}

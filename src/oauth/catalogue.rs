@@ -116,6 +116,7 @@ pub(super) fn entry(settings: &ProviderSettings) -> Result<Entry, InvalidSetting
         };
         feature.ok_or_else(unknown)?.wording_version = *version;
     }
+    declare_inclusions(settings, &mut entry.features)?;
     settle_default(&mut entry.features);
     implication::complete(&mut entry.features);
     if let Some(name) = &settings.display_name {
@@ -260,6 +261,39 @@ fn custom_feature(provider: &ProviderKey, feature: &FeatureSettings) -> Result<F
             ..FeatureNotes::default()
         },
     })
+}
+
+/// What the operator says about which scopes include which. An inclusion may go through scopes that no feature names; one
+/// of a scope that plays no part is a slip of the pen.
+fn declare_inclusions(
+    settings: &ProviderSettings,
+    features: &mut [FeatureSpec],
+) -> Result<(), InvalidSettings> {
+    let declared = &settings.implied_by;
+    let is_named = |scope: &Scope| {
+        features
+            .iter()
+            .any(|feature| feature.scopes.iter().any(|spec| spec.scope == *scope))
+    };
+    let is_wider = |scope: &Scope| declared.values().any(|wider| wider.contains(scope));
+    if let Some(scope) = declared.keys().find(|scope| !is_named(scope) && !is_wider(scope)) {
+        return Err(InvalidSettings::new(
+            &settings.key,
+            format!("no feature needs the scope {scope}"),
+        ));
+    }
+    for spec in features.iter_mut().flat_map(|feature| &mut feature.scopes) {
+        let mut open = vec![spec.scope.clone()];
+        while let Some(scope) = open.pop() {
+            for wider in declared.get(&scope).into_iter().flat_map(ScopeSet::iter) {
+                if *wider != spec.scope && !spec.implied_by.contains(wider) {
+                    spec.implied_by.insert(wider.clone());
+                    open.push(wider.clone());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Exactly one default: the last that claims it (an operator's word counts more than the catalogue's), or the first.

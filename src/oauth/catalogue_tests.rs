@@ -327,3 +327,33 @@ fn a_configured_feature_of_the_catalogue_is_one_feature_and_its_words_win() {
         feature(ProviderKind::Google, "google.gmail").required_scopes()
     );
 }
+
+#[test]
+fn a_configured_scope_is_included_in_what_the_operator_says() {
+    let mut settings = ProviderSettings::new("github".parse().unwrap(), ProviderKind::Oauth2);
+    let mut mail = FeatureSettings::new("github.mail".parse().unwrap());
+    mail.scopes = ["user:email"].into_iter().collect();
+    settings.features.push(mail);
+    let told: ScopeSet = ["user"].into_iter().collect();
+    let missing = |settings: &ProviderSettings, granted: &ScopeSet| {
+        entry(settings).unwrap().features[0].missing_scopes(granted)
+    };
+    assert_eq!(missing(&settings, &told), ["user:email"].into_iter().collect());
+    let wider = |scope: &str| [scope].into_iter().collect::<ScopeSet>();
+    settings
+        .implied_by
+        .insert(Scope::new("user:email"), wider("user"));
+    settings
+        .implied_by
+        .insert(Scope::new("user"), wider("admin:user"));
+    assert!(missing(&settings, &told).is_empty());
+    assert!(
+        missing(&settings, &wider("admin:user")).is_empty(),
+        "step by step"
+    );
+    assert!(!missing(&settings, &wider("read:org")).is_empty());
+    settings
+        .implied_by
+        .insert(Scope::new("user:emial"), wider("user"));
+    assert!(entry(&settings).is_err(), "a scope that plays no part");
+}

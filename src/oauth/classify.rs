@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     declaration::Dialect,
+    json,
     transport::{Answer, NoAnswer},
 };
 
@@ -120,7 +121,7 @@ pub(super) struct ErrorAnswer {
 impl ErrorAnswer {
     /// Reads an answer by its content: JSON, else a form, else only the status counts.
     pub(super) fn read(answer: &Answer) -> Self {
-        let body = answer.body.trim_ascii();
+        let body = json::without_mark(&answer.body);
         let mut error = Self {
             status: answer.status.as_u16(),
             is_html: body.first() == Some(&b'<'),
@@ -173,7 +174,8 @@ fn json_code(value: &Value) -> Option<String> {
     candidates
         .into_iter()
         .flatten()
-        .find_map(Value::as_str)
+        .filter_map(Value::as_str)
+        .find(|code| !code.is_empty())
         .and_then(as_code)
 }
 

@@ -13,6 +13,7 @@ use super::{
     declaration::Object,
     settings::{ClientAuth, EndpointOverrides},
 };
+use crate::jose::algorithm_named;
 
 /// What a document says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Discovered {
             userinfo: endpoint("userinfo_endpoint", &overrides.userinfo)?,
             jwks: endpoint("jwks_uri", &overrides.jwks)?,
             client_auth: client_auth(document),
-            algorithms: algorithms(document, allowed),
+            algorithms: algorithms(document, allowed)?,
             promises_issuer: document.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),
         })
@@ -89,19 +90,26 @@ fn client_auth(document: &Object) -> ClientAuth {
     }
 }
 
-/// RS256 is the default every provider must support.
-fn algorithms(document: &Object, allowed: &[Algorithm]) -> Vec<Algorithm> {
+/// RS256 is what a provider supports that does not say. One whose ID tokens could never be verified is refused here, before
+/// anybody consents; where no ID token has a part in it, none is allowed and nothing is asked.
+fn algorithms(document: &Object, allowed: &[Algorithm]) -> Result<Vec<Algorithm>, &'static str> {
     let named = names(document, "id_token_signing_alg_values_supported");
+    if named.is_empty() && allowed.contains(&Algorithm::RS256) {
+        return Ok(vec![Algorithm::RS256]);
+    }
     let both: Vec<_> = allowed
         .iter()
-        .filter(|algorithm| named.iter().any(|name| name.parse() == Ok(**algorithm)))
+        .filter(|algorithm| {
+            named
+                .iter()
+                .any(|name| algorithm_named(name) == Some(**algorithm))
+        })
         .copied()
         .collect();
-    if both.is_empty() {
-        vec![Algorithm::RS256]
-    } else {
-        both
+    if both.is_empty() && !allowed.is_empty() {
+        return Err("discovery_algorithms_unsupported");
     }
+    Ok(both)
 }
 
 fn names<'a>(document: &'a Object, key: &str) -> Vec<&'a str> {
@@ -115,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    const ALLOWED: &[Algorithm] = &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+    const ALLOWED: &[Algorithm] = crate::jose::ALGORITHMS;
     const POLICY: AddressPolicy = AddressPolicy {
         loopback: false,
         private: false,
@@ -195,7 +203,7 @@ mod tests {
         let found = read(
             json!({
                 "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
-                "id_token_signing_alg_values_supported": ["none", "HS256", "ES256", "RS512"],
+                "id_token_signing_alg_values_supported": ["none", "HS256", "ES256", "ES256K", "Ed25519"],
                 "authorization_response_iss_parameter_supported": true,
             }),
             &none,
@@ -203,8 +211,30 @@ mod tests {
         .unwrap();
         assert_eq!(
             (found.client_auth, found.algorithms),
-            (ClientAuth::Post, vec![Algorithm::ES256])
+            (ClientAuth::Post, vec![Algorithm::ES256, Algorithm::EdDSA])
         );
         assert!(found.promises_issuer);
+    }
+
+    #[test]
+    fn what_could_never_be_verified_is_refused_at_discovery() {
+        let none = EndpointOverrides::default();
+        for names in [
+            json!(["none"]),
+            json!(["HS256"]),
+            json!(["HS256", "ES256K", "ES512", "none"]),
+        ] {
+            let found = read(json!({"id_token_signing_alg_values_supported": names}), &none);
+            assert_eq!(found, Err("discovery_algorithms_unsupported"), "{names}");
+        }
+        for names in [
+            json!(["HS256", "RS512"]),
+            json!(["Ed25519"]),
+            json!([]),
+            json!(null),
+        ] {
+            let found = read(json!({"id_token_signing_alg_values_supported": names}), &none);
+            assert!(found.is_ok(), "{names}");
+        }
     }
 }

@@ -25,12 +25,11 @@ use url::Url;
 use super::{
     classify::Verdict,
     discovery::Discovered,
-    fetch_cache::FetchCache,
-    jwks::KeySet,
     registration::Registration,
     settings::{EngineSettings, InvalidSettings, ProviderKind, ProviderSettings},
     transport::Transport,
 };
+use crate::jose::{CachedByUrl, KeySet, Rules};
 
 /// Endpoints hardly ever move.
 const DISCOVERY_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -46,8 +45,8 @@ pub struct Engine {
     pub(super) transport: Transport,
     pub(super) clock: Arc<dyn Clock>,
     deadline: Duration,
-    pub(super) documents: FetchCache<Discovered>,
-    pub(super) key_sets: FetchCache<KeySet>,
+    pub(super) documents: CachedByUrl<Discovered>,
+    pub(super) key_sets: CachedByUrl<KeySet>,
 }
 
 impl Engine {
@@ -95,8 +94,16 @@ impl Engine {
             registrations,
             clock,
             deadline: settings.deadline,
-            documents: FetchCache::new(DISCOVERY_MAX_AGE, KEYS_AGAIN_AFTER),
-            key_sets: FetchCache::new(KEYS_MAX_AGE, KEYS_AGAIN_AFTER),
+            documents: CachedByUrl::new(Rules {
+                max_age: DISCOVERY_MAX_AGE,
+                again_after: KEYS_AGAIN_AFTER,
+                is_of_use: |_| true,
+            }),
+            key_sets: CachedByUrl::new(Rules {
+                max_age: KEYS_MAX_AGE,
+                again_after: KEYS_AGAIN_AFTER,
+                is_of_use: KeySet::is_usable,
+            }),
         })
     }
 

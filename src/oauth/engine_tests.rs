@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::oauth::testing::{
-    CLIENT_ID, CLIENT_SECRET, NOW, StillClock, VERIFIER, engine as start, engine_with, exchange, refresh,
-    revocation,
+    CLIENT_ID, CLIENT_SECRET, NOW, StillClock, VERIFIER, authorization, engine as start, engine_with,
+    exchange, refresh, revocation,
     server::{Reply, Server},
     settings_at,
     tokens::{Signer, claims, key_set},
@@ -595,7 +595,7 @@ async fn a_refresh_at_a_grace_provider_is_over_in_time_to_be_repeated_within_its
 }
 
 #[tokio::test]
-async fn a_compressed_answer_is_not_unfolded() {
+async fn a_compressed_answer_that_cannot_be_unfolded_is_unreadable() {
     let headers = vec![("content-encoding".to_owned(), "gzip".to_owned())];
     let reply = Reply::Whole(200, headers, vec![0x1f, 0x8b, 8, 0, 0xff]);
     let failure = refresh_with(ProviderKind::Notion, reply).await.0.unwrap_err();
@@ -789,4 +789,194 @@ async fn no_failure_shows_a_secret() {
         let shown = format!("{failure} {failure:?}");
         assert!(!shown.contains("canary"), "{shown}");
     }
+}
+
+// === What providers send, the way they send it ===
+
+fn gzip(text: &str) -> Vec<u8> {
+    use std::io::Write as _;
+
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gzipped(body: Vec<u8>) -> Reply {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Reply::Whole(
+        200,
+        vec![
+            header("content-type", "application/json"),
+            header("content-encoding", "gzip"),
+        ],
+        body,
+    )
+}
+
+#[tokio::test]
+async fn a_compressed_refresh_answer_is_read_and_a_broken_one_gives_up_its_refresh_token() {
+    let body =
+        json!({"access_token": "new", "refresh_token": "canary-rotated", "expires_in": 3600}).to_string();
+    let (refreshed, _) = refresh_with(ProviderKind::Oauth2, gzipped(gzip(&body))).await;
+    assert_eq!(
+        refreshed.unwrap().refresh_token.unwrap().expose(),
+        "canary-rotated"
+    );
+
+    let salvaged = |failure: ProviderFailure| failure.salvaged.map(|token| token.expose().to_owned());
+    let odd = format!(
+        "{{\"access_token\":17,{}",
+        &body[1..].replace("access_token", "x")
+    );
+    let (refreshed, _) = refresh_with(ProviderKind::Oauth2, gzipped(gzip(&odd))).await;
+    assert_eq!(
+        salvaged(refreshed.unwrap_err()).as_deref(),
+        Some("canary-rotated")
+    );
+    // Cut off in the middle, with a content-length that promised more.
+    let long = format!("{},\"x\":\"{}\"}}", &body[..body.len() - 1], "z1y".repeat(300));
+    let folded = gzip(&long);
+    let cut = folded[..folded.len() - 12].to_vec();
+    let (refreshed, _) = refresh_with(ProviderKind::Oauth2, Reply::CutAfter(cut.clone())).await;
+    let failure = refreshed.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unreadable);
+    assert_eq!(salvaged(failure).as_deref(), Some("canary-rotated"));
+    // Cut off by whoever folded it: the connection says that all is well.
+    let (refreshed, _) = refresh_with(ProviderKind::Oauth2, gzipped(cut)).await;
+    assert_eq!(
+        salvaged(refreshed.unwrap_err()).as_deref(),
+        Some("canary-rotated")
+    );
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_stops_at_the_cap() {
+    let bomb = gzip(&" ".repeat(30_000_000));
+    assert!(bomb.len() < 64 * 1024);
+    let (refreshed, _) = refresh_with(ProviderKind::Oauth2, gzipped(bomb)).await;
+    assert_eq!(refreshed.unwrap_err().reason.as_str(), "answer_too_large");
+}
+
+/// The account at a plain OAuth 2 server whose userinfo answers this.
+async fn account_of(reply: Reply) -> Result<String, ProviderFailure> {
+    let server = Server::start();
+    server.on("/token", tokens(json!({})));
+    server.on("/userinfo", reply);
+    let mut settings = settings_at(&server, ProviderKind::Oauth2);
+    settings.account_id_pointer = Some("/id".to_owned());
+    let done = start(settings)
+        .exchange(&key(ProviderKind::Oauth2), exchange(&[]))
+        .await;
+    done.map(|done| done.account.id)
+}
+
+#[tokio::test]
+async fn two_accounts_with_long_numbers_stay_two_and_fractions_are_no_ids() {
+    for number in ["100000000000000000001", "100000000000000000002"] {
+        let id = account_of(Reply::text(200, &format!("{{\"id\":{number}}}"))).await;
+        assert_eq!(id.unwrap(), number);
+    }
+    for fraction in ["1e20", "4.5"] {
+        let failure = account_of(Reply::text(200, &format!("{{\"id\":{fraction}}}")))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.reason.as_str(), "account_id_not_whole", "{fraction}");
+    }
+}
+
+#[tokio::test]
+async fn userinfo_of_a_hundred_kilobytes_is_read_and_one_without_end_is_not() {
+    let long = json!({"id": "ada", "groups": "g".repeat(100_000)});
+    assert_eq!(account_of(Reply::json(200, &long)).await.unwrap(), "ada");
+    assert_eq!(account_of(gzipped(gzip(&long.to_string()))).await.unwrap(), "ada");
+    let failure = account_of(Reply::Flood).await.unwrap_err();
+    assert_eq!(failure.reason.as_str(), "answer_too_large");
+}
+
+/// An OpenID provider that is discovered; its documents are written by this.
+fn discovered(signer: &Signer, algorithms: &Value, write: impl Fn(Value) -> Reply) -> (Server, Engine) {
+    let server = Server::start();
+    let issuer = server.url("");
+    server.on(
+        "/.well-known/openid-configuration",
+        write(json!({
+            "issuer": issuer, "authorization_endpoint": server.url("/a"), "token_endpoint": server.url("/t"),
+            "userinfo_endpoint": server.url("/u"), "jwks_uri": server.url("/k"),
+            "id_token_signing_alg_values_supported": algorithms,
+        })),
+    );
+    server.on("/k", write(key_set(&[signer.jwk(Some("k1"))])));
+    let nameless = claims(&issuer, json!({"name": null, "email": null}));
+    server.on(
+        "/t",
+        write(json!({"access_token": "a", "id_token": signer.sign(Some("k1"), &nameless)})),
+    );
+    server.on("/u", write(json!({"sub": "sub-1", "name": "Ada"})));
+    let mut settings = settings_at(&server, ProviderKind::Oidc);
+    settings.endpoints = crate::oauth::settings::EndpointOverrides {
+        issuer: Some(issuer),
+        ..Default::default()
+    };
+    let engine = start(settings);
+    (server, engine)
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_any_document_is_nobodys_data() {
+    let signer = Signer::ec();
+    let marked = |document: Value| Reply::text(200, &format!("\u{feff}{document}"));
+    let (_server, engine) = discovered(&signer, &json!(["ES256"]), marked);
+    let done = engine
+        .exchange(&key(ProviderKind::Oidc), exchange(&["openid"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        (done.account.id.as_str(), done.account.name.as_deref()),
+        ("sub-1", Some("Ada"))
+    );
+}
+
+#[tokio::test]
+async fn an_id_token_that_names_rs512_is_verified_where_discovery_says_so() {
+    let signer = Signer::rsa_by(jsonwebtoken::Algorithm::RS512);
+    let (_server, engine) = discovered(&signer, &json!(["RS512"]), |document| Reply::json(200, &document));
+    let oidc = key(ProviderKind::Oidc);
+    assert!(
+        engine
+            .authorization_url(&oidc, authorization(&["openid"]))
+            .await
+            .is_ok()
+    );
+    assert!(engine.exchange(&oidc, exchange(&["openid"])).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_can_never_be_verified_is_refused_before_anybody_consents() {
+    let oidc = key(ProviderKind::Oidc);
+    let begun = async |engine: &Engine| engine.authorization_url(&oidc, authorization(&["openid"])).await;
+    let plain = |document: Value| Reply::json(200, &document);
+    let (_server, engine) = discovered(&Signer::ec(), &json!(["HS256", "none"]), plain);
+    let failure = begun(&engine).await.unwrap_err();
+    assert_eq!(
+        (failure.kind, failure.reason.as_str()),
+        (FailureKind::Operator, "discovery_algorithms_unsupported")
+    );
+    // Keys of which none is of use.
+    let weak = |document: Value| match document.get("keys") {
+        None => Reply::json(200, &document),
+        Some(_) => Reply::json(200, &json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]})),
+    };
+    let (_server, engine) = discovered(&Signer::ec(), &json!(["ES256"]), weak);
+    let failure = begun(&engine).await.unwrap_err();
+    assert_eq!(
+        (failure.kind, failure.reason.as_str()),
+        (FailureKind::Operator, "jwks_unusable")
+    );
+    // Keys that are out of reach for a moment keep nobody from consenting.
+    let away = |document: Value| match document.get("keys") {
+        None => Reply::json(200, &document),
+        Some(_) => Reply::text(503, ""),
+    };
+    let (_server, engine) = discovered(&Signer::ec(), &json!(["ES256"]), away);
+    assert!(begun(&engine).await.is_ok());
 }

@@ -76,6 +76,7 @@ impl Engine {
         presented: Option<&RefreshToken>,
     ) -> Result<Understood, ProviderFailure> {
         let dialect = registration.dialect.as_ref();
+        let declared = &registration.settings.token_response;
         let classified = || classify::answer(dialect, step, answer, self.clock.now());
         if !answer.status.is_success() {
             return Err(registration.failure(classified()));
@@ -84,16 +85,16 @@ impl Engine {
         let is_whole = answer.cut.is_none()
             || (answer.cut != Some(Cut::TooLarge) && answer.body.trim_ascii_end().ends_with(b"}"));
         let unusable = if is_whole {
-            match token_answer::understand(&answer.body, sent_at, dialect) {
+            match token_answer::understand(&answer.body, sent_at, dialect, declared) {
                 Ok(understood) => return Ok(understood),
                 Err(unusable) => Some(unusable),
             }
         } else {
             None
         };
-        let salvaged = salvage::refresh_token(&answer.body, answer.cut.is_none(), presented);
+        let salvaged = salvage::refresh_token(&answer.body, answer.cut.is_none(), presented, declared);
         let verdict = match (answer.cut, unusable) {
-            (Some(cut), _) if cut == Cut::TooLarge || salvaged.is_some() => {
+            (Some(cut), _) if matches!(cut, Cut::TooLarge | Cut::Garbled) || salvaged.is_some() => {
                 Verdict::new(FailureKind::Unreadable, cut.reason())
             }
             (Some(cut), _) => classify::lost_answer(step, cut.reason()),

@@ -11,15 +11,10 @@ use crate::oauth::testing::{
 };
 
 const ISSUER: &str = "https://id.example.com";
-const ALL: &[Algorithm] = &[
-    Algorithm::RS256,
-    Algorithm::ES256,
-    Algorithm::PS256,
-    Algorithm::EdDSA,
-];
+const ALL: &[Algorithm] = crate::jose::ALGORITHMS;
 
 fn keys(keys: &[Value]) -> KeySet {
-    KeySet::read(key_set(keys).as_object().unwrap()).unwrap()
+    KeySet::read(key_set(keys).to_string().as_bytes()).unwrap()
 }
 
 fn judge(token: &str, keys: &KeySet, algorithms: &[Algorithm]) -> Result<Claims, IdTokenError> {
@@ -28,6 +23,7 @@ fn judge(token: &str, keys: &KeySet, algorithms: &[Algorithm]) -> Result<Claims,
         issuers: &[ISSUER.to_owned()],
         algorithms,
         nonce: NONCE,
+        nonce_rule: Nonce::Required,
         access_token: "access",
         now: Timestamp::from_second(NOW).unwrap(),
     };
@@ -43,7 +39,10 @@ fn with(changes: Value) -> Result<Claims, IdTokenError> {
 
 #[test]
 fn every_allowed_algorithm_verifies() {
-    for signer in [Signer::rsa(), Signer::pss(), Signer::ec(), Signer::ed()] {
+    let rsa = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512].map(Signer::rsa_by);
+    let pss = [Algorithm::PS256, Algorithm::PS384, Algorithm::PS512].map(Signer::rsa_by);
+    let curves = [Signer::ec(), Signer::ec384(), Signer::ed()];
+    for signer in rsa.into_iter().chain(pss).chain(curves) {
         let token = signer.sign(Some("k1"), &claims(ISSUER, json!({})));
         let set = keys(&[signer.jwk(Some("k1"))]);
         let verified = judge(&token, &set, ALL).unwrap();
@@ -139,7 +138,9 @@ fn rp_id_token_kid_absent_single_and_multiple_jwks() {
     let token = signer.sign(None, &claims(ISSUER, json!({})));
     assert!(judge(&token, &keys(&[signer.jwk(Some("k1"))]), ALL).is_ok());
     let two = keys(&[signer.jwk(Some("k1")), other.jwk(Some("k2"))]);
-    assert_eq!(judge(&token, &two, ALL).unwrap_err(), IdTokenError::KeyAmbiguous);
+    assert!(judge(&token, &two, ALL).is_ok(), "every key that fits is tried");
+    let others = keys(&[other.jwk(Some("k1")), Signer::ec().jwk(Some("k2"))]);
+    assert_eq!(judge(&token, &others, ALL).unwrap_err(), IdTokenError::KeyUnknown);
     // A key of another kind is no candidate.
     let mixed = keys(&[signer.jwk(Some("k1")), Signer::rsa().jwk(Some("k2"))]);
     assert!(judge(&token, &mixed, ALL).is_ok());
@@ -196,6 +197,7 @@ fn ms_tenant_issuer_template() {
             issuers: &["https://login.example.com/{tenantid}/v2.0".to_owned()],
             algorithms: ALL,
             nonce: NONCE,
+            nonce_rule: Nonce::Required,
             access_token: "access",
             now: Timestamp::from_second(NOW).unwrap(),
         };
@@ -213,8 +215,12 @@ fn rp_id_token_aud() {
     assert_eq!(with(json!({"aud": null})).unwrap_err(), refused);
     assert_eq!(with(json!({"aud": []})).unwrap_err(), refused);
     assert!(with(json!({"aud": [CLIENT_ID]})).is_ok());
-    // Several audiences need a party, and the party is always us.
-    assert_eq!(with(json!({"aud": [CLIENT_ID, "other"]})).unwrap_err(), refused);
+    // Whoever else may read it: the party, where one is named, is us.
+    assert!(with(json!({"aud": [CLIENT_ID, "https://api.example.com"]})).is_ok());
+    assert_eq!(
+        with(json!({"aud": ["other", "https://api.example.com"]})).unwrap_err(),
+        refused
+    );
     assert_eq!(
         with(json!({"aud": [CLIENT_ID, "other"], "azp": "other"})).unwrap_err(),
         refused
@@ -243,7 +249,14 @@ fn times_are_checked_with_a_minute_of_skew() {
 
 #[test]
 fn rp_id_token_sub() {
-    for sub in [json!(null), json!(""), json!(5)] {
+    for sub in [
+        json!(null),
+        json!(""),
+        json!(5.5),
+        json!(1e20),
+        json!(true),
+        json!(["sub-1"]),
+    ] {
         assert_eq!(with(json!({ "sub": sub })).unwrap_err(), IdTokenError::Subject);
     }
 }
@@ -277,6 +290,104 @@ fn what_is_no_token_is_refused() {
     ] {
         assert!(judge(text, &set, ALL).is_err(), "{text}");
     }
+}
+
+#[test]
+fn an_absent_party_may_be_written_as_null() {
+    let signer = Signer::ec();
+    let mut said = claims(ISSUER, json!({}));
+    said["azp"] = Value::Null;
+    let token = signer.sign(Some("k1"), &said);
+    assert!(judge(&token, &keys(&[signer.jwk(Some("k1"))]), ALL).is_ok());
+}
+
+#[test]
+fn a_numeric_subject_is_kept_as_it_is_written() {
+    let signer = Signer::ec();
+    let set = keys(&[signer.jwk(Some("k1"))]);
+    for number in ["5", "100000000000000000001", "100000000000000000002"] {
+        let said = claims(ISSUER, json!({})).to_string().replace("\"sub-1\"", number);
+        let token = signer.sign_text(&json!({"alg": "ES256", "kid": "k1"}), &said);
+        assert_eq!(judge(&token, &set, ALL).unwrap().sub, number);
+        assert_eq!(unverified_subject(&token).as_deref(), Some(number));
+    }
+}
+
+#[test]
+fn a_key_without_an_id_is_tried_where_no_key_has_the_one_that_is_named() {
+    let (signer, other) = (Signer::ec(), Signer::ec());
+    let token = signer.sign(Some("k1"), &claims(ISSUER, json!({})));
+    assert!(judge(&token, &keys(&[signer.jwk(None)]), ALL).is_ok());
+    assert!(judge(&token, &keys(&[other.jwk(Some("k2")), signer.jwk(None)]), ALL).is_ok());
+    assert_eq!(
+        judge(&token, &keys(&[other.jwk(None)]), ALL).unwrap_err(),
+        IdTokenError::KeyUnknown,
+        "worth a look at the newest set"
+    );
+    // The key that has the id decides alone.
+    let named = keys(&[other.jwk(Some("k1")), signer.jwk(None)]);
+    assert_eq!(judge(&token, &named, ALL).unwrap_err(), IdTokenError::Signature);
+}
+
+#[test]
+fn ed25519_is_the_name_of_eddsa_with_that_curve() {
+    let signer = Signer::ed();
+    let said = claims(ISSUER, json!({}));
+    let token = signer.sign_raw(&json!({"alg": "Ed25519", "kid": "k1"}), &said);
+    let mut jwk = signer.jwk(Some("k1"));
+    for declared in [json!("Ed25519"), json!("EdDSA"), Value::Null] {
+        jwk["alg"] = declared;
+        assert!(judge(&token, &keys(&[jwk.clone()]), ALL).is_ok(), "{jwk}");
+    }
+}
+
+#[test]
+fn a_key_declared_for_one_algorithm_serves_no_other() {
+    let signer = Signer::rsa_by(Algorithm::RS512);
+    let token = signer.sign(Some("k1"), &claims(ISSUER, json!({})));
+    let mut jwk = signer.jwk(Some("k1"));
+    assert!(judge(&token, &keys(&[jwk.clone()]), ALL).is_ok());
+    jwk["alg"] = json!("RS256");
+    assert!(judge(&token, &keys(&[jwk]), ALL).is_err());
+}
+
+#[test]
+fn extensions_that_must_be_understood_are_refused() {
+    let signer = Signer::ec();
+    let set = keys(&[signer.jwk(Some("k1"))]);
+    for header in [
+        json!({"alg": "ES256", "kid": "k1", "crit": ["b64"], "b64": false}),
+        json!({"alg": "ES256", "kid": "k1", "crit": ["x"]}),
+    ] {
+        let token = signer.sign_raw(&header, &claims(ISSUER, json!({})));
+        assert_eq!(judge(&token, &set, ALL).unwrap_err(), IdTokenError::Malformed);
+    }
+}
+
+#[test]
+fn a_nonce_may_be_missing_only_where_that_is_configured_and_is_never_another() {
+    let signer = Signer::ec();
+    let set = keys(&[signer.jwk(Some("k1"))]);
+    let expected = Expected {
+        client_id: CLIENT_ID,
+        issuers: &[ISSUER.to_owned()],
+        algorithms: ALL,
+        nonce: NONCE,
+        nonce_rule: Nonce::Optional,
+        access_token: "access",
+        now: Timestamp::from_second(NOW).unwrap(),
+    };
+    let judge = |changes: Value| {
+        verify(
+            &signer.sign(Some("k1"), &claims(ISSUER, changes)),
+            &set,
+            &expected,
+        )
+    };
+    assert!(judge(json!({"nonce": null})).is_ok());
+    assert!(judge(json!({})).is_ok());
+    assert_eq!(judge(json!({"nonce": "other"})).unwrap_err(), IdTokenError::Nonce);
+    assert_eq!(judge(json!({"nonce": ""})).unwrap_err(), IdTokenError::Nonce);
 }
 
 proptest! {

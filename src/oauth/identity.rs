@@ -15,6 +15,7 @@ use super::{
     declaration::{Identity, Object},
     engine::Engine,
     id_token::{self, Claims, Expected, IdTokenError},
+    json::{self, NoIdentifier},
     oauth2,
     registration::{Endpoints, Registration},
     settings::ProviderKind,
@@ -24,6 +25,8 @@ use super::{
 
 /// Longest account id kept (OpenID Connect Core 2 allows 255 for a subject).
 const ACCOUNT_ID_MAX_CHARS: usize = 255;
+/// An id that is a fraction or a power of ten: several accounts may be written like it.
+const ID_NOT_WHOLE: &str = "account_id_not_whole";
 /// Answers of YouTube that mean "this account has no channel you could see": its subject is the identity then. Anything
 /// else (quota, outage) is not an answer, because the same account would get another identity next time.
 const NO_CHANNEL: [&str; 4] = [
@@ -96,8 +99,11 @@ impl Engine {
                 .userinfo(registration, endpoints, understood, deadline)
                 .await?;
             let info = info.ok_or_else(|| refused("id_token_missing"))?;
-            let id = text(&info, "sub").ok_or_else(|| refused("userinfo_subject_missing"))?;
-            return Ok((account(id, issuer.cloned(), &info), Value::Null));
+            let id = json::identifier(info.get("sub")).map_err(|fault| match fault {
+                NoIdentifier::Missing => refused("userinfo_subject_missing"),
+                NoIdentifier::NotWhole => refused(ID_NOT_WHOLE),
+            })?;
+            return Ok((account(&id, issuer.cloned(), &info), Value::Null));
         };
 
         let claims = self
@@ -142,16 +148,19 @@ impl Engine {
             issuers: &registration.issuers,
             algorithms: &endpoints.algorithms,
             nonce: &request.nonce,
+            nonce_rule: registration.settings.token_response.nonce,
             access_token: understood.answer.access_token.expose(),
             now: self.clock.now(),
         };
         let keys = self.keys(registration, url, deadline).await?;
         let verified = match id_token::verify(token, &keys, &expected) {
             // Keys rotate: one look at the newest set, and that is all.
-            Err(IdTokenError::KeyUnknown) => match self.fresh_keys(registration, url, deadline).await {
-                Some(keys) => id_token::verify(token, &*keys?, &expected),
-                None => Err(IdTokenError::KeyUnknown),
-            },
+            Err(IdTokenError::KeyUnknown) => {
+                match self.fresh_keys(registration, url, &keys, deadline).await {
+                    Some(keys) => id_token::verify(token, &*keys?, &expected),
+                    None => Err(IdTokenError::KeyUnknown),
+                }
+            }
             verified => verified,
         };
         verified.map_err(refused)
@@ -169,7 +178,7 @@ impl Engine {
         let Ok(Some(info)) = self.userinfo(registration, endpoints, understood, deadline).await else {
             return Ok(());
         };
-        if text(&info, "sub") != Some(account.id.as_str()) {
+        if json::identifier(info.get("sub")).as_ref() != Ok(&account.id) {
             return Err(refused("userinfo_subject_mismatch"));
         }
         account.name = text(&info, "name").map(str::to_owned);
@@ -192,7 +201,10 @@ impl Engine {
             return Ok(account(oauth2::ONLY_ACCOUNT, issuer, &Object::new()));
         };
         let pointer = registration.settings.account_id_pointer.as_deref();
-        let found = oauth2::account(&info, pointer).ok_or_else(|| refused("account_id_missing"))?;
+        let found = oauth2::account(&info, pointer).map_err(|fault| match fault {
+            NoIdentifier::Missing => refused("account_id_missing"),
+            NoIdentifier::NotWhole => refused(ID_NOT_WHOLE),
+        })?;
         Ok(Account { issuer, ..found })
     }
 
@@ -229,7 +241,7 @@ impl Engine {
         ask_for_own_channel(&mut url);
         let token = Some(&understood.answer.access_token);
         let answer = self.get(registration, url, token, deadline).await?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(json::without_mark(&answer.body)).unwrap_or_default();
         if answer.status == StatusCode::OK && answer.cut.is_none() {
             let found = body.as_object().ok_or_else(|| refused("channel_unreadable"))?;
             return Ok(youtube::channel(found, signed_in));

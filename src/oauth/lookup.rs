@@ -16,10 +16,11 @@ use super::{
     declaration::Object,
     discovery::Discovered,
     engine::Engine,
-    jwks::KeySet,
+    json,
     registration::{Endpoints, Registration},
     transport::{Answer, Call},
 };
+use crate::jose::KeySet;
 
 impl Engine {
     /// The endpoints for a tenant, discovered first where that is needed.
@@ -55,7 +56,7 @@ impl Engine {
             Discovered::read(&document, issuer, overrides, allowed, registration.policy)
                 .map_err(|reason| Verdict::new(FailureKind::Operator, reason))
         };
-        let found = timeout_at(deadline, self.documents.get(url, self.clock.now(), fetch)).await;
+        let found = timeout_at(deadline, self.documents.at(url).get(self.clock.now(), fetch)).await;
         settle(found).map_err(|verdict| registration.failure(verdict))
     }
 
@@ -67,18 +68,24 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Arc<KeySet>, Verdict> {
         let fetch = self.fetch_keys(registration, url, deadline);
-        settle(timeout_at(deadline, self.key_sets.get(url, self.clock.now(), fetch)).await)
+        settle(timeout_at(deadline, self.key_sets.at(url).get(self.clock.now(), fetch)).await)
     }
 
-    /// The key set fetched out of turn, unless that was done a moment ago.
+    /// The key set fetched out of turn because the one `seen` did not suffice, unless that was done a moment ago.
     pub(super) async fn fresh_keys(
         &self,
         registration: &Registration,
         url: &Url,
+        seen: &Arc<KeySet>,
         deadline: Instant,
     ) -> Option<Result<Arc<KeySet>, Verdict>> {
         let fetch = self.fetch_keys(registration, url, deadline);
-        match timeout_at(deadline, self.key_sets.again(url, self.clock.now(), fetch)).await {
+        match timeout_at(
+            deadline,
+            self.key_sets.at(url).again(seen, self.clock.now(), fetch),
+        )
+        .await
+        {
             Ok(found) => found,
             Err(_) => Some(Err(Verdict::new(FailureKind::Passing, "timeout"))),
         }
@@ -90,10 +97,14 @@ impl Engine {
         url: &Url,
         deadline: Instant,
     ) -> Result<KeySet, Verdict> {
-        let document = self
-            .read_object(registration, url.clone(), None, deadline)
-            .await?;
-        KeySet::read(&document).ok_or_else(|| Verdict::new(FailureKind::Passing, "jwks_unreadable"))
+        let document = self.read(registration, url.clone(), None, deadline).await?;
+        let set = KeySet::read(&document.body)
+            .ok_or_else(|| Verdict::new(FailureKind::Passing, "jwks_unreadable"))?;
+        // A set that is empty may be filled; keys that are all of no use stay so.
+        if set.holds_only_unusable_keys() {
+            return Err(Verdict::new(FailureKind::Operator, "jwks_unusable"));
+        }
+        Ok(set)
     }
 
     /// A JSON object by GET, with a token if it is about an account.
@@ -104,6 +115,18 @@ impl Engine {
         token: Option<&AccessToken>,
         deadline: Instant,
     ) -> Result<Object, Verdict> {
+        let answer = self.read(registration, url, token, deadline).await?;
+        json::object(&answer.body).ok_or_else(|| Verdict::new(FailureKind::Passing, "document_unreadable"))
+    }
+
+    /// A whole document that came with a success status.
+    async fn read(
+        &self,
+        registration: &Registration,
+        url: Url,
+        token: Option<&AccessToken>,
+        deadline: Instant,
+    ) -> Result<Answer, Verdict> {
         let answer = self.get(registration, url, token, deadline).await?;
         if !answer.status.is_success() {
             let dialect = registration.dialect.as_ref();
@@ -114,11 +137,10 @@ impl Engine {
                 self.clock.now(),
             ));
         }
-        if let Some(cut) = answer.cut {
-            return Err(Verdict::new(FailureKind::Passing, cut.reason()));
+        match answer.cut {
+            Some(cut) => Err(Verdict::new(FailureKind::Passing, cut.reason())),
+            None => Ok(answer),
         }
-        serde_json::from_slice(&answer.body)
-            .map_err(|_| Verdict::new(FailureKind::Passing, "document_unreadable"))
     }
 
     pub(super) async fn get(

@@ -9,7 +9,7 @@
 //! The crates `oauth2` and `openidconnect` are not used, on purpose. Their parser refuses a whole answer for one odd
 //! member (`"expires_in": "3600"`), and with it loses a refresh token that the provider has already rotated; their error
 //! carries the raw body, tokens included, and prints it; and Notion's JSON bodies cannot be expressed. ID tokens are
-//! verified with `jsonwebtoken`, so that one JWT library serves the whole program.
+//! verified by `jose`, which reads users' JWTs too.
 //!
 //! Nothing here logs: a failure is returned and logged once, where it is handled.
 
@@ -18,17 +18,17 @@ mod authorize;
 mod catalogue;
 mod classify;
 mod client_secrets;
+mod content_coding;
 mod declaration;
 mod discovery;
 mod document;
 mod engine;
 mod exchange;
 mod feature_override;
-mod fetch_cache;
 mod google;
 mod id_token;
 mod identity;
-mod jwks;
+mod json;
 mod lifetime;
 mod lookup;
 mod microsoft;
@@ -43,6 +43,7 @@ mod salvage;
 pub mod settings;
 mod token_answer;
 mod token_request;
+mod token_response;
 mod transport;
 mod youtube;
 

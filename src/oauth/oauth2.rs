@@ -3,12 +3,15 @@
 //! Without a userinfo endpoint nothing says whose token it is; the account's id is then [`ONLY_ACCOUNT`], which allows
 //! one account per user.
 
-use jsonwebtoken::Algorithm;
 use oauth_manager_actors::domain::{account::Account, provider::RefreshClass};
 use serde_json::Value;
 
-use super::declaration::{BodyFormat, Dialect, Facts, Identity, Object, RevokeRule};
-use super::settings::ClientAuth;
+use super::{
+    declaration::{BodyFormat, Dialect, Facts, Identity, Object, RevokeRule},
+    json::{self, NoIdentifier},
+    settings::ClientAuth,
+    token_response::says_something,
+};
 
 /// The id of the account at a provider that cannot tell accounts apart.
 pub(super) const ONLY_ACCOUNT: &str = "default";
@@ -32,7 +35,7 @@ const FACTS: Facts = Facts {
     keep_alive: None,
     max_concurrency: 16,
     narrows: false,
-    algorithms: &[Algorithm::RS256],
+    algorithms: &[],
     callback_issuer: true,
 };
 
@@ -46,29 +49,24 @@ impl Dialect for Oauth2 {
 }
 
 /// The account in a userinfo answer: its id where the operator says, or at the two usual places.
-pub(super) fn account(answer: &Object, pointer: Option<&str>) -> Option<Account> {
-    let root = Value::Object(answer.clone());
-    let at = |pointer: &str| root.pointer(pointer).and_then(id_text);
+pub(super) fn account(answer: &Object, pointer: Option<&str>) -> Result<Account, NoIdentifier> {
     let id = match pointer {
-        Some(pointer) => at(pointer),
-        None => at("/sub").or_else(|| at("/id")),
+        Some(pointer) => json::identifier(Value::Object(answer.clone()).pointer(pointer)),
+        None => json::identifier(answer.get("sub")).or_else(|fault| match fault {
+            NoIdentifier::Missing => json::identifier(answer.get("id")),
+            NoIdentifier::NotWhole => Err(fault),
+        }),
     }?;
-    let text = |key: &str| answer.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(Account {
+    let text = |name: &str| {
+        let text = answer.get(name).filter(|value| says_something(value));
+        text.and_then(Value::as_str).map(str::to_owned)
+    };
+    Ok(Account {
         id,
         issuer: None,
         name: text("name").or_else(|| text("login")),
         email: text("email"),
     })
-}
-
-/// Ids are strings or numbers.
-fn id_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -83,6 +81,9 @@ mod tests {
         let answer = answer.as_object().unwrap();
         assert_eq!(account(answer, Some("/data/user/id")).unwrap().id, "42");
         assert_eq!(account(answer, None).unwrap().id, "s");
-        assert!(account(answer, Some("/missing")).is_none());
+        assert_eq!(
+            account(answer, Some("/missing")).unwrap_err(),
+            NoIdentifier::Missing
+        );
     }
 }

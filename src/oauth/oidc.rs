@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use jsonwebtoken::Algorithm;
 use oauth_manager_actors::{
     domain::{
         provider::RefreshClass,
@@ -12,6 +11,10 @@ use oauth_manager_actors::{
 };
 
 use super::declaration::{BodyFormat, Dialect, Facts, Identity, RevokeRule};
+use crate::jose::ALGORITHMS;
+
+/// OpenID Connect Core 11.
+const OFFLINE_ACCESS: &str = "offline_access";
 
 const FACTS: Facts = Facts {
     issuers: &[],
@@ -33,12 +36,7 @@ const FACTS: Facts = Facts {
     keep_alive: None,
     max_concurrency: 16,
     narrows: false,
-    algorithms: &[
-        Algorithm::RS256,
-        Algorithm::ES256,
-        Algorithm::PS256,
-        Algorithm::EdDSA,
-    ],
+    algorithms: ALGORITHMS,
     callback_issuer: true,
 };
 
@@ -55,9 +53,11 @@ impl Dialect for Oidc {
         request: &AuthorizationUrlRequest,
     ) -> Vec<(&'static str, Cow<'static, str>)> {
         let hint = request.login_hint.clone();
-        hint.map(|hint| ("login_hint", Cow::Owned(hint)))
-            .into_iter()
-            .collect()
+        let hint = hint.map(|hint| ("login_hint", Cow::Owned(hint)));
+        // Without it the server must not take the request for offline access seriously (OpenID Connect Core 11).
+        let is_offline = request.scopes.contains(&Scope::new(OFFLINE_ACCESS));
+        let consent = is_offline.then_some(("prompt", Cow::Borrowed("consent")));
+        hint.into_iter().chain(consent).collect()
     }
 
     /// Servers differ in whether they repeat `openid` and `offline_access`, which are about the answer and not about
@@ -69,7 +69,7 @@ impl Dialect for Oidc {
         has_refresh_token: bool,
     ) -> Option<ScopeSet> {
         let mut granted = reported?;
-        for (name, given) in [("openid", true), ("offline_access", has_refresh_token)] {
+        for (name, given) in [("openid", true), (OFFLINE_ACCESS, has_refresh_token)] {
             let scope = Scope::new(name);
             if given && present.contains(&scope) {
                 granted.insert(scope);

@@ -8,15 +8,23 @@ use oauth_manager_actors::domain::secret::RefreshToken;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-const JSON_KEY: &[u8] = b"\"refresh_token\"";
+use super::token_response::TokenResponse;
+
+const REFRESH_TOKEN: &str = "refresh_token";
 
 /// The refresh token in these bytes, if there is a whole one that is not the one we presented.
 pub(super) fn refresh_token(
     body: &[u8],
     complete: bool,
     presented: Option<&RefreshToken>,
+    declared: &TokenResponse,
 ) -> Option<RefreshToken> {
-    let found = in_json(body).or_else(|| in_form(body, complete))?;
+    let name = declared.name_of(REFRESH_TOKEN);
+    let below = declared.holder().and_then(|holder| after_name(body, holder));
+    let found = below
+        .and_then(|below| in_json(below, name))
+        .or_else(|| in_json(body, name))
+        .or_else(|| in_form(body, complete, name))?;
     let is_new = presented.is_none_or(|presented| presented.expose() != found.as_str());
     (is_new && is_refresh_token(&found)).then(|| RefreshToken::new(found.as_str()))
 }
@@ -28,13 +36,10 @@ pub(super) fn is_refresh_token(text: &str) -> bool {
 
 /// The string after the first key of that name that has one. An escaped quote cannot end the key, so the name inside
 /// another string is not taken for a key.
-fn in_json(body: &[u8]) -> Option<Zeroizing<String>> {
+fn in_json(body: &[u8], name: &str) -> Option<Zeroizing<String>> {
     let mut rest = body;
     loop {
-        let at = rest
-            .windows(JSON_KEY.len())
-            .position(|window| window == JSON_KEY)?;
-        rest = &rest[at + JSON_KEY.len()..];
+        rest = after_name(rest, name)?;
         let after_colon = rest
             .trim_ascii_start()
             .strip_prefix(b":")
@@ -45,16 +50,26 @@ fn in_json(body: &[u8]) -> Option<Zeroizing<String>> {
     }
 }
 
+/// What follows this member's name.
+fn after_name<'a>(body: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let quoted = format!("\"{name}\"");
+    let at = body
+        .windows(quoted.len())
+        .position(|window| window == quoted.as_bytes())?;
+    Some(&body[at + quoted.len()..])
+}
+
 /// A whole JSON string at the start of these bytes.
 fn json_string(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<String>();
     values.next()?.ok().map(Zeroizing::new)
 }
 
-fn in_form(body: &[u8], complete: bool) -> Option<Zeroizing<String>> {
+fn in_form(body: &[u8], complete: bool, name: &str) -> Option<Zeroizing<String>> {
+    let start = format!("{name}=");
     let at = body
-        .windows(b"refresh_token=".len())
-        .position(|window| window == b"refresh_token=")
+        .windows(start.len())
+        .position(|window| window == start.as_bytes())
         .filter(|&at| at == 0 || body[at - 1] == b'&')?;
     let pair = &body[at..];
     let end = pair.iter().position(|&b| b == b'&');
@@ -75,7 +90,13 @@ mod tests {
     use super::*;
 
     fn salvaged(body: &[u8], complete: bool) -> Option<String> {
-        refresh_token(body, complete, Some(&RefreshToken::new("old"))).map(|t| t.expose().to_owned())
+        refresh_token(
+            body,
+            complete,
+            Some(&RefreshToken::new("old")),
+            &TokenResponse::default(),
+        )
+        .map(|t| t.expose().to_owned())
     }
 
     #[test]
@@ -115,6 +136,23 @@ mod tests {
             salvaged(b"\xff\xfe{\"refresh_token\":\"new\"", false).as_deref(),
             Some("new")
         );
+    }
+
+    #[test]
+    fn the_token_is_salvaged_from_where_the_operator_says_it_is() {
+        let slack = TokenResponse {
+            token_pointer: Some("/authed_user".to_owned()),
+            members: vec![("refresh_token", "rt".to_owned())],
+            ..TokenResponse::default()
+        };
+        for body in [
+            r#"{"rt":"the bot's","authed_user":{"access_token":7,"rt":"new","#,
+            r#"{"rt":"new","x":NaN}"#,
+            "access_token=a&rt=new",
+        ] {
+            let found = refresh_token(body.as_bytes(), true, None, &slack);
+            assert_eq!(found.as_ref().map(RefreshToken::expose), Some("new"), "{body}");
+        }
     }
 
     proptest! {

@@ -10,9 +10,15 @@ use std::{
 };
 
 use oauth_manager_actors::domain::{
-    consent::WordingVersion, feature::FeatureKey, ids::ProviderKey, provider::RefreshClass, scope::ScopeSet,
+    consent::WordingVersion,
+    feature::FeatureKey,
+    ids::ProviderKey,
+    provider::RefreshClass,
+    scope::{Scope, ScopeSet},
 };
 use zeroize::Zeroizing;
+
+pub use super::token_response::{Nonce, TokenResponse};
 
 /// Settings of the engine as a whole.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub struct EngineSettings {
     pub connect_timeout: Duration,
     /// Longest answer read; no token answer comes near it.
     pub body_max_bytes: usize,
+    /// Longest document read: metadata, keys, who an account is.
+    pub document_max_bytes: usize,
     /// Sent with every request. Edge protection of some providers refuses requests without one.
     pub user_agent: String,
 }
@@ -34,6 +42,7 @@ impl Default for EngineSettings {
             deadline: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             body_max_bytes: 64 * 1024,
+            document_max_bytes: 1024 * 1024,
             user_agent: concat!("oauth-manager/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -244,6 +253,10 @@ pub struct ProviderSettings {
     pub extra_authorize_params: BTreeMap<String, String>,
     /// `oauth2`: where in the userinfo answer the account's id is (RFC 6901); default `/sub`, then `/id`.
     pub account_id_pointer: Option<String>,
+    /// Names and places in token answers.
+    pub token_response: TokenResponse,
+    /// Wider scopes that include a scope, as far as features do not say so.
+    pub implied_by: BTreeMap<Scope, ScopeSet>,
     /// Asked for with every authorization; only for providers that are not built in. Default for `oidc`: `openid`.
     pub base_scopes: Option<ScopeSet>,
     /// What can be switched on; added to the catalogue of a built-in provider.
@@ -281,6 +294,8 @@ impl ProviderSettings {
             allow_private_network: false,
             extra_authorize_params: BTreeMap::new(),
             account_id_pointer: None,
+            token_response: TokenResponse::default(),
+            implied_by: BTreeMap::new(),
             base_scopes: None,
             features: Vec::new(),
             wording_versions: BTreeMap::new(),

@@ -1,10 +1,8 @@
 //! Reads a token answer (RFC 6749 5.1) the way providers write it and not only the way they should.
 //!
-//! Strict where something could go wrong later (a token that is no header value, a type that is not Bearer, a key given
-//! twice), lenient where nothing can (numbers as text, a missing type, scopes in any container). An answer that cannot be
+//! Strict where something could go wrong later (a token that is no header value, a type that is not Bearer, a member given
+//! twice with two values), lenient where nothing can (numbers as text, a missing type, scopes in any container). An answer that cannot be
 //! used still gives up its rotated refresh token: see [`super::salvage`].
-
-use std::fmt;
 
 use jiff::Timestamp;
 use oauth_manager_actors::domain::{
@@ -13,15 +11,22 @@ use oauth_manager_actors::domain::{
     secret::{AccessToken, RefreshToken},
     token::TokenAnswer,
 };
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{
     declaration::{Dialect, Object},
-    lifetime, salvage,
+    json, lifetime, salvage,
+    token_response::{TokenResponse, says_something},
 };
+
+/// Names for the life of a refresh token: none is standard.
+const REFRESH_LIVES: [&str; 3] = [
+    "refresh_token_expires_in",
+    "refresh_expires_in",
+    "x_refresh_token_expires_in",
+];
 
 /// An answer understood.
 pub(super) struct Understood {
@@ -48,11 +53,12 @@ pub(super) fn understand(
     body: &[u8],
     sent_at: Timestamp,
     dialect: &dyn Dialect,
+    declared: &TokenResponse,
 ) -> Result<Understood, Unusable> {
-    let mut object = read_object(body)?;
-    let says_error = object.get("error").is_some_and(|error| !error.is_null())
-        || object.get("ok") == Some(&Value::Bool(false));
-    if says_error {
+    let root = read_object(body)?;
+    let root_says_error = says_error(&root);
+    let mut object = declared.tokens_of(root);
+    if root_says_error || says_error(&object) {
         return Err(Unusable::SaysError);
     }
 
@@ -68,14 +74,14 @@ pub(super) fn understand(
     };
     let id_token = take_text(&mut object, "id_token")?;
     let token_type = match object.get("token_type") {
-        None | Some(Value::Null) => "Bearer".to_owned(),
-        // RFC 6749 7.1: compared without case, and a type we do not know must not be used.
+        None => "Bearer".to_owned(),
         Some(Value::String(text)) if text.eq_ignore_ascii_case("bearer") => text.clone(),
+        // Whoever receives the token puts it behind the word that the protocol knows.
+        Some(Value::String(text)) if declared.is_bearer(text) => "Bearer".to_owned(),
+        // RFC 6749 7.1: a type we do not know must not be used.
         Some(_) => return Err(Unusable::Unreadable("token_type_unknown")),
     };
-    let refresh_life = ["refresh_token_expires_in", "refresh_expires_in"]
-        .into_iter()
-        .find_map(|key| object.get(key));
+    let refresh_life = REFRESH_LIVES.into_iter().find_map(|name| object.get(name));
 
     Ok(Understood {
         answer: TokenAnswer {
@@ -99,9 +105,7 @@ fn read_object(body: &[u8]) -> Result<Object, Unusable> {
     let text = text.trim_start_matches('\u{feff}').trim();
     match text.as_bytes().first() {
         None => Err(Unusable::Unreadable("answer_empty")),
-        Some(b'{') => serde_json::from_str(text)
-            .map(|StrictObject(object)| object)
-            .map_err(|_| Unusable::Unreadable("answer_not_json")),
+        Some(b'{') => json::unambiguous_object(text).ok_or(Unusable::Unreadable("answer_not_json")),
         Some(b'<') => Err(Unusable::Unreadable("answer_is_html")),
         Some(_) => read_form(text).ok_or(Unusable::Unreadable("answer_not_json")),
     }
@@ -110,49 +114,24 @@ fn read_object(body: &[u8]) -> Result<Object, Unusable> {
 fn read_form(text: &str) -> Option<Object> {
     let mut object = Object::new();
     for (key, value) in form_urlencoded::parse(text.as_bytes()) {
-        if object
-            .insert(key.into_owned(), Value::String(value.into_owned()))
-            .is_some()
-        {
-            return None;
+        let value = Value::String(value.into_owned());
+        match object.get(key.as_ref()) {
+            Some(before) if *before != value => return None,
+            _ => drop(object.insert(key.into_owned(), value)),
         }
     }
     let is_ours = object.contains_key("access_token") || object.contains_key("error");
     is_ours.then_some(object)
 }
 
-/// A JSON object whose keys are given once. Of two values for one key, two readers may take different ones.
-struct StrictObject(Object);
-
-impl<'de> Deserialize<'de> for StrictObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = StrictObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StrictObject, A::Error> {
-                let mut object = Object::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if object.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key is given twice"));
-                    }
-                }
-                Ok(StrictObject(object))
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
+fn says_error(object: &Object) -> bool {
+    object.get("error").is_some_and(says_something) || object.get("ok") == Some(&Value::Bool(false))
 }
 
-/// Takes a text out; absent, null and empty mean the same.
+/// Takes a text out.
 fn take_text(object: &mut Object, key: &str) -> Result<Option<Zeroizing<String>>, Unusable> {
     match object.remove(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        None => Ok(None),
         Some(Value::String(text)) => Ok(Some(Zeroizing::new(text))),
         Some(_) => Err(Unusable::Unreadable("token_not_text")),
     }
@@ -198,7 +177,7 @@ mod tests {
     }
 
     fn read(body: &str) -> Result<Understood, Unusable> {
-        understand(body.as_bytes(), at(1_000_000), &Google)
+        understand(body.as_bytes(), at(1_000_000), &Google, &TokenResponse::default())
     }
 
     #[test]
@@ -226,7 +205,7 @@ mod tests {
             (json!(null), true),
             (json!("mac"), false),
             (json!("DPoP"), false),
-            (json!(""), false),
+            (json!(""), true),
             (json!(1), false),
         ] {
             let body = json!({"access_token": "a", "token_type": token_type}).to_string();
@@ -295,7 +274,7 @@ mod tests {
             assert!(read(body).is_err(), "{}", &body[..body.len().min(60)]);
         }
         assert_eq!(
-            understand(b"\xff\xfe", at(0), &Google).err(),
+            understand(b"\xff\xfe", at(0), &Google, &TokenResponse::default()).err(),
             Some(Unusable::Unreadable("answer_not_utf8"))
         );
         assert_eq!(
@@ -306,10 +285,131 @@ mod tests {
         assert!(read("access_token=a&token_type=bearer&scope=repo%2Cuser").is_ok());
     }
 
+    #[test]
+    fn an_empty_text_is_what_is_absent_in_every_member() {
+        let body = json!({
+            "access_token": "a", "error": "", "refresh_token": "", "id_token": " ", "expires_in": "", "token_type": "",
+            "scope": "", "refresh_token_expires_in": "", "error_description": "",
+        });
+        let understood = read(&body.to_string()).ok().unwrap();
+        let plain = read(r#"{"access_token":"a"}"#).ok().unwrap();
+        for read in [understood, plain] {
+            assert_eq!(read.answer.token_type, "Bearer");
+            assert_eq!(
+                (read.answer.expires_at, read.answer.refresh_token_expires_at),
+                (None, None)
+            );
+            assert!(read.answer.refresh_token.is_none() && read.id_token.is_none());
+            assert!(read.answer.scopes.is_none());
+            assert_eq!(read.answer.remark.unwrap().as_str(), "expires_in_absent");
+        }
+        assert_eq!(
+            read(r#"{"access_token":""}"#).err(),
+            Some(Unusable::Unreadable("access_token_missing"))
+        );
+    }
+
+    #[test]
+    fn a_member_given_twice_is_read_where_both_say_the_same() {
+        let twice = r#"{"token_type":"Bearer","access_token":"a","token_type":"Bearer"}"#;
+        assert!(read(twice).is_ok());
+        assert!(read("access_token=a&token_type=bearer&token_type=bearer").is_ok());
+        for different in [
+            r#"{"access_token":"a","token_type":"Bearer","token_type":"bearer"}"#,
+            r#"{"access_token":"a","scope":"x","scope":"x y"}"#,
+            "access_token=a&scope=x&scope=y",
+        ] {
+            assert!(read(different).is_err(), "{different}");
+        }
+    }
+
+    fn declared(token_response: &TokenResponse, body: &Value) -> Result<Understood, Unusable> {
+        understand(
+            body.to_string().as_bytes(),
+            at(1_000_000),
+            &Google,
+            token_response,
+        )
+    }
+
+    #[test]
+    fn a_provider_may_declare_its_words_for_bearer() {
+        let declaration = TokenResponse {
+            token_types: vec!["bot".to_owned(), "User Access Token".to_owned()],
+            ..TokenResponse::default()
+        };
+        for word in ["User Access Token", "user access token", "bot", "Bearer"] {
+            let body = json!({"access_token": "a", "token_type": word});
+            let understood = declared(&declaration, &body).ok().unwrap();
+            assert_eq!(understood.answer.token_type, "Bearer");
+        }
+        for (declaration, word) in [
+            (&declaration, "mac"),
+            (&TokenResponse::default(), "User Access Token"),
+        ] {
+            let body = json!({"access_token": "a", "token_type": word});
+            assert_eq!(
+                declared(declaration, &body).err(),
+                Some(Unusable::Unreadable("token_type_unknown"))
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_below_an_object_are_found_where_the_operator_says() {
+        let slack = TokenResponse {
+            token_types: vec!["user".to_owned()],
+            token_pointer: Some("/authed_user".to_owned()),
+            ..TokenResponse::default()
+        };
+        let token =
+            |body: Value| declared(&slack, &body).map(|read| read.answer.access_token.expose().to_owned());
+        let bot = json!({
+            "ok": true, "access_token": "xoxb-bot", "token_type": "bot", "scope": "chat:write",
+            "authed_user": {"id": "U1", "access_token": "xoxp-user", "token_type": "user", "scope": "search:read"},
+        });
+        assert_eq!(token(bot.clone()).ok().unwrap(), "xoxp-user");
+        // A refresh is answered flat.
+        let flat =
+            json!({"ok": true, "access_token": "xoxe.xoxp-2", "token_type": "user", "refresh_token": "r"});
+        assert_eq!(token(flat).ok().unwrap(), "xoxe.xoxp-2");
+        // Somebody else's token is never taken for the user's.
+        let mut none = bot.clone();
+        none["authed_user"] = json!({"id": "U1"});
+        assert_eq!(
+            token(none).err(),
+            Some(Unusable::Unreadable("access_token_missing"))
+        );
+        let mut failed = bot;
+        failed["ok"] = json!(false);
+        assert_eq!(token(failed).err(), Some(Unusable::SaysError));
+    }
+
+    #[test]
+    fn names_of_members_are_declarable_and_intuits_is_known() {
+        let ends = |understood: Understood| understood.answer.refresh_token_expires_at;
+        let intuit = json!({"access_token": "a", "x_refresh_token_expires_in": 8_726_400});
+        let known = declared(&TokenResponse::default(), &intuit).ok().unwrap();
+        assert_eq!(ends(known), Some(at(9_726_400)));
+        let declaration = TokenResponse {
+            members: vec![
+                ("refresh_token_expires_in", "rt_life".to_owned()),
+                ("access_token", "token".to_owned()),
+            ],
+            ..TokenResponse::default()
+        };
+        let theirs = json!({"token": "a", "rt_life": "100"});
+        assert_eq!(
+            ends(declared(&declaration, &theirs).ok().unwrap()),
+            Some(at(1_000_100))
+        );
+        assert!(declared(&TokenResponse::default(), &theirs).is_err());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_an_answer_or_a_reason(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = understand(&body, at(0), &Google);
+            let _ = understand(&body, at(0), &Google, &TokenResponse::default());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     declaration::BodyFormat,
     registration::Registration,
     settings::{ClientAuth, ClientSecret},
-    transport::Call,
+    transport::{Call, Expects},
 };
 
 /// A POST with these parameters. `auth` is `None` where the endpoint wants no client authentication.
@@ -53,6 +53,7 @@ pub(super) fn post<'a>(
         headers,
         body: Some(Zeroizing::new(body)),
         policy: registration.policy,
+        expects: Expects::Answer,
     }
 }
 

@@ -1,7 +1,8 @@
 //! HTTP as the engine needs it: one request, one capped answer, one deadline.
 //!
 //! No redirect is followed (a redirected token request would carry the client's secret elsewhere), no proxy is taken from
-//! the environment, no cookie is kept, nothing is decompressed and nothing is retried. What went wrong is told as *never
+//! the environment, no cookie is kept and nothing is retried. Nothing is asked to come compressed; what does is unfolded
+//! under the same cap. What went wrong is told as *never
 //! left* or *may have been done*: the one distinction a refresh depends on. Bodies are wiped and never logged; errors of
 //! the HTTP client are dropped where they appear, because they carry addresses.
 
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     address::{AddressPolicy, NotAllowed, PolicyResolver},
+    content_coding::IncomingBody,
     settings::{EngineSettings, InvalidSettings},
 };
 
@@ -32,10 +34,20 @@ pub(super) struct Call {
     pub(super) body: Option<Zeroizing<Vec<u8>>>,
     /// Where this provider's addresses may lead.
     pub(super) policy: AddressPolicy,
+    pub(super) expects: Expects,
+}
+
+/// What is asked for, and so how long it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expects {
+    /// Tokens, or why there are none.
+    Answer,
+    /// Metadata, keys, who an account is and what is in it.
+    Document,
 }
 
 impl Call {
-    /// A GET that expects JSON.
+    /// A GET that expects a JSON document.
     pub(super) fn get(url: Url, policy: AddressPolicy) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -45,6 +57,7 @@ impl Call {
             headers,
             body: None,
             policy,
+            expects: Expects::Document,
         }
     }
 }
@@ -67,6 +80,8 @@ pub(super) enum Cut {
     TooLarge,
     TimedOut,
     ConnectionLost,
+    /// It was compressed, and is not any more what was compressed.
+    Garbled,
 }
 
 impl Cut {
@@ -75,6 +90,7 @@ impl Cut {
             Self::TooLarge => "answer_too_large",
             Self::TimedOut => "timeout",
             Self::ConnectionLost => "connection_lost",
+            Self::Garbled => "answer_garbled",
         }
     }
 }
@@ -92,6 +108,7 @@ pub(super) enum NoAnswer {
 pub(super) struct Transport {
     clients: Vec<(AddressPolicy, Client)>,
     body_max_bytes: usize,
+    document_max_bytes: usize,
 }
 
 impl Transport {
@@ -110,6 +127,7 @@ impl Transport {
         Ok(Self {
             clients,
             body_max_bytes: settings.body_max_bytes,
+            document_max_bytes: settings.document_max_bytes,
         })
     }
 
@@ -124,6 +142,10 @@ impl Transport {
         let client = self
             .client(call.policy)
             .ok_or(NoAnswer::NeverLeft("invalid_request"))?;
+        let bytes_max = match call.expects {
+            Expects::Answer => self.body_max_bytes,
+            Expects::Document => self.document_max_bytes,
+        };
         let mut sent = call.body.unwrap_or_default();
         let mut request = client.request(call.method, call.url);
         if !sent.is_empty() {
@@ -147,15 +169,13 @@ impl Transport {
         let announced = response
             .content_length()
             .and_then(|bytes| usize::try_from(bytes).ok());
-        let capacity = announced.unwrap_or(BODY_EXPECTED_BYTES).min(self.body_max_bytes);
-        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+        let capacity = announced.unwrap_or(BODY_EXPECTED_BYTES);
+        let mut body = IncomingBody::new(response.headers(), bytes_max, capacity);
         let cut = loop {
             match timeout_at(deadline, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => {
-                    let room = self.body_max_bytes - body.len();
-                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    if chunk.len() > room {
-                        break Some(Cut::TooLarge);
+                    if let Err(cut) = body.push(&chunk) {
+                        break Some(cut);
                     }
                 }
                 Ok(Ok(None)) => break None,
@@ -163,11 +183,12 @@ impl Transport {
                 Err(_) => break Some(Cut::TimedOut),
             }
         };
+        let (body, missing) = body.finish();
         Ok(Answer {
             status: response.status(),
             headers: response.headers().clone(),
             body,
-            cut,
+            cut: cut.or(missing),
             sent,
         })
     }
@@ -176,7 +197,7 @@ impl Transport {
 fn build(settings: &EngineSettings, policy: AddressPolicy) -> Result<Client, InvalidSettings> {
     let failed = |what: &str| InvalidSettings::Client(what.to_owned());
     let mut headers = HeaderMap::new();
-    // Nothing is decompressed here, so nothing may come compressed: a bomb cannot unfold.
+    // An answer is too short to be worth folding, and secrets and compression do not go well together.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Client::builder()
         .tls_backend_preconfigured(tls()?)

@@ -20,7 +20,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer {
         folder: "src/http",
-        may_use: &["http", "web"],
+        may_use: &["http", "web", "jose"],
         may_use_of_actors: &["handle", "domain"],
     },
     Layer {
@@ -35,8 +35,13 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         folder: "src/oauth",
-        may_use: &["oauth"],
+        may_use: &["oauth", "jose"],
         may_use_of_actors: &["ports", "domain"],
+    },
+    Layer {
+        folder: "src/jose",
+        may_use: &["jose"],
+        may_use_of_actors: &[],
     },
     Layer {
         folder: "src/vault",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use oauth_manager::dev::simulator::{Endpoint, Provider, Simulator};
+use oauth_manager::dev::simulator::{Endpoint, Fault, Provider, Simulator};
 use serde_json::json;
 
 use crate::harness::{Service, ServiceOptions, start_simulator};
@@ -152,4 +152,32 @@ async fn a_second_feature_of_a_configured_provider_widens_the_same_account() {
             .expect_status(200);
     }
     service.stop().await;
+}
+
+/// GitHub's way: `user:email` asked for together with `user` comes back as `user` alone.
+fn with_inclusion(simulator: &Simulator) -> String {
+    openid(simulator) + "[providers.acme.scopes.\"notes.read\"]\nimplied_by = [\"notes\"]\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_wider_scope_makes_the_feature_active_and_an_undeclared_one_does_not() {
+    for (configuration, status) in [(with_inclusion as fn(&Simulator) -> String, 200), (openid, 403)] {
+        let service = start(configuration).await;
+        let consumer = service.service(&["acme:*"]).await;
+        let told = Fault::Set {
+            field: "scope".to_owned(),
+            value: json!("openid offline_access notes"),
+        };
+        service
+            .simulator
+            .inject(Provider::Oidc, Endpoint::Exchange, told, 1);
+        service
+            .connect_with("ada", json!({ "provider": "acme", "features": ["acme.notes"] }))
+            .await;
+        consumer
+            .get("/users/ada/token?feature=acme.notes")
+            .await
+            .expect_status(status);
+        service.stop().await;
+    }
 }

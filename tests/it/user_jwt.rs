@@ -3,9 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth_manager::dev::simulator::{Endpoint, Provider, Simulator};
 use reqwest::header;
+use serde_json::json;
 use url::Url;
 
-use crate::harness::{APPLICATION, Api, Service, ServiceOptions, http_client, start_simulator};
+use crate::harness::{APPLICATION, Api, Service, ServiceOptions, http_client, jwt, start_simulator};
 
 const VERIFIER: &str = "a-verifier-of-this-test-that-is-long-enough-0123456789";
 
@@ -100,5 +101,18 @@ async fn a_jwt_for_another_audience_is_refused() {
     api.get("/integrations")
         .await
         .expect_problem(401, "unauthenticated");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_jwt_may_be_as_long_as_a_requests_head() {
+    let service = Service::start().await;
+    let token = jwt(&json!({ "sub": "ada", "exp": 4_000_000_000_u32, "groups": "g".repeat(7_000) }));
+    assert!(token.len() > 9_000, "{}", token.len());
+    service
+        .with_token(&token)
+        .get("/integrations")
+        .await
+        .expect_status(200);
     service.stop().await;
 }

@@ -246,6 +246,38 @@ fn config_matrix() {
         ("server.docs", "[server]\ndocs = true".to_owned()),
         ("auth.hs256_secret", format!("[auth]\nhs256_secret = ' {SECRET}'")),
         (
+            "providers.acme.token_response.token_types",
+            acme("token_response = { token_types = ['DPoP'] }"),
+        ),
+        (
+            "providers.acme.token_response.token_types",
+            acme("token_response = { token_types = [' '] }"),
+        ),
+        (
+            "providers.acme.token_response.token_pointer",
+            acme("token_response = { token_pointer = 'authed_user' }"),
+        ),
+        (
+            "providers.acme.token_response.members.scope",
+            acme("token_response = { members = { scope = '' } }"),
+        ),
+        (
+            "providers.acme.token_response.members.expires",
+            acme("token_response = { members = { expires = 'x' } }"),
+        ),
+        (
+            "providers.acme.scopes.\"a b\"",
+            acme("scopes = { 'a b' = { implied_by = ['c'] } }"),
+        ),
+        (
+            "providers.acme.scopes.\"a\"",
+            acme("scopes = { a = { implied_by = [''] } }"),
+        ),
+        (
+            "providers.acme.token_response.nonce",
+            acme("token_response = { nonce = 'off' }"),
+        ),
+        (
             "providers.acme.features.\"profile\"",
             acme("features = { profile = ['openid'] }"),
         ),

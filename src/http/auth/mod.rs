@@ -15,7 +15,6 @@ use oauth_manager_actors::domain::{
 use super::{Api, problem::Problem, request_context::RequestHead};
 
 pub(crate) mod csrf;
-pub(crate) mod jwks;
 mod service;
 pub(crate) mod session_cookie;
 pub(crate) mod user_jwt;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth_manager_actors::domain::Timestamp;
 use ring::{
     hmac,
@@ -18,7 +18,8 @@ use ring::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::http::{auth::jwks::KeySourceError, settings::JwtSecret};
+use crate::http::settings::JwtSecret;
+use zeroize::Zeroizing;
 
 const SECRET: &[u8] = b"a shared secret of thirty-two by";
 /// 2030-01-01T00:00:00Z
@@ -158,7 +159,7 @@ async fn jwt_attack_corpus() {
         ("a space", format!("{good} ")),
         ("empty", String::new()),
         ("dots", "..".into()),
-        ("huge", format!("{good}{}", "A".repeat(TOKEN_BYTES_MAX))),
+        ("huge", format!("{good}{}", "A".repeat(64 * 1024))),
         ("no exp", signed(&json!({"sub": "alice"}))),
         ("exp null", signed(&json!({"sub": "alice", "exp": null}))),
         (
@@ -269,16 +270,31 @@ async fn without_configuration_no_token_is_accepted() {
 // === published keys ===
 
 struct Published {
-    answer: Mutex<Result<Value, KeySourceError>>,
+    answer: Mutex<Result<String, String>>,
     fetches: AtomicUsize,
 }
 
-#[async_trait]
-impl KeySource for Published {
-    async fn fetch(&self) -> Result<Value, KeySourceError> {
-        self.fetches.fetch_add(1, Ordering::SeqCst);
-        self.answer.lock().unwrap().clone()
+impl Published {
+    fn answer(&self, key_set: Value) {
+        *self.answer.lock().unwrap() = Ok(key_set.to_string());
     }
+
+    fn answer_text(&self, text: &str) {
+        *self.answer.lock().unwrap() = Ok(text.to_owned());
+    }
+
+    fn refuse(&self) {
+        *self.answer.lock().unwrap() = Err("connection refused".into());
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// Of a token that outlasts what is kept.
+fn lasting() -> Value {
+    json!({"sub": "alice", "exp": NOW + 86_400})
 }
 
 struct Signers {
@@ -316,7 +332,7 @@ impl Signers {
         let message = format!(
             "{}.{}",
             part(&json!({"alg": "EdDSA", "kid": kid})),
-            part(&honest())
+            part(&lasting())
         );
         format!(
             "{message}.{}",
@@ -328,20 +344,26 @@ impl Signers {
         let message = format!(
             "{}.{}",
             part(&json!({"alg": "ES256", "kid": kid})),
-            part(&honest())
+            part(&lasting())
         );
         let signature = self.ec.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
-fn by_keys(answer: Result<Value, KeySourceError>) -> (UserJwt, Arc<Published>, Arc<AtomicI64>) {
+fn by_keys(answer: Result<Value, String>) -> (UserJwt, Arc<Published>, Arc<AtomicI64>) {
     let published = Arc::new(Published {
-        answer: Mutex::new(answer),
+        answer: Mutex::new(answer.map(|key_set| key_set.to_string())),
         fetches: AtomicUsize::new(0),
     });
     let (seconds, now) = clock();
-    let users = UserJwt::new(Some(settings(JwtKeys::Jwks)), Some(published.clone()), now);
+    let asked = published.clone();
+    let keys = PublishedKeys::new(Box::new(move || {
+        asked.fetches.fetch_add(1, Ordering::SeqCst);
+        let answer = asked.answer.lock().unwrap().clone();
+        Box::pin(async move { answer.map(|text| Zeroizing::new(text.into_bytes())) })
+    }));
+    let users = UserJwt::new(Some(settings(JwtKeys::Jwks)), Some(Arc::new(keys)), now);
     (users, published, seconds)
 }
 
@@ -409,7 +431,7 @@ async fn kid_injection_and_refetch_storm() {
     assert_eq!(published.fetches.load(Ordering::SeqCst), 1);
     // A key that was published meanwhile is found once the pause is over.
     let rotated = Signers::new();
-    *published.answer.lock().unwrap() = Ok(rotated.key_set());
+    published.answer(rotated.key_set());
     seconds.fetch_add(31, Ordering::SeqCst);
     assert!(refusal(&users, &signers.es256("brand-new")).await);
     assert_eq!(published.fetches.load(Ordering::SeqCst), 2);
@@ -420,17 +442,100 @@ async fn kid_injection_and_refetch_storm() {
 #[tokio::test]
 async fn keys_that_cannot_be_fetched_are_our_trouble_and_old_ones_still_serve() {
     let signers = Signers::new();
-    let (users, published, seconds) = by_keys(Err(KeySourceError("connection refused".into())));
+    let (users, published, seconds) = by_keys(Err("connection refused".into()));
     let problem = users.subject(&signers.es256("ec")).await.unwrap_err();
     assert_eq!((problem.status().as_u16(), problem.code()), (503, "overloaded"));
-    *published.answer.lock().unwrap() = Ok(signers.key_set());
+    published.answer(signers.key_set());
     seconds.fetch_add(2, Ordering::SeqCst);
     assert!(users.subject(&signers.es256("ec")).await.is_ok());
-    *published.answer.lock().unwrap() = Err(KeySourceError("connection refused".into()));
+    published.refuse();
     seconds.fetch_add(605, Ordering::SeqCst);
     assert_eq!(
         users.subject(&signers.es256("ec")).await.unwrap().as_str(),
         "alice"
     );
     assert_eq!(published.fetches.load(Ordering::SeqCst), 3, "it was tried again");
+}
+
+#[tokio::test]
+async fn a_good_key_set_is_never_replaced_by_one_without_usable_keys() {
+    let signers = Signers::new();
+    let (users, published, seconds) = by_keys(Ok(signers.key_set()));
+    assert!(users.subject(&signers.es256("ec")).await.is_ok());
+    let weak = json!({"keys": [{"kty": "RSA", "kid": "ec", "n": &RSA_N[..100], "e": "AQAB"}]}).to_string();
+    for nothing in ["{}", r#"{"keys":[]}"#, "<html>busy</html>", "", "[]", &weak] {
+        published.answer_text(nothing);
+        let fetches = published.fetches();
+        // Anybody can bring a look-up about, and an old set is fetched by itself.
+        for (pause, token) in [(31, signers.es256("invented")), (700, signers.es256("ec"))] {
+            seconds.fetch_add(pause, Ordering::SeqCst);
+            let _ = users.subject(&token).await;
+            assert_eq!(
+                users.subject(&signers.es256("ec")).await.unwrap().as_str(),
+                "alice",
+                "{nothing}"
+            );
+        }
+        assert!(published.fetches() > fetches, "{nothing}: it was tried");
+    }
+    // The control: a set with usable keys does replace it.
+    let rotated = Signers::new();
+    published.answer(rotated.key_set());
+    seconds.fetch_add(31, Ordering::SeqCst);
+    assert!(users.subject(&rotated.es256("ec")).await.is_ok());
+    assert!(refusal(&users, &signers.es256("ec")).await);
+}
+
+#[tokio::test]
+async fn invented_key_ids_bring_about_one_look_up_in_thirty_seconds() {
+    let signers = Signers::new();
+    let (users, published, seconds) = by_keys(Ok(signers.key_set()));
+    assert!(users.subject(&signers.es256("ec")).await.is_ok());
+    for second in 0..90 {
+        seconds.fetch_add(1, Ordering::SeqCst);
+        assert!(refusal(&users, &signers.es256(&format!("invented-{second}"))).await);
+        assert!(refusal(&users, &Signers::new().eddsa(None)).await);
+        assert!(users.subject(&signers.es256("ec")).await.is_ok());
+    }
+    assert!(published.fetches() <= 1 + 3, "{}", published.fetches());
+}
+
+#[tokio::test]
+async fn a_jwt_of_nine_kilobytes_is_accepted() {
+    let users = by_secret(|_| ());
+    let mut claims = honest();
+    claims["groups"] = json!("g".repeat(6_800));
+    let token = signed(&claims);
+    assert!(token.len() > 9_000);
+    assert_eq!(users.subject(&token).await.unwrap().as_str(), "alice");
+}
+
+#[tokio::test]
+async fn the_fully_specified_name_of_ed25519_is_eddsa() {
+    let signers = Signers::new();
+    let mut set = signers.key_set();
+    let (users, published, seconds) = by_keys(Ok(set.clone()));
+    let message = format!(
+        "{}.{}",
+        part(&json!({"alg": "Ed25519", "kid": "ed"})),
+        part(&lasting())
+    );
+    let token = format!(
+        "{message}.{}",
+        URL_SAFE_NO_PAD.encode(signers.ed.sign(message.as_bytes()))
+    );
+    assert!(users.subject(&token).await.is_ok());
+    set["keys"][0]["alg"] = json!("Ed25519");
+    published.answer(set);
+    seconds.fetch_add(700, Ordering::SeqCst);
+    assert!(users.subject(&token).await.is_ok());
+    assert!(users.subject(&signers.eddsa(Some("ed"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_the_published_keys_is_nobodys_data() {
+    let signers = Signers::new();
+    let (users, published, _) = by_keys(Err("not yet".into()));
+    published.answer_text(&format!("\u{feff}{}", signers.key_set()));
+    assert!(users.subject(&signers.es256("ec")).await.is_ok());
 }

@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use ring::{
     digest,
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair},
 };
 use serde_json::{Value, json};
 
@@ -21,16 +21,13 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn rsa() -> Self {
-        Self {
-            algorithm: Algorithm::RS256,
-            key: EncodingKey::from_rsa_pem(RSA_PEM).unwrap(),
-        }
+        Self::rsa_by(Algorithm::RS256)
     }
 
-    pub(crate) fn pss() -> Self {
+    pub(crate) fn rsa_by(algorithm: Algorithm) -> Self {
         Self {
-            algorithm: Algorithm::PS256,
-            ..Self::rsa()
+            algorithm,
+            key: EncodingKey::from_rsa_pem(RSA_PEM).unwrap(),
         }
     }
 
@@ -39,6 +36,15 @@ impl Signer {
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         Self {
             algorithm: Algorithm::ES256,
+            key: EncodingKey::from_ec_der(pkcs8.as_ref()),
+        }
+    }
+
+    pub(crate) fn ec384() -> Self {
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        Self {
+            algorithm: Algorithm::ES384,
             key: EncodingKey::from_ec_der(pkcs8.as_ref()),
         }
     }
@@ -75,8 +81,13 @@ impl Signer {
 
     /// Any header over a genuine signature of this key.
     pub(crate) fn sign_raw(&self, header: &Value, claims: &Value) -> String {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(header), part(claims));
+        self.sign_text(header, &claims.to_string())
+    }
+
+    /// Any header over claims written like this.
+    pub(crate) fn sign_text(&self, header: &Value, claims: &str) -> String {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", part(&header.to_string()), part(claims));
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm).unwrap();
         format!("{message}.{signature}")
     }
