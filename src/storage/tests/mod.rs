@@ -12,6 +12,7 @@ mod records;
 mod refresh;
 mod scenario;
 mod schema;
+mod unstorable;
 mod usage;
 mod users;
 
