@@ -49,5 +49,6 @@ mod spool;
 mod stopping;
 mod supervision;
 mod thousand;
+mod unstorable;
 mod user_jwt;
 mod verify;
