@@ -65,13 +65,18 @@ async fn a_refresh_with_nul_or_501_names_in_its_scope_is_stored_and_goes_on() {
     ] {
         let field = "scope".to_owned();
         let fault = Fault::Set { field, value: scope };
-        service.simulator.inject(Provider::Oidc, Endpoint::Refresh, fault, 1);
+        service
+            .simulator
+            .inject(Provider::Oidc, Endpoint::Refresh, fault, 1);
         let view = refreshed(&user, &id).await;
         assert_eq!(service.simulator.pending_faults(), 0);
         assert_eq!(view["status"], "active", "{view:#}");
         let kept = view["scopes"].as_array().unwrap();
         assert_eq!(kept.len(), scopes);
-        assert!(granted.iter().all(|scope| kept.contains(&json!(scope))), "{kept:?}");
+        assert!(
+            granted.iter().all(|scope| kept.contains(&json!(scope))),
+            "{kept:?}"
+        );
         assert_eq!(last_remark(&user).await, "scopes_trimmed");
         let consumer = service.service(&["acme:*"]).await;
         let token = consumer.get("/users/ada/token?feature=acme.profile").await;
@@ -142,8 +147,12 @@ impl Scene {
     }
 
     fn spooled_bytes(&self) -> u64 {
-        let slots = std::fs::read_dir(self.spool.path().join("spool")).into_iter().flatten();
-        let files = slots.flatten().flat_map(|slot| std::fs::read_dir(slot.path()).into_iter().flatten());
+        let slots = std::fs::read_dir(self.spool.path().join("spool"))
+            .into_iter()
+            .flatten();
+        let files = slots
+            .flatten()
+            .flat_map(|slot| std::fs::read_dir(slot.path()).into_iter().flatten());
         let journals = files
             .flatten()
             .filter(|file| file.file_name().to_string_lossy().starts_with("journal-"));

@@ -136,7 +136,7 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
             Err(error @ StoreError::Refused { .. }) => {
                 if reduced.is_some() {
                     set_aside(in_hand, &error).await;
-                    return failure(attempt, outcome::unstorable(attempt)).await;
+                    return failure(attempt, unstorable::failure(attempt)).await;
                 }
                 unstorable::say_reduced(&commit.id, &error);
                 reduced = Some(unstorable::reduced(&commit, &attempt.opened.stored));

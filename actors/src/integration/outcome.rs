@@ -17,7 +17,7 @@ use crate::{
         ids::AttemptId,
         integration::{Standing, Status, StoredGrant},
         provider::{Provider, RefreshClass},
-        reason::{ANSWER_LATE, ANSWER_UNSTORABLE, REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
+        reason::{ANSWER_LATE, REFRESH_TOKEN_ENDING, ReasonCode, WhoMustAct},
         sealed::{Sealed, SealedColumn},
         secret::RefreshToken,
         token::TokenAnswer,
@@ -52,7 +52,7 @@ pub(super) struct Attempt<'a> {
 // === impl Attempt ===
 
 impl Attempt<'_> {
-    fn grant(&self) -> Option<&StoredGrant> {
+    pub(super) fn grant(&self) -> Option<&StoredGrant> {
         self.opened.stored.grant.as_ref()
     }
 
@@ -120,7 +120,7 @@ impl Attempt<'_> {
             .map_err(failed)
     }
 
-    fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
+    pub(super) fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
         FailureCommit {
             id: self.opened.stored.id.clone(),
             generation: self.generation(),
@@ -134,7 +134,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
+    pub(super) fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
         let pause = schedule::backoff(self.failures().saturating_add(1), retry_after, self.jitter());
         after(self.shared.now(), pause)
     }
@@ -244,26 +244,6 @@ pub(super) fn not_refreshable(attempt: &Attempt<'_>) -> FailureCommit {
                 &code,
             )
         },
-    }
-}
-
-/// The database takes this answer in no form: its tokens lie in the spool and are not known to the row. As after an answer
-/// that was lost, and the operator is told why.
-pub(super) fn unstorable(attempt: &Attempt<'_>) -> FailureCommit {
-    let code = reason(ANSWER_UNSTORABLE);
-    let again = attempt.back_off(None);
-    let rotates = attempt.provider.refresh_class != RefreshClass::Safe;
-    let end = attempt
-        .grant()
-        .and_then(|grant| grant.expires_at)
-        .filter(|_| rotates);
-    FailureCommit {
-        next_refresh_at: Some(end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)))),
-        keep_claim: rotates,
-        ..attempt.failure(
-            Standing::because(Status::Degraded, code.clone(), WhoMustAct::Operator),
-            &code,
-        )
     }
 }
 

@@ -1,16 +1,19 @@
 //! What the database refuses for good, brought down to what it takes: the tokens, and nothing that came with them from
 //! outside. A refresh token must not be lost because of a word beside it.
 
+use super::{outcome::Attempt, refresh::PROBE_BEFORE_END};
 use crate::{
     domain::{
         audit::AuditEntry,
         caller::RequestContext,
         ids::IntegrationId,
         integration::{Standing, Status, StoredIntegration},
+        provider::RefreshClass,
         reason::{ANSWER_UNSTORABLE, ReasonCode, WhoMustAct},
         scope::ScopeSet,
     },
     ports::store::{FailureCommit, RefreshCommit, StoreError},
+    shared::before,
 };
 
 /// New tokens without anything that may not be storable: the scopes stand as they stood in this row, and the reason says
@@ -28,6 +31,26 @@ pub(super) fn reduced(commit: &RefreshCommit, row: &StoredIntegration) -> Refres
         standing: Standing::because(status, ReasonCode::new(ANSWER_UNSTORABLE), WhoMustAct::Operator),
         audit: minimal(&commit.audit),
         ..commit.clone()
+    }
+}
+
+/// The database takes this answer in no form: its tokens lie in the spool and are not known to the row. As after an answer
+/// that was lost, and the operator is told why.
+pub(super) fn failure(attempt: &Attempt<'_>) -> FailureCommit {
+    let code = ReasonCode::new(ANSWER_UNSTORABLE);
+    let again = attempt.back_off(None);
+    let rotates = attempt.provider.refresh_class != RefreshClass::Safe;
+    let end = attempt
+        .grant()
+        .and_then(|grant| grant.expires_at)
+        .filter(|_| rotates);
+    FailureCommit {
+        next_refresh_at: Some(end.map_or(again, |end| again.max(before(end, PROBE_BEFORE_END)))),
+        keep_claim: rotates,
+        ..attempt.failure(
+            Standing::because(Status::Degraded, code.clone(), WhoMustAct::Operator),
+            &code,
+        )
     }
 }
 
