@@ -22,8 +22,8 @@ async fn connected(service: &Service, user: &str) -> String {
 }
 
 async fn refreshed(user: &Api, id: &str) -> Value {
-    let view = user.post(&format!("/integrations/{id}/refresh"), json!({}));
-    view.await.expect_status(200)
+    let path = format!("/integrations/{id}/refresh");
+    user.post(&path, json!({})).await.expect_status(200)
 }
 
 async fn last_remark(user: &Api) -> Value {
