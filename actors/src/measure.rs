@@ -72,6 +72,10 @@ pub const METRICS: &[Metric] = &[
         "oauth_spool_replayed_total",
         "Answers of the spool offered to their row, by outcome.",
     ),
+    Metric::counter(
+        "oauth_spool_set_aside_total",
+        "Answers that the database refuses for good and that stay in the spool.",
+    ),
     Metric::gauge(
         "oauth_breaker_open",
         "Whether the provider's circuit breaker is open: 0 closed, 1 open.",
@@ -113,6 +117,7 @@ impl Measures {
         counter!("oauth_operator_alarms_total", "provider" => name.clone()).increment(0);
         counter!("oauth_actor_restarts_total", "provider" => name.clone()).increment(0);
         counter!("oauth_spool_failures_total").increment(0);
+        counter!("oauth_spool_set_aside_total").increment(0);
         breaker(provider, false);
         Self {
             issued: requests(provider, "issued"),
@@ -212,6 +217,11 @@ pub(crate) fn spool_depth(answers: usize) {
 /// An answer could not be put into the spool: it lives in memory alone.
 pub(crate) fn spool_failed() {
     counter!("oauth_spool_failures_total").increment(1);
+}
+
+/// An answer stays in the spool because the database refuses it for good.
+pub(crate) fn spool_set_aside() {
+    counter!("oauth_spool_set_aside_total").increment(1);
 }
 
 /// An answer of the spool was offered to its row: `stored`, or `fenced` where somebody else had moved on.

@@ -19,6 +19,10 @@ pub(crate) fn store_error(error: &StoreError) -> ServiceError {
         }
         StoreError::InvalidCursor => ServiceError::invalid("after is not a cursor of this list"),
         StoreError::Exists(what) => ServiceError::invalid(format!("{what} exists already")),
+        StoreError::Refused { .. } => {
+            tracing::error!(error = %error, "something was accepted that cannot be stored");
+            ServiceError::Internal
+        }
         StoreError::Inconsistent { .. } => {
             tracing::error!(error = %error, "the database holds a row that cannot be");
             ServiceError::Internal

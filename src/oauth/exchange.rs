@@ -59,6 +59,7 @@ impl Engine {
             &request.requested_scopes,
             has_refresh_token,
         );
+        token_answer::bound_scopes(&mut understood.answer, &request.requested_scopes);
         Ok(Exchanged {
             answer: understood.answer,
             account,

@@ -3,7 +3,10 @@
 
 use http::StatusCode;
 use oauth_manager_actors::{
-    domain::account::{ACCOUNT_TEXT_MAX_CHARS, Account},
+    domain::{
+        account::{ACCOUNT_TEXT_MAX_CHARS, Account},
+        storable,
+    },
     ports::oauth::{ExchangeRequest, FailureKind},
 };
 use serde_json::Value;
@@ -23,8 +26,6 @@ use super::{
     youtube,
 };
 
-/// Longest account id kept (OpenID Connect Core 2 allows 255 for a subject).
-const ACCOUNT_ID_MAX_CHARS: usize = 255;
 /// An id that is a fraction or a power of ten: several accounts may be written like it.
 const ID_NOT_WHOLE: &str = "account_id_not_whole";
 /// Answers of YouTube that mean "this account has no channel you could see": its subject is the identity then. Anything
@@ -76,7 +77,7 @@ impl Engine {
                 (channel.unwrap_or(signed_in), metadata)
             }
         };
-        Ok((bounded(account)?, metadata))
+        Ok((bounded(account, &metadata)?, storable::metadata(metadata)))
     }
 
     /// The account of the ID token. An OpenID provider that sends none (a refresh-like answer, a sloppy server) is asked
@@ -279,19 +280,18 @@ fn account(id: &str, issuer: Option<String>, info: &Object) -> Account {
 }
 
 /// Ids are refused when they are no ids; names and addresses are cut to what is shown.
-fn bounded(account: Account) -> Result<Account, Verdict> {
-    let is_id = !account.id.is_empty()
-        && account.id.chars().count() <= ACCOUNT_ID_MAX_CHARS
-        && !account.id.chars().any(char::is_control);
-    if !is_id {
+fn bounded(account: Account, metadata: &Value) -> Result<Account, Verdict> {
+    let is_issuer = |issuer: &str| {
+        issuer.chars().count() <= storable::ISSUER_CHARS_MAX && !issuer.chars().any(char::is_control)
+    };
+    // The person at the issuer, where the account is more than that: compared later, so it is never changed.
+    let is_known = storable::is_account_id(&account.id)
+        && storable::is_account_id(account.subject(metadata))
+        && account.issuer.as_deref().is_none_or(is_issuer);
+    if !is_known {
         return Err(refused("account_id_invalid"));
     }
-    let shown = |text: String| -> String {
-        text.chars()
-            .filter(|c| !c.is_control())
-            .take(ACCOUNT_TEXT_MAX_CHARS)
-            .collect()
-    };
+    let shown = |text: String| storable::shown(&text, ACCOUNT_TEXT_MAX_CHARS);
     Ok(Account {
         name: account.name.map(shown),
         email: account.email.map(shown),

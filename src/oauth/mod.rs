@@ -50,7 +50,7 @@ mod youtube;
 #[cfg(test)]
 mod ledger_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use document::Document;
 pub use engine::Engine;

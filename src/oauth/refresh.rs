@@ -11,7 +11,7 @@ use super::{
     engine::Engine,
     id_token,
     registration::Registration,
-    token_answer::Understood,
+    token_answer::{self, Understood},
 };
 
 impl Engine {
@@ -52,6 +52,7 @@ impl Engine {
             registration
                 .dialect
                 .granted(understood.answer.scopes.take(), &request.scopes, true);
+        token_answer::bound_scopes(&mut understood.answer, &request.scopes);
         Ok(understood.answer)
     }
 }

@@ -4,7 +4,7 @@
 //! still works. So it is looked for in whatever arrived: JSON that ends in the middle, JSON with a fault elsewhere, a
 //! form. A token cut off itself is not one.
 
-use oauth_manager_actors::domain::secret::RefreshToken;
+use oauth_manager_actors::domain::{secret::RefreshToken, storable::TOKEN_BYTES_MAX};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -31,7 +31,7 @@ pub(super) fn refresh_token(
 
 /// RFC 6749 A.17 allows visible characters and the space; what must never happen is a control character.
 pub(super) fn is_refresh_token(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(char::is_control)
+    (1..=TOKEN_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// The string after the first key of that name that has one. An escaped quote cannot end the key, so the name inside

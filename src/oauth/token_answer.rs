@@ -6,9 +6,10 @@
 
 use jiff::Timestamp;
 use oauth_manager_actors::domain::{
-    reason::ReasonCode,
+    reason::{ReasonCode, SCOPES_TRIMMED},
     scope::ScopeSet,
     secret::{AccessToken, RefreshToken},
+    storable,
     token::TokenAnswer,
 };
 use serde_json::Value;
@@ -82,6 +83,12 @@ pub(super) fn understand(
         Some(_) => return Err(Unusable::Unreadable("token_type_unknown")),
     };
     let refresh_life = REFRESH_LIVES.into_iter().find_map(|name| object.get(name));
+    let (scopes, is_trimmed) = scopes(object.get("scope"), dialect);
+    let remark = if is_trimmed {
+        Some(SCOPES_TRIMMED)
+    } else {
+        lifetime::remark(&object, sent_at)
+    };
 
     Ok(Understood {
         answer: TokenAnswer {
@@ -90,8 +97,8 @@ pub(super) fn understand(
             expires_at: lifetime::expires_at(&object, sent_at),
             refresh_token,
             refresh_token_expires_at: refresh_life.and_then(|life| lifetime::after(sent_at, life)),
-            scopes: object.get("scope").and_then(|scope| scopes(scope, dialect)),
-            remark: lifetime::remark(&object, sent_at).map(ReasonCode::new),
+            scopes,
+            remark: remark.map(ReasonCode::new),
         },
         id_token,
         rest: object,
@@ -140,27 +147,37 @@ fn take_text(object: &mut Object, key: &str) -> Result<Option<Zeroizing<String>>
 /// What may stand behind `Bearer ` in a header: visible ASCII. Wider than RFC 6750's b64token, because providers are; a
 /// line end, a NUL or a space never passes.
 fn is_header_token(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_graphic())
+    text.len() <= storable::TOKEN_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Scopes in a text (separated by spaces or commas) or in an array; absent and null mean "as before" (RFC 6749 5.1).
-fn scopes(value: &Value, dialect: &dyn Dialect) -> Option<ScopeSet> {
-    let canonical = |text: &str| -> ScopeSet {
-        text.split([' ', ',', '\t', '\n', '\r'])
-            .filter(|name| !name.is_empty())
+/// Scopes in a text (separated by spaces or commas) or in an array, and whether some had to be left out because nobody can
+/// keep them. Absent, null and empty mean "as before" (RFC 6749 5.1).
+fn scopes(value: Option<&Value>, dialect: &dyn Dialect) -> (Option<ScopeSet>, bool) {
+    let texts: Vec<&str> = match value {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let names = texts
+        .iter()
+        .flat_map(|text| text.split([' ', ',', '\t', '\n', '\r']))
+        .filter(|name| !name.is_empty());
+    let (kept, lost): (Vec<&str>, Vec<&str>) = names.partition(|name| storable::is_scope(name));
+    let canonical = || -> ScopeSet {
+        kept.iter()
             .filter_map(|name| dialect.canonical_scope(name))
             .collect()
     };
-    match value {
-        Value::String(text) => Some(canonical(text)),
-        Value::Array(items) => Some(
-            items
-                .iter()
-                .filter_map(Value::as_str)
-                .flat_map(|text| canonical(text).iter().cloned().collect::<Vec<_>>())
-                .collect(),
-        ),
-        _ => None,
+    ((!kept.is_empty()).then(canonical), !lost.is_empty())
+}
+
+/// Keeps no more scopes than an account can have, and of too many first those that were known or asked for.
+pub(super) fn bound_scopes(answer: &mut TokenAnswer, known: &ScopeSet) {
+    let Some(given) = &answer.scopes else { return };
+    let kept = storable::scopes(given, known);
+    if kept.len() < given.len() {
+        answer.remark = Some(ReasonCode::new(SCOPES_TRIMMED));
+        answer.scopes = Some(kept);
     }
 }
 
@@ -245,6 +262,71 @@ mod tests {
                 .scopes
                 .is_none()
         );
+    }
+
+    #[test]
+    fn an_empty_scope_is_an_absent_one() {
+        for scope in [
+            json!(""),
+            json!("  "),
+            json!([]),
+            json!([""]),
+            json!(["", " "]),
+            json!(null),
+        ] {
+            let body = json!({"access_token": "a", "scope": scope}).to_string();
+            let answer = read(&body).ok().unwrap().answer;
+            assert_eq!(answer.scopes, None, "{scope}");
+            assert_ne!(answer.remark, Some(ReasonCode::new(SCOPES_TRIMMED)), "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_nobody_can_keep_is_left_out_and_on_record() {
+        let trimmed = Some(ReasonCode::new(SCOPES_TRIMMED));
+        let long = "s".repeat(storable::SCOPE_CHARS_MAX + 1);
+        for hostile in ["admin\0", "\u{1b}[2K", "a\u{202e}b", &long] {
+            let body = json!({"access_token": "a", "scope": format!("openid {hostile}")}).to_string();
+            let answer = read(&body).ok().unwrap().answer;
+            assert_eq!(
+                answer.scopes,
+                Some(ScopeSet::from_iter(["openid"])),
+                "{hostile:?}"
+            );
+            assert_eq!(answer.remark, trimmed, "{hostile:?}");
+            // Of an answer that names nothing else, nothing is known: as before.
+            let body = json!({"access_token": "a", "scope": [hostile]}).to_string();
+            let answer = read(&body).ok().unwrap().answer;
+            assert_eq!(
+                (answer.scopes, answer.remark),
+                (None, trimmed.clone()),
+                "{hostile:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn too_many_scopes_are_cut_and_the_known_ones_stay() {
+        let many: Vec<_> = (0..501).map(|n| format!("scope.{n:03}")).collect();
+        let body = json!({"access_token": "a", "scope": many.join(" ")}).to_string();
+        let mut answer = read(&body).ok().unwrap().answer;
+        let known = ScopeSet::from_iter(["scope.500"]);
+        bound_scopes(&mut answer, &known);
+        let kept = answer.scopes.unwrap();
+        assert_eq!(kept.len(), storable::SCOPES_MAX);
+        assert!(known.is_subset(&kept));
+        assert_eq!(answer.remark, Some(ReasonCode::new(SCOPES_TRIMMED)));
+    }
+
+    #[test]
+    fn a_token_too_long_to_be_kept_is_unfit() {
+        let long = "t".repeat(storable::TOKEN_BYTES_MAX + 1);
+        for (token, good) in [(&long[1..], true), (&long[..], false)] {
+            let body = json!({"access_token": token}).to_string();
+            assert_eq!(read(&body).is_ok(), good);
+            let body = json!({"access_token": "a", "refresh_token": token}).to_string();
+            assert_eq!(read(&body).is_ok(), good);
+        }
     }
 
     #[test]

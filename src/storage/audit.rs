@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use oauth_manager_actors::domain::{audit::AuditEntry, caller::USER_AGENT_MAX_CHARS};
+use oauth_manager_actors::domain::{
+    audit::AuditEntry, caller::USER_AGENT_MAX_CHARS, storable::is_disruptive,
+};
 
 use super::arrays::Slices;
 
@@ -204,14 +206,8 @@ impl<'a> AuditColumns<'a> {
 pub(super) fn clean(text: &str, chars_max: usize) -> String {
     text.chars()
         .take(chars_max)
-        .map(|c| if breaks_lines(c) { '\u{fffd}' } else { c })
+        .map(|c| if is_disruptive(c) { '\u{fffd}' } else { c })
         .collect()
-}
-
-fn breaks_lines(c: char) -> bool {
-    // Besides control characters: line and paragraph separators, and marks that turn the direction of writing.
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -221,7 +217,7 @@ mod tests {
     #[test]
     fn log_injection_neutralised() {
         let text = clean("curl/8\r\n2026 admin logged in\u{1b}[2K\u{2028}\0", 256);
-        assert!(!text.chars().any(breaks_lines), "{text:?}");
+        assert!(!text.chars().any(is_disruptive), "{text:?}");
         assert_eq!(clean("Mozilla", 3), "Moz");
     }
 }

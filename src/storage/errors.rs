@@ -28,9 +28,10 @@ const TABLES: [&str; 16] = [
     "schema_migrations",
 ];
 
-/// SQLSTATE of a unique violation, and its classes of refused data: data exception, integrity constraint violation.
+/// SQLSTATE of a unique violation, and its classes of what is refused for good: data exception, integrity constraint
+/// violation, program limit exceeded (an index entry that is too long). Everything else passes, or is the operator's to mend.
 const UNIQUE_VIOLATION: &str = "23505";
-const REFUSED_DATA: [&str; 2] = ["22", "23"];
+const REFUSED_FOR_GOOD: [&str; 3] = ["22", "23", "54"];
 
 /// Before the code of what the database refused.
 const SQLSTATE: &str = "SQLSTATE ";
@@ -38,10 +39,10 @@ const SQLSTATE: &str = "SQLSTATE ";
 /// An error of a statement.
 pub(super) fn of_statement(error: &Error) -> StoreError {
     match error.as_db_error() {
-        Some(refusal) if is_refused_data(refusal) => StoreError::Inconsistent {
+        Some(refusal) if is_refused_for_good(refusal) => StoreError::Refused {
             table: table_of(refusal),
-            id: refusal.constraint().unwrap_or("-").to_owned(),
-            detail: format!("refused with SQLSTATE {}", refusal.code().code()),
+            constraint: refusal.constraint().unwrap_or("-").to_owned(),
+            sqlstate: refusal.code().code().to_owned(),
         },
         _ => StoreError::Unavailable(kind(error)),
     }
@@ -66,7 +67,7 @@ pub(super) fn given_back() -> StoreError {
 
 /// Whether a statement was refused because this is there already.
 pub(super) fn is_duplicate(error: &StoreError) -> bool {
-    matches!(error, StoreError::Inconsistent { detail, .. } if detail.ends_with(UNIQUE_VIOLATION))
+    matches!(error, StoreError::Refused { sqlstate, .. } if sqlstate == UNIQUE_VIOLATION)
 }
 
 /// Whether the database itself refused, and so undid, a statement that is a transaction of its own. Otherwise the
@@ -74,8 +75,8 @@ pub(super) fn is_duplicate(error: &StoreError) -> bool {
 pub(super) fn is_refusal(error: &StoreError) -> bool {
     match error {
         StoreError::Unavailable(reason) => reason.starts_with(SQLSTATE),
-        StoreError::Inconsistent { .. } => true,
-        StoreError::InvalidCursor | StoreError::Exists(_) => false,
+        StoreError::Refused { .. } => true,
+        StoreError::Inconsistent { .. } | StoreError::InvalidCursor | StoreError::Exists(_) => false,
     }
 }
 
@@ -95,8 +96,8 @@ fn kind(error: &Error) -> String {
     }
 }
 
-fn is_refused_data(refusal: &DbError) -> bool {
-    REFUSED_DATA
+fn is_refused_for_good(refusal: &DbError) -> bool {
+    REFUSED_FOR_GOOD
         .iter()
         .any(|class| refusal.code().code().starts_with(class))
 }

@@ -55,5 +55,6 @@ mod spool;
 mod stopping;
 mod supervision;
 mod thousand;
+mod unstorable;
 mod user_jwt;
 mod verify;

@@ -1,5 +1,7 @@
 //! The exchange and what it makes: the integration, its sealed tokens, the consent and the audit, in one transaction.
 
+use std::borrow::Cow;
+
 use tokio::time::Instant;
 
 use crate::{
@@ -22,8 +24,9 @@ use crate::{
         scope::ScopeSet,
         sealed::{SealContext, Sealed, SealedColumn, WrappedKey},
         secret::{AuthorizationCode, PkceVerifier},
+        storable,
     },
-    integration::schedule,
+    integration::{schedule, unstorable},
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
@@ -120,13 +123,23 @@ pub(super) async fn take_over(
 ) -> Result<StoredIntegration, NotConnected> {
     let started = Instant::now();
     let mut fenced = 0;
+    let mut exchanged = Cow::Borrowed(exchanged);
     loop {
-        match store(shared, provider, flow, exchanged, context).await {
+        match store(shared, provider, flow, &exchanged, context).await {
             Ok(Some(stored)) => return Ok(stored),
             Ok(None) if fenced < FENCED_MAX => fenced += 1,
             Ok(None) => return Err(ServiceError::Internal.into()),
             Err(Unstored::Store(StoreError::Unavailable(_))) if started.elapsed() < COMMIT_PATIENCE => {
                 tokio::time::sleep(COMMIT_PAUSE).await;
+            }
+            Err(Unstored::Store(error @ StoreError::Refused { .. }))
+                if matches!(exchanged, Cow::Borrowed(_)) =>
+            {
+                tracing::error!(
+                    authorization.id = %flow.id, error = %error,
+                    "the database refuses a grant as it is; its tokens are stored without what came with them"
+                );
+                exchanged = Cow::Owned(reduced(&exchanged, flow));
             }
             Err(Unstored::Store(error)) => return Err(store_error(&error).into()),
             Err(Unstored::Seal) => return Err(ServiceError::Internal.into()),
@@ -134,6 +147,19 @@ pub(super) async fn take_over(
             Err(Unstored::Worse(worse)) => return Err(worse.into()),
         }
     }
+}
+
+/// A grant without what may not be storable of it: of its scopes those that were asked for, of the account what names it.
+fn reduced(exchanged: &Exchanged, flow: &StoredAuthorization) -> Exchanged {
+    let mut reduced = exchanged.clone();
+    reduced.account.name = None;
+    reduced.account.email = None;
+    reduced.metadata = storable::metadata(reduced.metadata);
+    reduced.answer.scopes = reduced.answer.scopes.map(|granted| {
+        let asked = flow.requested_scopes.iter();
+        asked.filter(|scope| granted.contains(scope)).collect()
+    });
+    reduced
 }
 
 async fn exchange(
@@ -208,12 +234,13 @@ impl From<Worse> for Unstored {
     }
 }
 
-/// Seals for the place reserved and stores. `None`: the place changed meanwhile; again.
+/// Seals for the place reserved and stores; a grant of its own form is one that was brought down to what the database takes.
+/// `None`: the place changed meanwhile; again.
 async fn store(
     shared: &Shared,
     provider: &Provider,
     flow: &StoredAuthorization,
-    exchanged: &Exchanged,
+    exchanged: &Cow<'_, Exchanged>,
     context: &RequestContext,
 ) -> Result<Option<StoredIntegration>, Unstored> {
     let integrations = &shared.ports.integrations;
@@ -226,7 +253,10 @@ async fn store(
     if let Some(present) = present {
         widening::compare(provider, flow, present, &granted)?;
     }
-    let commit = commit_of(shared, provider, flow, exchanged, (reservation, granted), context)?;
+    let mut commit = commit_of(shared, provider, flow, exchanged, (reservation, granted), context)?;
+    if matches!(exchanged, Cow::Owned(_)) {
+        commit.audit = unstorable::minimal(&commit.audit);
+    }
     if integrations.commit_connect(&commit).await? == Commit::Fenced {
         return Ok(None);
     }

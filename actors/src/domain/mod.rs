@@ -24,6 +24,7 @@ pub mod scope;
 pub mod sealed;
 pub mod secret;
 pub mod session;
+pub mod storable;
 pub mod token;
 
 /// An instant in UTC. Every time in this system is one of these; none is "local" and none is naive.

@@ -14,6 +14,13 @@ pub const REFRESH_TOKEN_ENDING: &str = "refresh_token_ending";
 /// meanwhile, for which a strict provider ends the grant. The refresh that follows at once tells.
 pub const ANSWER_LATE: &str = "answer_late";
 
+/// An account's tokens came in an answer that the database would not take as it was: they are kept, without what could not
+/// be (its scopes stand as they stood), or lie in the spool of the node that received them.
+pub const ANSWER_UNSTORABLE: &str = "answer_unstorable";
+
+/// An answer named more scopes than are kept, or some that nobody can keep: those were left out.
+pub const SCOPES_TRIMMED: &str = "scopes_trimmed";
+
 /// A short machine-readable reason: `invalid_grant`, `outcome_unknown`, `aadsts50173`. Only `[a-z0-9_.-]`; anything
 /// else a provider sends is replaced, so that a code can neither carry a secret of some other shape nor break a log line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

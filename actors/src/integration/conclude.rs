@@ -14,6 +14,7 @@ use super::{
     refresh::{RefreshOutcome, database_away, look_again},
     replay::{self, Offered},
     spooled::InHand,
+    unstorable,
 };
 use crate::{
     domain::{
@@ -27,7 +28,7 @@ use crate::{
     measure,
     ports::{
         oauth::{FailureKind, ProviderFailure},
-        store::{ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, StoreResult},
+        store::{ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, StoreError, StoreResult},
     },
     provider::breaker::OpenCause,
     shared::Shared,
@@ -122,14 +123,25 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
         in_hand.write();
     }
     let mut pause = COMMIT_PAUSE_MIN;
+    let mut reduced = None;
     loop {
-        let committed = shared.ports.integrations.commit_refresh(&commit).await;
+        let tried = reduced.as_ref().unwrap_or(&commit);
+        let committed = shared.ports.integrations.commit_refresh(tried).await;
         match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => {
                 in_hand.settle();
                 return settled(shared, *row);
             }
             Ok(Concluded::Fenced) => return late(attempt, &commit, in_hand).await,
+            Err(error @ StoreError::Refused { .. }) => {
+                if reduced.is_some() {
+                    set_aside(in_hand, &error).await;
+                    return failure(attempt, unstorable::failure(attempt)).await;
+                }
+                unstorable::say_reduced(&commit.id, &error);
+                reduced = Some(unstorable::reduced(&commit, &attempt.opened.stored));
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "an answer is not stored yet; retrying");
                 measure::commit_retried(&attempt.provider.key);
@@ -148,11 +160,19 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
     }
 }
 
+/// Nobody can store it as things are. It stays in the spool, and is offered again by the next start: the operator may have
+/// mended what was in its way.
+async fn set_aside(mut in_hand: InHand<'_>, error: &StoreError) {
+    in_hand.write();
+    in_hand.harden().await;
+    in_hand.set_aside(error);
+}
+
 /// The claim is lost. Perhaps the row has moved on (by this very commit, whose confirmation got lost, or by somebody
 /// else's); perhaps it only says that nobody knows what became of the attempt that has its answer here.
 async fn late(attempt: &Attempt<'_>, commit: &RefreshCommit, in_hand: InHand<'_>) -> RefreshOutcome {
     let shared = attempt.shared;
-    match replay::offer(shared, commit).await {
+    match replay::offer(shared, &attempt.opened.stored, commit).await {
         Offered::Stored(row) => {
             tracing::info!(integration.id = %commit.id, "an answer that came late is stored");
             in_hand.settle();
@@ -164,6 +184,10 @@ async fn late(attempt: &Attempt<'_>, commit: &RefreshCommit, in_hand: InHand<'_>
             in_hand.settle();
             reread(shared, &commit.id).await
         }
+        Offered::Unstorable(error) => {
+            set_aside(in_hand, &error).await;
+            reread(shared, &commit.id).await
+        }
         Offered::GivenUp => database_away(shared),
     }
 }
@@ -172,11 +196,21 @@ async fn late(attempt: &Attempt<'_>, commit: &RefreshCommit, in_hand: InHand<'_>
 pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> RefreshOutcome {
     let shared = attempt.shared;
     let mut pause = COMMIT_PAUSE_MIN;
+    let mut reduced = None;
     loop {
-        let committed = shared.ports.integrations.commit_failure(&commit).await;
+        let tried = reduced.as_ref().unwrap_or(&commit);
+        let committed = shared.ports.integrations.commit_failure(tried).await;
         match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => return settled(shared, *row),
             Ok(Concluded::Fenced) => return reread(shared, &commit.id).await,
+            Err(StoreError::Refused { .. }) if reduced.is_none() => {
+                reduced = Some(unstorable::reduced_failure(&commit));
+                continue;
+            }
+            Err(error @ StoreError::Refused { .. }) => {
+                tracing::error!(integration.id = %commit.id, error = %error, "an attempt's outcome cannot be stored; its claim tells");
+                return database_away(shared);
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying");
                 measure::commit_retried(&attempt.provider.key);

@@ -22,6 +22,7 @@ pub(crate) mod schedule;
 mod spooled;
 mod switching;
 mod under_way;
+pub(crate) mod unstorable;
 mod urgency;
 
 pub(crate) use refresh::PROBE_BEFORE_END;

@@ -52,7 +52,7 @@ pub(super) struct Attempt<'a> {
 // === impl Attempt ===
 
 impl Attempt<'_> {
-    fn grant(&self) -> Option<&StoredGrant> {
+    pub(super) fn grant(&self) -> Option<&StoredGrant> {
         self.opened.stored.grant.as_ref()
     }
 
@@ -120,7 +120,7 @@ impl Attempt<'_> {
             .map_err(failed)
     }
 
-    fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
+    pub(super) fn failure(&self, standing: Standing, error: &ReasonCode) -> FailureCommit {
         FailureCommit {
             id: self.opened.stored.id.clone(),
             generation: self.generation(),
@@ -134,7 +134,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
+    pub(super) fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
         let pause = schedule::backoff(self.failures().saturating_add(1), retry_after, self.jitter());
         after(self.shared.now(), pause)
     }

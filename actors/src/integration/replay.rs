@@ -23,6 +23,10 @@
 //! the tokens are forgotten and the user has been asked to connect again; a strict provider ended the grant with that
 //! probe. A lenient one did not, and there the answer is lost for good: that is the price of not waiting for ever.
 //!
+//! **Refused data is not an absent database.** What the database refuses for good is offered once more without what came
+//! with the tokens; what it refuses even so is set aside: it stays in the spool, sealed, for a start when that is mended.
+//! Each answer is offered by itself, and none waits for another.
+//!
 //! While a node holds an answer it presents that account's refresh token to nobody ([`Answers`](super::answers::Answers));
 //! and a node that finds a claim run out leaves the account alone for a while before it risks the one probe a single-use
 //! token has (`HANDOVER` in `refresh.rs`), so that whoever holds the answer can store it first.
@@ -31,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::spooled;
+use super::{spooled, unstorable};
 use crate::{
     domain::{
         ids::IntegrationId,
@@ -40,7 +44,7 @@ use crate::{
     measure,
     ports::{
         spool::{SpoolTicket, SpooledAnswer},
-        store::{RefreshCommit, Replayed, StoreResult},
+        store::{RefreshCommit, Replayed, StoreError, StoreResult},
     },
     shared::Shared,
 };
@@ -59,19 +63,22 @@ pub(super) enum Offered {
     Stored(StoredIntegration),
     /// The row has moved on.
     Refused,
+    /// The database takes it in no form.
+    Unstorable(StoreError),
     /// The hard stop came first.
     GivenUp,
 }
 
 /// Offers an answer in hand until the row takes or refuses it, or the hard stop.
-pub(super) async fn offer(shared: &Shared, commit: &RefreshCommit) -> Offered {
+pub(super) async fn offer(shared: &Shared, row: &StoredIntegration, commit: &RefreshCommit) -> Offered {
     let mut away = AWAY_PAUSE_MIN;
     loop {
-        let replayed = shared.ports.integrations.replay_refresh(commit).await;
+        let replayed = replay(shared, row, commit).await;
         let pause = match shared.database.told(replayed) {
             Ok(Replayed::Stored(row)) => return Offered::Stored(*row),
             Ok(Replayed::Fenced) => return Offered::Refused,
             Ok(Replayed::Held) => look_again(shared),
+            Err(error @ StoreError::Refused { .. }) => return Offered::Unstorable(error),
             Err(error) => {
                 tracing::warn!(error = %error, "a late answer is not stored yet; retrying");
                 measure::commit_retried(&commit.id.provider);
@@ -82,6 +89,18 @@ pub(super) async fn offer(shared: &Shared, commit: &RefreshCommit) -> Offered {
             () = sleep(pause) => {}
             () = shared.effects.hard_stop().cancelled() => return Offered::GivenUp,
         }
+    }
+}
+
+/// Offers it once; as it is, and without what cannot be stored if the database refuses that.
+async fn replay(shared: &Shared, row: &StoredIntegration, commit: &RefreshCommit) -> StoreResult<Replayed> {
+    let store = &shared.ports.integrations;
+    match store.replay_refresh(commit).await {
+        Err(error @ StoreError::Refused { .. }) => {
+            unstorable::say_reduced(&commit.id, &error);
+            store.replay_refresh(&unstorable::reduced(commit, row)).await
+        }
+        replayed => replayed,
     }
 }
 
@@ -133,9 +152,10 @@ pub(crate) async fn run(shared: Arc<Shared>, left: Left, changed: impl Fn(&Integ
     let mut away = AWAY_PAUSE_MIN;
     loop {
         let mut waiting = Vec::new();
-        let mut is_away = false;
+        // The one whose turn it was goes to the end: should it be its own row that does not answer, others are before it.
+        let mut unanswered = None;
         for (ticket, answer) in left {
-            if is_away || shared.effects.stopping() {
+            if unanswered.is_some() || shared.effects.stopping() {
                 waiting.push((ticket, answer));
                 continue;
             }
@@ -148,13 +168,18 @@ pub(crate) async fn run(shared: Arc<Shared>, left: Left, changed: impl Fn(&Integ
                         changed(&answer.id);
                     }
                 }
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::debug!(reason, "answers of an earlier run wait on");
+                    unanswered = Some((ticket, answer));
+                }
                 Err(error) => {
-                    tracing::debug!(error = %error, "answers of an earlier run wait on");
-                    is_away = true;
-                    waiting.push((ticket, answer));
+                    spooled::set_aside(&answer.id, &error);
+                    shared.answers.let_go(answer.id.uuid);
                 }
             }
         }
+        let is_away = unanswered.is_some();
+        waiting.extend(unanswered);
         left = waiting;
         if left.is_empty() {
             return;
@@ -188,7 +213,7 @@ async fn attempt(shared: &Shared, answer: &SpooledAnswer) -> StoreResult<Fate> {
             return Ok(Fate::Sealed);
         }
     };
-    Ok(match store.replay_refresh(&commit).await? {
+    Ok(match replay(shared, &row, &commit).await? {
         Replayed::Stored(_) => Fate::Stored,
         Replayed::Fenced => Fate::Refused,
         Replayed::Held => Fate::Waits,

@@ -25,7 +25,7 @@ use crate::{
     measure,
     ports::{
         spool::{SpoolTicket, SpooledAnswer},
-        store::RefreshCommit,
+        store::{RefreshCommit, StoreError},
         vault::VaultError,
     },
     shared::Shared,
@@ -77,6 +77,11 @@ impl<'a> InHand<'a> {
         }
     }
 
+    /// Nobody can store it: it stays in the spool, and holds nothing up.
+    pub(super) fn set_aside(self, error: &StoreError) {
+        set_aside(&self.commit.id, error);
+    }
+
     /// The row has it, or never will.
     pub(super) fn settle(mut self) {
         if let Some(ticket) = self.ticket.take() {
@@ -98,6 +103,15 @@ pub(super) fn forget(shared: &Shared, ticket: SpoolTicket) {
         tracing::debug!(error = %error, "a settled answer stays in the spool");
     }
     measure::spool_depth(shared.ports.spool.depth());
+}
+
+/// An answer stays in the spool because nobody can store it: told once, in the log and in the metrics.
+pub(super) fn set_aside(id: &IntegrationId, error: &StoreError) {
+    measure::spool_set_aside();
+    tracing::error!(
+        integration.id = %id, error = %error,
+        "an answer that the database refuses for good is set aside in the spool; the next start offers it again"
+    );
 }
 
 /// Seals a commit for the spool.

@@ -25,7 +25,7 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceError> {
+pub(super) async fn refresh(universe: &Universe, id: &IntegrationId) -> Result<(), ServiceError> {
     universe
         .manager
         .refresh(&user("ada"), id, by_user("ada"))
@@ -57,11 +57,11 @@ pub(super) async fn stopped_with_an_answer(universe: &Universe, id: &Integration
 }
 
 /// A universe whose own node looks for no work: it does what it is asked, and nothing by itself.
-async fn asked_only() -> Universe {
+pub(super) async fn asked_only() -> Universe {
     Universe::tuned(|settings| settings.poll_interval = MINUTE * 60 * 24).await
 }
 
-async fn becomes_active(universe: &Universe, id: &IntegrationId) {
+pub(super) async fn becomes_active(universe: &Universe, id: &IntegrationId) {
     for _ in 0..600 {
         if universe.store.row(id).standing == Standing::active() && universe.grant(id).generation > 1 {
             return;
@@ -72,7 +72,7 @@ async fn becomes_active(universe: &Universe, id: &IntegrationId) {
 }
 
 /// Its access token and its refresh token are good.
-async fn lives(universe: &Universe, node: &Node, id: &IntegrationId) {
+pub(super) async fn lives(universe: &Universe, node: &Node, id: &IntegrationId) {
     let provider = id.provider.as_str();
     let token = token_of(&node.manager, "ada", provider, MINUTE).await.unwrap();
     assert!(universe.provider.accepts(provider, &token.access_token));

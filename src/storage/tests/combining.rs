@@ -216,7 +216,7 @@ async fn what_the_database_refuses_of_one_row_is_one_callers_error() {
         assert_eq!(books(&storage, &commits[n]).await, (written, written, written));
         match concluded {
             Ok(Concluded::Stored(row)) => assert_eq!((row.id, n != 3), (commits[n].id.clone(), true)),
-            Err(StoreError::Inconsistent { table, .. }) => assert_eq!((table, n), ("oauth_tokens", 3)),
+            Err(StoreError::Refused { table, .. }) => assert_eq!((table, n), ("oauth_tokens", 3)),
             other => panic!("{other:?}"),
         }
     }

@@ -13,6 +13,7 @@ mod refresh;
 mod scenario;
 mod schema;
 mod sessions;
+mod unstorable;
 mod usage;
 mod users;
 

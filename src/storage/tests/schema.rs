@@ -101,7 +101,7 @@ async fn no_change_without_audit_row() {
     assert!(
         matches!(
             error,
-            StoreError::Inconsistent {
+            StoreError::Refused {
                 table: "oauth_audit_log",
                 ..
             }
@@ -159,7 +159,7 @@ async fn what_is_too_large_is_refused_by_the_schema() {
     assert!(
         matches!(
             refused,
-            StoreError::Inconsistent {
+            StoreError::Refused {
                 table: "oauth_integrations",
                 ..
             }

@@ -37,6 +37,17 @@ pub enum StoreError {
     /// It cannot be reached, is too slow, or refuses writes: try again later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// It will never take this: a value it cannot hold, or one that breaks a rule of the schema. Not to be tried again as
+    /// it is, and no sign that the database is away.
+    #[error("the database refuses what was to be written to {table}: {constraint}, SQLSTATE {sqlstate}")]
+    Refused {
+        /// Which table, where the database says it.
+        table: &'static str,
+        /// Which rule, where it is one.
+        constraint: String,
+        /// How the database puts it: class 22 (data), 23 (a constraint) or 54 (a limit of its own).
+        sqlstate: String,
+    },
     /// A row that cannot be: a defect to mend, named so that it can be found.
     #[error("inconsistent row {id} in {table}: {detail}")]
     Inconsistent {

@@ -36,6 +36,8 @@ pub enum Outcome {
     Defect,
     /// It does what it is asked, and of its answer only the refresh token can be read.
     Garbled,
+    /// It does what it is asked, and its answer names scopes that no database keeps: for a reader that lets them pass.
+    Unstorable,
 }
 
 impl Outcome {
@@ -43,7 +45,7 @@ impl Outcome {
     pub(super) fn failure(&self, provider: &ProviderKey) -> Option<ProviderFailure> {
         let failure = |kind, reason| ProviderFailure::new(provider.clone(), kind, ReasonCode::new(reason));
         match self {
-            Self::Answer | Self::LostAnswer | Self::Garbled => None,
+            Self::Answer | Self::LostAnswer | Self::Garbled | Self::Unstorable => None,
             Self::Defect => std::panic::resume_unwind(Box::new("a test asked for a defect")),
             Self::Fail(kind, reason) => Some(failure(*kind, *reason)),
             Self::RateLimited(wait) => Some(ProviderFailure {
@@ -65,6 +67,10 @@ impl Outcome {
             Self::Garbled => Err(ProviderFailure {
                 salvaged: answer.refresh_token,
                 ..failure(FailureKind::Unreadable, "no_access_token")
+            }),
+            Self::Unstorable => Ok(TokenAnswer {
+                scopes: Some(["read", "admin\0"].into_iter().collect()),
+                ..answer
             }),
             Self::Answer | Self::Fail(..) | Self::RateLimited(_) | Self::Defect => Ok(answer),
         }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
-    MemoryStore, Op,
+    MemoryStore, Op, constraints,
     tables::{Flow, Redirect},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
 impl AuthorizationStore for MemoryStore {
     async fn create(&self, new: &NewAuthorization) -> StoreResult<Option<StoredAuthorization>> {
         self.run(Op::Create, |tables, now| {
+            constraints::authorization(new)?;
             let pending = tables.flows.values().filter(|flow| {
                 flow.stored.owner.subject == new.subject
                     && !flow.stored.status.is_final()

@@ -59,7 +59,16 @@ impl Tables {
             AuthorizationStatus::AccountMismatch => !flow.expired(now),
             _ => false,
         };
-        if moved || turned || !waits {
+        // The index on accounts: somebody else has connected this one meanwhile, under another id.
+        let is_taken = self.integrations.values().any(|row| {
+            let (stored, account) = (&row.stored, &commit.account);
+            stored.id != *id
+                && stored.id.provider == id.provider
+                && stored.owner.user_id == commit.user_id
+                && stored.account.id == account.id
+                && stored.account.issuer == account.issuer
+        });
+        if moved || turned || !waits || is_taken {
             return Commit::Fenced;
         }
         flow.end(AuthorizationStatus::Connected);

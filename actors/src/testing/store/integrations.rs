@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{MemoryStore, Op, tables};
+use super::{MemoryStore, Op, constraints, tables};
 use crate::{
     domain::{
         Timestamp,
@@ -121,6 +121,7 @@ impl IntegrationStore for MemoryStore {
     async fn commit_refresh(&self, commit: &RefreshCommit) -> StoreResult<Concluded> {
         let commit = commit.clone();
         self.write(Op::CommitRefresh, move |tables, now| {
+            tables.takes(&commit)?;
             Ok(tables.commit_refresh(&commit, now))
         })
         .await
@@ -129,6 +130,7 @@ impl IntegrationStore for MemoryStore {
     async fn replay_refresh(&self, commit: &RefreshCommit) -> StoreResult<Replayed> {
         let commit = commit.clone();
         self.write(Op::ReplayRefresh, move |tables, now| {
+            tables.takes(&commit)?;
             Ok(tables.replay_refresh(&commit, now))
         })
         .await
@@ -163,6 +165,7 @@ impl IntegrationStore for MemoryStore {
     async fn commit_connect(&self, commit: &ConnectCommit) -> StoreResult<Commit> {
         let commit = commit.clone();
         self.write(Op::CommitConnect, move |tables, now| {
+            constraints::connect(&commit)?;
             Ok(tables.commit_connect(&commit, now))
         })
         .await

@@ -4,6 +4,7 @@
 mod authorizations;
 mod clients;
 mod connections;
+mod constraints;
 mod egress;
 mod faults;
 mod integrations;
@@ -145,6 +146,17 @@ impl MemoryStore {
     /// The next `times` calls of this kind do nothing and fail.
     pub fn fail_next(&self, op: Op, times: usize) {
         self.faults().of(op).failing = times;
+    }
+
+    /// From now on this account's row takes no new tokens, whatever comes with them, as under a rule that nobody foresaw;
+    /// or takes them again.
+    pub fn refuse_tokens(&self, id: &IntegrationId, refuse: bool) {
+        let mut tables = self.tables();
+        if refuse {
+            tables.refusing.insert(id.uuid);
+        } else {
+            tables.refusing.remove(&id.uuid);
+        }
     }
 
     /// The next `times` calls of this kind are done and reported as failed: the answer was lost.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::tables::{Row, Tables};
+use super::{
+    constraints,
+    tables::{Row, Tables},
+};
 use crate::{
     domain::{
         Timestamp,
@@ -14,7 +17,7 @@ use crate::{
     integration::schedule::{Life, refresh_token_life},
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, DispatchRequest, FailureCommit,
-        RefreshCommit, Replayed,
+        RefreshCommit, Replayed, StoreError, StoreResult,
     },
     shared::{after, before, until},
 };
@@ -95,6 +98,18 @@ impl Tables {
                         && grant.claim.as_ref().is_some_and(|claim| claim.attempt == attempt)
                 })
         })
+    }
+
+    /// Whether the schema takes it.
+    pub(super) fn takes(&self, commit: &RefreshCommit) -> StoreResult<()> {
+        if self.refusing.contains(&commit.id.uuid) {
+            return Err(StoreError::Refused {
+                table: "oauth_tokens",
+                constraint: "unforeseen".into(),
+                sqlstate: "23514".into(),
+            });
+        }
+        constraints::refresh(commit)
     }
 
     pub(super) fn commit_refresh(&mut self, commit: &RefreshCommit, now: Timestamp) -> Concluded {

@@ -1,6 +1,6 @@
 //! The tables, and what their rows are to a reader.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -34,6 +34,8 @@ pub(super) struct Tables {
     pub(super) links: HashMap<Digest, Link>,
     pub(super) sessions: HashMap<Digest, Session>,
     pub(super) budgets: HashMap<BudgetKey, Budget>,
+    /// Rows that take no new tokens.
+    pub(super) refusing: HashSet<Uuid>,
 }
 
 impl Tables {
