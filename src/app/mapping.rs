@@ -15,8 +15,8 @@ use crate::{
     config::{self, Config, IdleAfter, ProviderConfig},
     http::settings::{HttpSettings, JwtKeys, JwtSecret, Limits, ReturnPolicy, UserJwtSettings, WebOrigin},
     oauth::settings::{
-        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Pkce, ProviderKind,
-        ProviderSettings,
+        ClientAuth, ClientSecret, DeclaredErrors, EndpointOverrides, EngineSettings, ErrorSign,
+        FeatureSettings, Pkce, ProviderKind, ProviderSettings,
     },
     storage::StorageOptions,
     vault::{Keyring, KeyringError},
@@ -206,6 +206,7 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         .extra_authorize_params
         .clone_from(&config.authorize_params);
     settings.account_id_pointer.clone_from(&config.account_id_pointer);
+    settings.errors = declared_errors(&config.errors);
     for (key, feature) in &config.features {
         settings.features.push(FeatureSettings {
             key: key.parse().with_context(|| path("features"))?,
@@ -219,6 +220,27 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         });
     }
     Ok(settings)
+}
+
+fn declared_errors(errors: &config::ProviderErrors) -> DeclaredErrors {
+    let sign = |sign: &config::ErrorSign| match sign {
+        config::ErrorSign::Code(code) => ErrorSign::Code(code.clone()),
+        config::ErrorSign::Value { pointer, equals } => ErrorSign::Value {
+            pointer: pointer.clone(),
+            equals: match equals {
+                config::SignValue::Bool(value) => (*value).into(),
+                config::SignValue::Number(value) => (*value).into(),
+                config::SignValue::Text(value) => value.as_str().into(),
+            },
+        },
+    };
+    let list = |signs: &[config::ErrorSign]| signs.iter().map(sign).collect();
+    DeclaredErrors {
+        dead: list(&errors.dead),
+        client: list(&errors.client),
+        admin: list(&errors.admin),
+        transient: list(&errors.transient),
+    }
 }
 
 fn client_secret(secret: &config::SecretString) -> ClientSecret {

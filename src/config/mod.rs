@@ -18,6 +18,7 @@ mod list;
 mod log;
 mod origin;
 mod provider;
+mod provider_errors;
 mod residency;
 mod secret;
 mod server;
@@ -48,6 +49,7 @@ pub use origin::Origin;
 pub use provider::{
     BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
 };
+pub use provider_errors::{ErrorSign, ProviderErrors, SignValue};
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use secret::SecretString;
 pub use server::{Deployment, ServerConfig};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::endpoint::Endpoint;
 use super::error::Problems;
 use super::feature::{FeatureConfig, is_feature_key};
+use super::provider_errors::ProviderErrors;
 use super::secret::SecretString;
 use super::server::Deployment;
 use super::{duration, list};
@@ -182,6 +183,8 @@ pub struct ProviderConfig {
     pub authorize_params: BTreeMap<String, String>,
     /// JSON pointer to the account's stable id in the userinfo answer (type `oauth2`).
     pub account_id_pointer: Option<String>,
+    /// What this provider's own words for a failure mean.
+    pub errors: ProviderErrors,
     /// By key.
     pub features: BTreeMap<String, FeatureConfig>,
 }
@@ -320,6 +323,9 @@ impl ProviderConfig {
             if RESERVED_PARAMS.contains(&param.as_str()) {
                 add(&format!("authorize_params.{param}"), "is set by the flow itself");
             }
+        }
+        for (list, problem) in self.errors.problems() {
+            add(&format!("errors.{list}"), &problem);
         }
         for (key, feature) in &self.features {
             let path = format!("features.\"{key}\"");

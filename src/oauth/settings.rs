@@ -160,6 +160,33 @@ pub struct EndpointOverrides {
     pub discovery: Option<String>,
 }
 
+/// What an operator says about a provider's own words for a failure.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredErrors {
+    /// The grant is over.
+    pub dead: Vec<ErrorSign>,
+    /// Our client or its secret is not known. Never said about one account.
+    pub client: Vec<ErrorSign>,
+    /// The administrator of the account's organisation must act.
+    pub admin: Vec<ErrorSign>,
+    /// It passes.
+    pub transient: Vec<ErrorSign>,
+}
+
+/// What an answer is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorSign {
+    /// Its code, compared without case.
+    Code(String),
+    /// A value in it.
+    Value {
+        /// Where (RFC 6901).
+        pointer: String,
+        /// What is there: text, a whole number, or a truth value.
+        equals: serde_json::Value,
+    },
+}
+
 /// A feature of a provider that is not built in.
 #[derive(Debug, Clone)]
 pub struct FeatureSettings {
@@ -245,6 +272,8 @@ pub struct ProviderSettings {
     pub extra_authorize_params: BTreeMap<String, String>,
     /// `oauth2`: where in the userinfo answer the account's id is (RFC 6901); default `/sub`, then `/id`.
     pub account_id_pointer: Option<String>,
+    /// What this provider's own words for a failure mean; they win over the tables.
+    pub errors: DeclaredErrors,
     /// Asked for with every authorization; only for providers that are not built in. Default for `oidc`: `openid`.
     pub base_scopes: Option<ScopeSet>,
     /// What can be switched on; added to the catalogue of a built-in provider.
@@ -281,6 +310,7 @@ impl ProviderSettings {
             allow_loopback: false,
             extra_authorize_params: BTreeMap::new(),
             account_id_pointer: None,
+            errors: DeclaredErrors::default(),
             base_scopes: None,
             features: Vec::new(),
             wording_versions: BTreeMap::new(),
