@@ -51,7 +51,8 @@ pub(super) fn understand(
 ) -> Result<Understood, Unusable> {
     let mut object = read_object(body)?;
     let says_error = object.get("error").is_some_and(|error| !error.is_null())
-        || object.get("ok") == Some(&Value::Bool(false));
+        || object.get("ok") == Some(&Value::Bool(false))
+        || says_error_otherwise(&object);
     if says_error {
         return Err(Unusable::SaysError);
     }
@@ -90,6 +91,19 @@ pub(super) fn understand(
         id_token,
         rest: object,
     })
+}
+
+/// Providers that answer every request with 200 say so in words of their own.
+fn says_error_otherwise(object: &Object) -> bool {
+    let is_number = |key: &str| {
+        object
+            .get(key)
+            .and_then(Value::as_i64)
+            .is_some_and(|code| code != 0)
+    };
+    let has_tokens = object.contains_key("access_token") || object.contains_key("refresh_token");
+    let is_failure = object.get("success") == Some(&Value::Bool(false));
+    !has_tokens && (is_failure || is_number("errcode") || is_number("error_code"))
 }
 
 /// The body as an object: JSON, or a form (GitHub, without `Accept`).

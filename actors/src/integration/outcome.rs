@@ -213,7 +213,11 @@ pub(super) fn commit_of_salvage(
         refresh_token_expires_at: None,
         next_refresh_at: Some(attempt.back_off(failure.retry_after)),
         scopes: stored.scopes.clone(),
-        standing: Standing::because(Status::Degraded, reason("answer_unreadable"), WhoMustAct::Nobody),
+        standing: Standing::because(
+            Status::Degraded,
+            reason("answer_unreadable"),
+            WhoMustAct::Operator,
+        ),
         refreshed: false,
         failures: grant.failures.saturating_add(1),
         audit: attempt
@@ -277,8 +281,8 @@ pub(super) fn failure_of(
         // Whatever this call came to (busy, throttled, our client refused), it says nothing of the attempt that vanished
         // before it: its memory stays, or the token would be presented as if it had never been.
         let standing = match failure.kind {
-            FailureKind::Operator | FailureKind::Admin => commit.standing,
-            _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), WhoMustAct::Nobody),
+            FailureKind::Operator | FailureKind::Admin | FailureKind::Tenant => commit.standing,
+            _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), failure.who_must_act()),
         };
         return FailureCommit {
             keep_claim: true,
@@ -305,9 +309,14 @@ fn is_in_doubt(attempt: &Attempt<'_>) -> bool {
 /// `is_second`: an attempt nobody heard of again may have presented this grant's refresh token before.
 fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFailure) -> FailureCommit {
     let code = &failure.reason;
-    let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
+    let degraded =
+        |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), failure.who_must_act());
     match failure.kind {
-        FailureKind::Passing | FailureKind::AccountThrottled => FailureCommit {
+        // Of the last two nothing is concluded for the user: whoever runs this service is named, and it is tried on.
+        FailureKind::Passing
+        | FailureKind::AccountThrottled
+        | FailureKind::BadRequest
+        | FailureKind::Unclear => FailureCommit {
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
@@ -353,7 +362,7 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
             code,
         ),
-        FailureKind::Admin => FailureCommit {
+        FailureKind::Admin | FailureKind::Tenant => FailureCommit {
             next_refresh_at: Some(after(
                 attempt.shared.now(),
                 schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0),

@@ -54,6 +54,7 @@ impl Permit {
         };
         match &verdict {
             Verdict::Answered => inner.ramp.up(),
+            Verdict::Nothing => {}
             Verdict::Outage { .. } | Verdict::Operator(_) => inner.ramp.down(),
         }
         let news = inner.breaker.ended(now, self.is_probe, account, verdict);
@@ -69,6 +70,9 @@ impl Permit {
 }
 
 /// What a failure says about the provider; and a refusal that is not this account's is made what it is.
+///
+/// Without an account it is a flow's, or about a grant that is given up: anybody can begin a flow and make its code up, so
+/// that says nothing of anybody else, unless the provider does not know our client.
 fn verdict(
     inner: &mut Inner,
     now: Instant,
@@ -77,36 +81,39 @@ fn verdict(
     failure: &mut ProviderFailure,
     egress: &Egress,
 ) -> Verdict {
-    let outage = |failure: &ProviderFailure| Verdict::Outage {
-        reason: failure.reason.clone(),
-        retry_after: failure.retry_after,
-    };
     match failure.kind {
         FailureKind::Operator => Verdict::Operator(failure.reason.clone()),
-        FailureKind::Passing | FailureKind::OutcomeUnknown => outage(failure),
-        FailureKind::Refused => {
+        FailureKind::Passing | FailureKind::OutcomeUnknown if account.is_some() || is_probe => {
+            Verdict::Outage {
+                reason: failure.reason.clone(),
+                retry_after: failure.retry_after,
+            }
+        }
+        FailureKind::Passing | FailureKind::OutcomeUnknown => Verdict::Nothing,
+        _ if account.is_none() && is_probe && inner.breaker.is_operators() => Verdict::Nothing,
+        FailureKind::Refused | FailureKind::BadRequest | FailureKind::Tenant => {
             let Some(account) = account else {
                 return Verdict::Answered;
             };
-            match inner.suspicion.refused(now, account, &failure.reason) {
-                Belief::Operator => {
-                    failure.kind = FailureKind::Operator;
-                    Verdict::Operator(failure.reason.clone())
-                }
+            let tenant = failure.upstream_tenant.clone();
+            let belief = inner.suspicion.refused(now, account, tenant, &failure.reason);
+            match belief {
+                Belief::Operator => failure.kind = FailureKind::Operator,
                 // A probe that is refused oddly says nothing for our registration while that is in doubt.
-                Belief::Account | Belief::Unclear if is_probe && inner.breaker.is_operators() => {
-                    failure.kind = FailureKind::Operator;
-                    Verdict::Operator(failure.reason.clone())
+                _ if is_probe && inner.breaker.is_operators() => failure.kind = FailureKind::Operator,
+                Belief::Unclear if failure.kind == FailureKind::Refused => {
+                    failure.kind = FailureKind::Unclear;
                 }
-                Belief::Account => Verdict::Answered,
-                Belief::Unclear => {
-                    failure.kind = FailureKind::Passing;
-                    Verdict::Answered
-                }
+                Belief::Account | Belief::Unclear => {}
+            }
+            if failure.kind == FailureKind::Operator {
+                Verdict::Operator(failure.reason.clone())
+            } else {
+                Verdict::Answered
             }
         }
         FailureKind::DeadGrant => {
-            if inner.suspicion.dead_grant() {
+            if account.is_some() && inner.suspicion.dead_grant() {
                 tracing::error!(
                     budget = %egress.budget,
                     "many grants in a row are dead and none was refreshed: if the client id was exchanged for another \
@@ -119,7 +126,8 @@ fn verdict(
         FailureKind::AccountThrottled
         | FailureKind::Interaction
         | FailureKind::Admin
-        | FailureKind::Unreadable => Verdict::Answered,
+        | FailureKind::Unreadable
+        | FailureKind::Unclear => Verdict::Answered,
     }
 }
 

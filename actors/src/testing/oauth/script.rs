@@ -28,6 +28,8 @@ pub enum Outcome {
     Answer,
     /// It refuses or fails, and does nothing.
     Fail(FailureKind, &'static str),
+    /// The same, said by the account's organisation at the provider.
+    FailAt(&'static str, FailureKind, &'static str),
     /// It asks to be left alone for this long.
     RateLimited(Duration),
     /// It does what it is asked, and the answer is lost on the way.
@@ -46,6 +48,10 @@ impl Outcome {
             Self::Answer | Self::LostAnswer | Self::Garbled => None,
             Self::Defect => std::panic::resume_unwind(Box::new("a test asked for a defect")),
             Self::Fail(kind, reason) => Some(failure(*kind, *reason)),
+            Self::FailAt(tenant, kind, reason) => Some(ProviderFailure {
+                upstream_tenant: Some((*tenant).into()),
+                ..failure(*kind, *reason)
+            }),
             Self::RateLimited(wait) => Some(ProviderFailure {
                 retry_after: Some(*wait),
                 ..failure(FailureKind::Passing, "rate_limited")
@@ -66,7 +72,9 @@ impl Outcome {
                 salvaged: answer.refresh_token,
                 ..failure(FailureKind::Unreadable, "no_access_token")
             }),
-            Self::Answer | Self::Fail(..) | Self::RateLimited(_) | Self::Defect => Ok(answer),
+            Self::Answer | Self::Fail(..) | Self::FailAt(..) | Self::RateLimited(_) | Self::Defect => {
+                Ok(answer)
+            }
         }
     }
 }
