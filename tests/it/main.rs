@@ -50,4 +50,5 @@ mod stopping;
 mod supervision;
 mod thousand;
 mod user_jwt;
+mod verdict_reach;
 mod verify;

@@ -81,13 +81,10 @@ fn admit_all(bench: &Bench, wishes: Vec<Wish>) -> Arc<Mutex<Vec<(i64, Instant)>>
 async fn one_accounts_throttling_holds_nobody_else_off() {
     let bench = bench(1, None);
     let permit = bench.egress.admit(urgent()).await.unwrap();
-    let _ = permit.report(
-        Some(Uuid::from_u128(1)),
-        failed(FailureKind::AccountThrottled, Some(300)),
-    );
+    let _ = permit.report(None, failed(FailureKind::AccountThrottled, Some(300)));
     let permit = bench.egress.admit(urgent()).await.unwrap();
     // The provider's own is obeyed by all.
-    let _ = permit.report(Some(Uuid::from_u128(1)), failed(FailureKind::Passing, Some(300)));
+    let _ = permit.report(None, failed(FailureKind::Passing, Some(300)));
     assert_eq!(
         bench.egress.admit(urgent()).await.unwrap_err().retry_after,
         Duration::from_secs(300)
@@ -134,7 +131,7 @@ async fn what_one_node_is_told_by_the_provider_every_node_obeys() {
     let (one, other) = (on(&store, 8, None), on(&store, 8, None));
     drop(other.egress.admit(urgent()).await.unwrap());
     let permit = one.egress.admit(urgent()).await.unwrap();
-    let _ = permit.report(Some(Uuid::from_u128(1)), failed(FailureKind::Passing, Some(120)));
+    let _ = permit.report(None, failed(FailureKind::Passing, Some(120)));
     tokio::time::sleep(FRESH).await;
     let held = other.egress.admit(urgent()).await.unwrap_err();
     assert!(held.retry_after > Duration::from_secs(119), "{held:?}");
@@ -151,7 +148,7 @@ async fn what_one_node_is_told_by_the_provider_every_node_obeys() {
 async fn whoever_comes_while_the_probe_is_out_goes_on_as_soon_as_it_is_answered() {
     let bench = bench(8, None);
     let permit = bench.egress.admit(urgent()).await.unwrap();
-    let _ = permit.report(Some(Uuid::from_u128(1)), failed(FailureKind::Passing, Some(30)));
+    let _ = permit.report(None, failed(FailureKind::Passing, Some(30)));
     tokio::time::sleep(INTERVAL).await;
     let probe = bench.egress.admit(background(1)).await.unwrap();
     let order = admit_all(&bench, (2..20).map(background).collect());
@@ -169,7 +166,7 @@ async fn whoever_comes_while_the_probe_is_out_goes_on_as_soon_as_it_is_answered(
 async fn a_probe_lost_in_a_panic_may_have_been_made_and_nobody_probes_again_before_the_next_interval() {
     let bench = bench(64, None);
     let permit = bench.egress.admit(urgent()).await.unwrap();
-    let _ = permit.report(Some(Uuid::from_u128(1)), failed(FailureKind::Operator, None));
+    let _ = permit.report(None, failed(FailureKind::Operator, None));
     tokio::time::sleep(INTERVAL).await;
     let probe = bench.egress.admit(urgent()).await.unwrap();
     assert!(probe.is_probe);
@@ -189,7 +186,7 @@ async fn without_the_database_nobody_probes_and_the_breaker_closes_when_it_is_ba
     let bench = on(&store, 8, None);
     let permit = bench.egress.admit(urgent()).await.unwrap();
     store.away(true);
-    let _ = permit.report(Some(Uuid::from_u128(1)), failed(FailureKind::Operator, None));
+    let _ = permit.report(None, failed(FailureKind::Operator, None));
     for _ in 0..20 {
         tokio::time::sleep(INTERVAL).await;
         assert!(bench.egress.admit(urgent()).await.is_err());

@@ -33,14 +33,46 @@ pub(super) enum Change {
     },
 }
 
+/// What a call was about.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// A grant, perhaps of an account that counts for itself.
+    Grant(Option<Uuid>),
+    /// A flow.
+    Flow,
+}
+
+impl Source {
+    fn account(self) -> Option<Uuid> {
+        match self {
+            Self::Grant(account) => account,
+            Self::Flow => None,
+        }
+    }
+}
+
 impl Permit {
     /// Says how the call went. The result comes back as it is to be understood: an odd refusal is not believed to be one
     /// account's fault while it may be ours.
     pub(crate) fn report<T>(
-        mut self,
+        self,
         account: Option<Uuid>,
+        result: Result<T, ProviderFailure>,
+    ) -> Result<T, ProviderFailure> {
+        self.report_of(Source::Grant(account), result)
+    }
+
+    /// Says how a code exchange went.
+    pub(crate) fn report_flow<T>(self, result: Result<T, ProviderFailure>) -> Result<T, ProviderFailure> {
+        self.report_of(Source::Flow, result)
+    }
+
+    fn report_of<T>(
+        mut self,
+        source: Source,
         mut result: Result<T, ProviderFailure>,
     ) -> Result<T, ProviderFailure> {
+        let account = source.account();
         self.reported = true;
         let egress = Arc::clone(&self.egress);
         let now = Instant::now();
@@ -50,7 +82,7 @@ impl Permit {
                 inner.suspicion.served(account);
                 Verdict::Answered
             }
-            Err(failure) => verdict(&mut inner, now, self.is_probe, account, failure, &egress),
+            Err(failure) => verdict(&mut inner, now, self.is_probe, source, failure, &egress),
         };
         match &verdict {
             Verdict::Answered => inner.ramp.up(),
@@ -71,25 +103,25 @@ impl Permit {
 
 /// What a failure says about the provider; and a refusal that is not this account's is made what it is.
 ///
-/// Without an account it is a flow's, or about a grant that is given up: anybody can begin a flow and make its code up, so
-/// that says nothing of anybody else, unless the provider does not know our client.
+/// Anybody can begin a flow and make its code up, so what is said of one says nothing of anybody else, unless the provider
+/// does not know our client.
 fn verdict(
     inner: &mut Inner,
     now: Instant,
     is_probe: bool,
-    account: Option<Uuid>,
+    source: Source,
     failure: &mut ProviderFailure,
     egress: &Egress,
 ) -> Verdict {
+    let account = source.account();
+    let is_flow = matches!(source, Source::Flow);
     match failure.kind {
         FailureKind::Operator => Verdict::Operator(failure.reason.clone()),
-        FailureKind::Passing | FailureKind::OutcomeUnknown if account.is_some() || is_probe => {
-            Verdict::Outage {
-                reason: failure.reason.clone(),
-                retry_after: failure.retry_after,
-            }
-        }
-        FailureKind::Passing | FailureKind::OutcomeUnknown => Verdict::Nothing,
+        FailureKind::Passing | FailureKind::OutcomeUnknown if is_flow && !is_probe => Verdict::Nothing,
+        FailureKind::Passing | FailureKind::OutcomeUnknown => Verdict::Outage {
+            reason: failure.reason.clone(),
+            retry_after: failure.retry_after,
+        },
         _ if account.is_none() && is_probe && inner.breaker.is_operators() => Verdict::Nothing,
         FailureKind::Refused | FailureKind::BadRequest | FailureKind::Tenant => {
             let Some(account) = account else {

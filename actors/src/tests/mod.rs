@@ -17,3 +17,4 @@ mod residency;
 mod revocation;
 mod spool;
 mod tokens;
+mod verdicts;

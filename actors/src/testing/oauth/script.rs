@@ -114,6 +114,10 @@ impl Script {
         self.of(call).next.push_back(outcome);
     }
 
+    pub(super) fn forget(&mut self, call: Call) {
+        self.of(call).next.clear();
+    }
+
     pub(super) fn always(&mut self, call: Call, outcome: Outcome) {
         self.of(call).always = Some(outcome);
     }
