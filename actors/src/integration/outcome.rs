@@ -135,7 +135,14 @@ impl Attempt<'_> {
     }
 
     fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
-        let pause = schedule::backoff(self.failures().saturating_add(1), retry_after, self.jitter());
+        self.later(schedule::backoff(
+            self.failures().saturating_add(1),
+            retry_after,
+            self.jitter(),
+        ))
+    }
+
+    fn later(&self, pause: Duration) -> Timestamp {
         after(self.shared.now(), pause)
     }
 }
@@ -311,8 +318,13 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
     let code = &failure.reason;
     let degraded =
         |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), failure.who_must_act());
+    let asks_user = |code: &ReasonCode| {
+        let standing = Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User);
+        attempt.failure(standing, code)
+    };
+    let interval = attempt.shared.settings.breaker_interval;
     match failure.kind {
-        // Of the last two nothing is concluded for the user: whoever runs this service is named, and it is tried on.
+        // The last two conclude nothing for the user: the operator is named, and it is tried on.
         FailureKind::Passing
         | FailureKind::AccountThrottled
         | FailureKind::BadRequest
@@ -352,21 +364,13 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             };
             FailureCommit {
                 forget_tokens: true,
-                ..attempt.failure(
-                    Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-                    &code,
-                )
+                ..asks_user(&code)
             }
         }
-        FailureKind::Interaction => attempt.failure(
-            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-            code,
-        ),
         FailureKind::Admin | FailureKind::Tenant => FailureCommit {
-            next_refresh_at: Some(after(
-                attempt.shared.now(),
-                schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0),
-            )),
+            next_refresh_at: Some(
+                attempt.later(schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0)),
+            ),
             ..attempt.failure(
                 Standing::because(Status::Paused, code.clone(), WhoMustAct::Admin),
                 code,
@@ -375,14 +379,7 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
         // An operator's mistake never touches a user's state: as it stood, so it stands.
         FailureKind::Operator => FailureCommit {
             failures: attempt.failures(),
-            next_refresh_at: Some(after(
-                attempt.shared.now(),
-                attempt
-                    .shared
-                    .settings
-                    .breaker_interval
-                    .mul_f64(1.0 + attempt.jitter()),
-            )),
+            next_refresh_at: Some(attempt.later(interval.mul_f64(1.0 + attempt.jitter()))),
             ..attempt.failure(attempt.opened.stored.standing.clone(), code)
         },
         FailureKind::Refused if refusals(attempt, code) < REFUSALS_MAX => FailureCommit {
@@ -390,10 +387,7 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
-        FailureKind::Refused => attempt.failure(
-            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-            code,
-        ),
+        FailureKind::Interaction | FailureKind::Refused => asks_user(code),
     }
 }
 
