@@ -357,14 +357,10 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
         }
         FailureKind::DeadGrant => {
             // After a vanished attempt the refusal proves that attempt had spent the token: say so.
-            let code = if is_second {
-                reason(OUTCOME_UNKNOWN)
-            } else {
-                code.clone()
-            };
+            let unknown = is_second.then(|| reason(OUTCOME_UNKNOWN));
             FailureCommit {
                 forget_tokens: true,
-                ..asks_user(&code)
+                ..asks_user(unknown.as_ref().unwrap_or(code))
             }
         }
         FailureKind::Admin | FailureKind::Tenant => FailureCommit {
