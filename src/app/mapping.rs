@@ -20,8 +20,8 @@ use crate::{
     config::{self, Config, IdleAfter, ProviderConfig},
     http::settings::{HttpSettings, JwtKeys, JwtSecret, Limits, ReturnPolicy, UserJwtSettings, WebOrigin},
     oauth::settings::{
-        ClientAuth, ClientSecret, EndpointOverrides, EngineSettings, FeatureSettings, Nonce, Pkce,
-        ProviderKind, ProviderSettings, TokenResponse,
+        ClientAuth, ClientSecret, DeclaredErrors, EndpointOverrides, EngineSettings, ErrorSign,
+        FeatureSettings, Nonce, Pkce, ProviderKind, ProviderSettings, TokenResponse,
     },
     storage::StorageOptions,
     vault::{Keyring, KeyringError},
@@ -225,6 +225,7 @@ fn provider_settings(key: &str, config: &ProviderConfig) -> anyhow::Result<Provi
         let wider = config.implied_by.iter().collect();
         settings.implied_by.insert(Scope::new(scope), wider);
     }
+    settings.errors = declared_errors(&config.errors);
     for (key, feature) in &config.features {
         settings.features.push(FeatureSettings {
             key: key.parse().with_context(|| path("features"))?,
@@ -252,6 +253,27 @@ fn token_response(config: &config::TokenResponseConfig) -> TokenResponse {
             Some(config::Nonce::Optional) => Nonce::Optional,
             Some(config::Nonce::Required) | None => Nonce::Required,
         },
+    }
+}
+
+fn declared_errors(errors: &config::ProviderErrors) -> DeclaredErrors {
+    let sign = |sign: &config::ErrorSign| match sign {
+        config::ErrorSign::Code(code) => ErrorSign::Code(code.clone()),
+        config::ErrorSign::Value { pointer, equals } => ErrorSign::Value {
+            pointer: pointer.clone(),
+            equals: match equals {
+                config::SignValue::Bool(value) => (*value).into(),
+                config::SignValue::Number(value) => (*value).into(),
+                config::SignValue::Text(value) => value.as_str().into(),
+            },
+        },
+    };
+    let list = |signs: &[config::ErrorSign]| signs.iter().map(sign).collect();
+    DeclaredErrors {
+        dead: list(&errors.dead),
+        client: list(&errors.client),
+        admin: list(&errors.admin),
+        transient: list(&errors.transient),
     }
 }
 

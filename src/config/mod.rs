@@ -20,6 +20,7 @@ mod list;
 mod log;
 mod origin;
 mod provider;
+mod provider_errors;
 mod proxy;
 mod residency;
 mod return_url;
@@ -53,6 +54,7 @@ pub use origin::Origin;
 pub use provider::{
     BUILT_IN, ClientAuth, Pkce, ProviderConfig, ProviderKind, PublishingStatus, RefreshClass, is_provider_key,
 };
+pub use provider_errors::{ErrorSign, ProviderErrors, SignValue};
 pub use proxy::TrustedProxy;
 pub use residency::{IdleAfter, ResidencyConfig};
 pub use return_url::ReturnUrl;

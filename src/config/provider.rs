@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::endpoint::Endpoint;
 use super::error::Problems;
 use super::feature::{FeatureConfig, ScopeConfig, is_feature_key};
+use super::provider_errors::ProviderErrors;
 use super::secret::SecretString;
 use super::server::Deployment;
 use super::token_response::TokenResponseConfig;
@@ -177,6 +178,8 @@ pub struct ProviderConfig {
     pub token_response: TokenResponseConfig,
     /// By name.
     pub scopes: BTreeMap<String, ScopeConfig>,
+    /// What this provider's own words for a failure mean.
+    pub errors: ProviderErrors,
     /// By key.
     pub features: BTreeMap<String, FeatureConfig>,
 }
@@ -330,6 +333,9 @@ impl ProviderConfig {
             if let Some(problem) = config.problem(scope) {
                 add(&format!("scopes.\"{scope}\""), problem);
             }
+        }
+        for (list, problem) in self.errors.problems() {
+            add(&format!("errors.{list}"), &problem);
         }
         for (key, feature) in &self.features {
             let path = format!("features.\"{key}\"");

@@ -1,68 +1,26 @@
-//! What an answer that is not a token means: the one table between providers' errors and [`FailureKind`].
+//! What an answer that is not a token means: whose fault it is, and how far it reaches ([`FailureKind`]).
 //!
 //! The order of the questions matters. Pressure and outages come first, because an overloaded provider says all kinds of
-//! things; then the dialect's own codes; then our registration, because one wrong secret must not disconnect every user;
-//! only then may a listed code declare a grant dead. Descriptions are never kept: they hold whatever the provider likes.
+//! things; then what the operator declared and the dialect's own codes; then the common words, from those that cost nobody
+//! anything to those that end a grant. Our registration is blamed only by a word that names our client: anything else that
+//! may be our fault (a bare 401, `unauthorized_client`) is a refusal of this one call, and several accounts tell together.
 
 use std::time::Duration;
 
 use http::{HeaderMap, header};
 use jiff::{Timestamp, fmt::rfc2822};
 use oauth_manager_actors::{domain::provider::RefreshClass, ports::oauth::FailureKind};
-use serde_json::Value;
-use url::form_urlencoded;
-use zeroize::Zeroizing;
 
+pub(super) use super::error_answer::ErrorAnswer;
 use super::{
     declaration::Dialect,
-    json,
+    error_words as words,
+    settings::DeclaredErrors,
     transport::{Answer, NoAnswer},
 };
 
 /// Longest time a provider may send us away for; beyond it we look again by ourselves.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
-/// Longest error code taken over, and the most digits in one: a code is a word, a token is not.
-const CODE_MAX_CHARS: usize = 48;
-const CODE_MAX_DIGITS: usize = 4;
-
-/// Shorter pieces of a request occur in codes by chance, and give nothing away.
-const ECHO_MIN_CHARS: usize = 6;
-const UNRECOGNISED: &str = "unrecognised_error";
-
-const PASSING: &[&str] = &[
-    "rate_limited",
-    "ratelimited",
-    "slow_down",
-    "rate_limit_exceeded",
-    "temporarily_unavailable",
-    "server_error",
-    "internal_failure",
-];
-const CONFIGURATION: &[&str] = &[
-    "invalid_client",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "invalid_scope",
-    "redirect_uri_mismatch",
-    "incorrect_client_credentials",
-    "deleted_client",
-    "app_disabled",
-    "bad_client_secret",
-    "invalid_client_id",
-];
-const DEAD: &[&str] = &[
-    "invalid_grant",
-    "bad_refresh_token",
-    "invalid_refresh_token",
-    "token_revoked",
-    "token_expired",
-    "account_inactive",
-    "app_uninstalled",
-    "bad_verification_code",
-    "invalid_code",
-    "code_already_used",
-];
-const INTERACTION: &[&str] = &["interaction_required", "login_required", "consent_required"];
 
 /// What was asked of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,101 +63,31 @@ impl Verdict {
     }
 }
 
-/// What an error answer says, in one form for all providers.
-#[derive(Debug, Default)]
-pub(super) struct ErrorAnswer {
-    pub(super) status: u16,
-    /// `error`, else `code`, lower-case.
-    pub(super) code: Option<String>,
-    /// `error_subtype` (Google) or `suberror` (Microsoft).
-    pub(super) subcode: Option<String>,
-    /// `error_codes` (Microsoft).
-    pub(super) numbers: Vec<u32>,
-    pub(super) is_html: bool,
-}
-
-impl ErrorAnswer {
-    /// Reads an answer by its content: JSON, else a form, else only the status counts.
-    pub(super) fn read(answer: &Answer) -> Self {
-        let body = json::without_mark(&answer.body);
-        let mut error = Self {
-            status: answer.status.as_u16(),
-            is_html: body.first() == Some(&b'<'),
-            ..Self::default()
-        };
-        if let Ok(value) = serde_json::from_slice::<Value>(body) {
-            error.code = json_code(&value);
-            error.subcode = ["error_subtype", "suberror"]
-                .into_iter()
-                .find_map(|key| value.get(key).and_then(Value::as_str))
-                .and_then(as_code);
-            let numbers = value.get("error_codes").and_then(Value::as_array);
-            let numbers = numbers.into_iter().flatten().filter_map(Value::as_u64);
-            error.numbers = numbers.filter_map(|number| u32::try_from(number).ok()).collect();
-        } else if !error.is_html {
-            error.code = form_urlencoded::parse(body)
-                .find(|(key, _)| key == "error")
-                .and_then(|(_, value)| as_code(&value));
-        }
-        error.forget_echoes(&answer.sent);
-        error
-    }
-}
-
-impl ErrorAnswer {
-    /// A code that was part of what we sent is no code but perhaps a piece of a secret.
-    fn forget_echoes(&mut self, sent: &[u8]) {
-        let sent = Zeroizing::new(sent.to_ascii_lowercase());
-        for code in [&mut self.code, &mut self.subcode].into_iter().flatten() {
-            let is_echo = code.len() >= ECHO_MIN_CHARS
-                && sent.windows(code.len()).any(|window| window == code.as_bytes());
-            if is_echo {
-                UNRECOGNISED.clone_into(code);
-            }
-        }
-    }
-}
-
-/// `error` as text or object, `code` (Notion), `errors[]` (Fitbit).
-fn json_code(value: &Value) -> Option<String> {
-    let error = value.get("error");
-    let candidates = [
-        error,
-        error.and_then(|error| error.get("status")),
-        error.and_then(|error| error.get("code")),
-        value.get("code"),
-        value.pointer("/errors/0/errorType"),
-        value.pointer("/errors/0/code"),
-    ];
-    candidates
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .find(|code| !code.is_empty())
-        .and_then(as_code)
-}
-
-/// A code is a short word; anything else is not repeated, because it might be what we sent.
-fn as_code(text: &str) -> Option<String> {
-    let is_word = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    let one_case =
-        !text.bytes().any(|b| b.is_ascii_lowercase()) || !text.bytes().any(|b| b.is_ascii_uppercase());
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    match text {
-        "" => None,
-        code if is_word && one_case && digits <= CODE_MAX_DIGITS && code.len() <= CODE_MAX_CHARS => {
-            Some(code.to_ascii_lowercase())
-        }
-        _ => Some(UNRECOGNISED.to_owned()),
-    }
-}
-
 /// The verdict on an answer that is no success.
 pub(super) fn answer(dialect: &dyn Dialect, step: Step, answer: &Answer, now: Timestamp) -> Verdict {
+    declared_or(None, dialect, step, answer, now)
+}
+
+/// The same on an answer of the token endpoint, about which the operator may have declared something.
+pub(super) fn token_endpoint(
+    declared: &DeclaredErrors,
+    dialect: &dyn Dialect,
+    step: Step,
+    answer: &Answer,
+    now: Timestamp,
+) -> Verdict {
+    declared_or(Some(declared), dialect, step, answer, now)
+}
+
+fn declared_or(
+    declared: Option<&DeclaredErrors>,
+    dialect: &dyn Dialect,
+    step: Step,
+    answer: &Answer,
+    now: Timestamp,
+) -> Verdict {
     let error = ErrorAnswer::read(answer);
-    let mut verdict = decide(dialect, step, &error);
+    let mut verdict = decide(declared, dialect, step, &error);
     if matches!(
         verdict.kind,
         FailureKind::Passing | FailureKind::AccountThrottled | FailureKind::OutcomeUnknown
@@ -209,17 +97,21 @@ pub(super) fn answer(dialect: &dyn Dialect, step: Step, answer: &Answer, now: Ti
     verdict
 }
 
-fn decide(dialect: &dyn Dialect, step: Step, error: &ErrorAnswer) -> Verdict {
-    let code = error.code.as_deref();
-    let reason = || code.map_or_else(|| format!("http_{}", error.status), str::to_owned);
-    let is_one_of = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
-
+fn decide(
+    declared: Option<&DeclaredErrors>,
+    dialect: &dyn Dialect,
+    step: Step,
+    error: &ErrorAnswer,
+) -> Verdict {
     match error.status {
         // 408 and 425 say that the request was not looked at (RFC 9110 15.5.9, RFC 8470 5.2).
-        408 | 425 | 429 => return Verdict::new(FailureKind::Passing, reason()),
-        500..=599 => return Verdict::new(step.unknown_outcome(), reason()),
+        408 | 425 | 429 => return Verdict::new(FailureKind::Passing, error.reason()),
+        500..=599 => return Verdict::new(step.unknown_outcome(), error.reason()),
         300..=399 => return Verdict::new(FailureKind::Refused, "redirected"),
         _ => {}
+    }
+    if let Some(verdict) = declared.and_then(|declared| declared.verdict(error)) {
+        return verdict;
     }
     if let Some(refined) = dialect.refine(error) {
         return Verdict {
@@ -228,21 +120,42 @@ fn decide(dialect: &dyn Dialect, step: Step, error: &ErrorAnswer) -> Verdict {
             retry_after: refined.retry_after,
         };
     }
-    let kind = if is_one_of(PASSING) {
-        FailureKind::Passing
-    } else if is_one_of(CONFIGURATION) {
-        FailureKind::Operator
-    } else if is_one_of(DEAD) {
-        FailureKind::DeadGrant
-    } else if is_one_of(INTERACTION) {
-        FailureKind::Interaction
-    } else if matches!(error.status, 401 | 403) {
-        // No known code: our registration is the first suspect, never the user's grant.
-        FailureKind::Operator
-    } else {
-        FailureKind::Refused
+    by_words(step, error)
+}
+
+/// The common words. From those that cost nobody anything to those that end a grant: an answer may hold several.
+fn by_words(step: Step, error: &ErrorAnswer) -> Verdict {
+    if error.says_one_of(words::ADMIN_SENTENCES) {
+        return Verdict::new(FailureKind::Admin, "admin_approval_required");
+    }
+    for (kind, table) in [
+        (FailureKind::Passing, words::PASSING),
+        (FailureKind::Operator, words::CLIENT),
+        (FailureKind::Admin, words::ADMIN),
+        (FailureKind::Interaction, words::INTERACTION),
+        (FailureKind::DeadGrant, words::DEAD),
+        (FailureKind::BadRequest, words::BAD_REQUEST),
+    ] {
+        if let Some(word) = error.word_of(table) {
+            return Verdict::new(kind, word);
+        }
+    }
+    if says_only(error, words::CLIENT_SENTENCES) {
+        return Verdict::new(FailureKind::Operator, "client_authentication_failed");
+    }
+    // Only a refresh presents a refresh token.
+    if matches!(step, Step::Refresh(_)) && says_only(error, words::DEAD_SENTENCES) {
+        return Verdict::new(FailureKind::DeadGrant, "refresh_token_invalid");
+    }
+    Verdict::new(FailureKind::Refused, error.reason())
+}
+
+/// Whether one of these sentences is all that the answer says, beside words that say nothing by themselves.
+fn says_only(error: &ErrorAnswer, sentences: &[&str]) -> bool {
+    let says_nothing_else = |word: &String| {
+        words::VAGUE.contains(&word.as_str()) || sentences.contains(&word.replace('_', " ").as_str())
     };
-    Verdict::new(kind, reason())
+    error.says_one_of(sentences) && error.words.iter().all(says_nothing_else)
 }
 
 /// The verdict when no answer came.
@@ -265,6 +178,17 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         // More digits than a u64 holds is more than an hour.
         let seconds = text.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    // Discord counts in parts of a second.
+    if let Some((whole, part)) = text.split_once('.') {
+        let is_decimal = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let seconds = text
+            .parse()
+            .ok()
+            .filter(|_| is_decimal(whole) && is_decimal(part))?;
+        return Some(
+            Duration::try_from_secs_f64(seconds).map_or(RETRY_AFTER_MAX, |wait| wait.min(RETRY_AFTER_MAX)),
+        );
     }
     // The day of the week adds nothing, so a wrong one takes nothing away.
     let parser = rfc2822::DateTimeParser::new().relaxed_weekday(true);

@@ -1,12 +1,18 @@
 //! The classifier's table.
 
-use FailureKind::{Admin, DeadGrant, Interaction, Operator, OutcomeUnknown, Passing, Refused};
+use FailureKind::{
+    AccountThrottled, Admin, BadRequest, DeadGrant, Interaction, Operator, OutcomeUnknown, Passing, Refused,
+    Tenant,
+};
 use http::{HeaderValue, StatusCode};
 use oauth_manager_actors::domain::scope::ScopeSet;
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
 use super::*;
-use crate::oauth::{google::Google, microsoft::Microsoft, notion::Notion, oauth2::Oauth2};
+use crate::oauth::{
+    google::Google, microsoft::Microsoft, notion::Notion, oauth2::Oauth2, settings::ErrorSign,
+};
 
 const SINGLE_USE: Step = Step::Refresh(RefreshClass::SingleUse);
 const SAFE: Step = Step::Refresh(RefreshClass::Safe);
@@ -62,20 +68,20 @@ fn error_classification_matrix() {
             (
                 400,
                 r#"{"error":"unauthorized_client"}"#,
-                Operator,
+                Refused,
                 "unauthorized_client",
             ),
             (
                 400,
                 r#"{"error":"unsupported_grant_type"}"#,
-                Operator,
+                BadRequest,
                 "unsupported_grant_type",
             ),
-            (400, r#"{"error":"invalid_scope"}"#, Operator, "invalid_scope"),
+            (400, r#"{"error":"invalid_scope"}"#, BadRequest, "invalid_scope"),
             (
                 400,
                 r#"{"error":"redirect_uri_mismatch"}"#,
-                Operator,
+                BadRequest,
                 "redirect_uri_mismatch",
             ),
             (
@@ -122,8 +128,8 @@ fn error_classification_matrix() {
                 Interaction,
                 "consent_required",
             ),
-            (401, "", Operator, "http_401"),
-            (403, "<html>", Operator, "http_403"),
+            (401, "", Refused, "http_401"),
+            (403, "<html>", Refused, "http_403"),
             (400, "", Refused, "http_400"),
             (400, r#"{"error":"something_new"}"#, Refused, "something_new"),
             (404, "{}", Refused, "http_404"),
@@ -190,7 +196,25 @@ fn google_codes() {
             ),
             (403, r#"{"error":"access_denied"}"#, Admin, "access_denied"),
             (401, r#"{"error":"deleted_client"}"#, Operator, "deleted_client"),
-            (400, r#"{"error":"invalid_request"}"#, Operator, "invalid_request"),
+            (
+                400,
+                r#"{"error":"invalid_request"}"#,
+                BadRequest,
+                "invalid_request",
+            ),
+            (
+                401,
+                r#"{"error":"unauthorized_client"}"#,
+                Refused,
+                "unauthorized_client",
+            ),
+            (401, r#"{"error":"disabled_client"}"#, Operator, "disabled_client"),
+            (
+                400,
+                r#"{"error_description":"internal_failure"}"#,
+                Passing,
+                "internal_failure",
+            ),
             (
                 500,
                 r#"{"error":"internal_failure"}"#,
@@ -217,14 +241,24 @@ fn microsoft_codes() {
         ("invalid_grant", 65001, Interaction),
         ("interaction_required", 50076, Interaction),
         ("invalid_grant", 50076, Interaction),
-        ("invalid_grant", 50196, FailureKind::AccountThrottled),
+        ("invalid_grant", 50196, AccountThrottled),
         ("invalid_client", 7_000_215, Operator),
         ("invalid_client", 7_000_222, Operator),
-        ("unauthorized_client", 700_016, Operator),
+        ("unauthorized_client", 700_016, Tenant),
         ("access_denied", 90094, Admin),
         ("invalid_grant", 50057, Admin),
         ("temporarily_unavailable", 90033, Passing),
-        ("invalid_scope", 70011, Refused),
+        ("invalid_scope", 70011, BadRequest),
+        // One number beside two errors.
+        ("invalid_request", 9_002_313, BadRequest),
+        ("invalid_grant", 9_002_313, DeadGrant),
+        ("invalid_grant", 53003, Admin),
+        ("interaction_required", 53003, Admin),
+        ("invalid_grant", 650_054, Tenant),
+        ("invalid_grant", 50053, Interaction),
+        // What no table knows may be undone.
+        ("invalid_grant", 1, Interaction),
+        ("invalid_client", 1, Operator),
     ] {
         let verdict = judge(&dialect, SAFE, 400, &body(error, number));
         assert_eq!(verdict, (kind, format!("aadsts{number}")), "{error}");
@@ -235,9 +269,39 @@ fn microsoft_codes() {
         &[
             (
                 400,
-                r#"{"error":"invalid_grant","error_codes":[1]}"#,
+                r#"{"error":"invalid_grant","error_codes":[70002,70008]}"#,
                 DeadGrant,
-                "invalid_grant",
+                "aadsts70002",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":[70002,53003]}"#,
+                Admin,
+                "aadsts53003",
+            ),
+            (
+                401,
+                r#"{"error":"invalid_client","error_codes":[700016,7000215]}"#,
+                Operator,
+                "aadsts7000215",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","suberror":"bad_token","error_codes":[9002313]}"#,
+                DeadGrant,
+                "bad_token",
+            ),
+            (
+                400,
+                r#"{"error":"unauthorized_client"}"#,
+                Refused,
+                "unauthorized_client",
+            ),
+            (
+                400,
+                r#"{"error":"access_denied","error_description":"AADSTS65005: what is required"}"#,
+                Admin,
+                "aadsts65005",
             ),
             (
                 400,
@@ -280,10 +344,26 @@ fn notion_codes() {
                 Operator,
                 "invalid_client",
             ),
-            (400, r#"{"code":"invalid_request"}"#, Operator, "invalid_request"),
-            (403, r#"{"code":"test_env_error"}"#, Operator, "test_env_error"),
-            (400, r#"{"code":"missing_version"}"#, Operator, "missing_version"),
-            (403, "<!DOCTYPE html><html>", Operator, "blocked_at_the_edge"),
+            (
+                400,
+                r#"{"code":"invalid_request"}"#,
+                BadRequest,
+                "invalid_request",
+            ),
+            (403, r#"{"code":"test_env_error"}"#, BadRequest, "test_env_error"),
+            (
+                400,
+                r#"{"code":"missing_version"}"#,
+                BadRequest,
+                "missing_version",
+            ),
+            (403, "<!DOCTYPE html><html>", BadRequest, "blocked_at_the_edge"),
+            (
+                403,
+                r#"{"code":"restricted_resource"}"#,
+                Admin,
+                "restricted_resource",
+            ),
             (429, r#"{"code":"rate_limited"}"#, Passing, "rate_limited"),
             (409, r#"{"code":"conflict_error"}"#, Passing, "conflict_error"),
             (
@@ -334,7 +414,7 @@ fn what_is_no_code_is_not_repeated() {
     let upper = r#"{"error":{"code":401,"status":"UNAUTHENTICATED"}}"#;
     assert_eq!(
         judge(&Google, SAFE, 401, upper),
-        (Operator, "unauthenticated".to_owned())
+        (Refused, "unauthenticated".to_owned())
     );
 }
 
@@ -360,6 +440,153 @@ fn retry_after_clamped() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_retry_after_with_a_fraction_is_honoured() {
+    for (text, expected) in [
+        ("0.529", Some(Duration::from_millis(529))),
+        ("99999999.5", Some(Duration::from_hours(1))),
+        ("1.", None),
+        (".5", None),
+        ("1e.9", None),
+        ("1.2.3", None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+        assert_eq!(retry_after(&headers, Timestamp::UNIX_EPOCH), expected, "{text}");
+    }
+}
+
+fn judge_declared(declared: &DeclaredErrors, status: u16, body: &str) -> (FailureKind, String) {
+    let answer = reply(status, body);
+    let verdict = token_endpoint(declared, &Oauth2, SINGLE_USE, &answer, Timestamp::UNIX_EPOCH);
+    (verdict.kind, verdict.reason)
+}
+
+#[test]
+fn what_the_operator_declared_wins_over_the_tables() {
+    let code = |code: &str| ErrorSign::Code(code.to_owned());
+    let at = |pointer: &str, equals: serde_json::Value| ErrorSign::Value {
+        pointer: pointer.to_owned(),
+        equals,
+    };
+    let declared = DeclaredErrors {
+        dead: vec![
+            code("Session Over"),
+            at("/error/code", 190.into()),
+            at("/why", "gone".into()),
+        ],
+        client: vec![code("unauthorized_client"), at("/error/code", 191.into())],
+        admin: vec![code("invalid_grant"), at("/ok", false.into())],
+        transient: vec![code("Access Denied"), at("/why", "busy".into())],
+    };
+    for (status, body, kind, reason) in [
+        (400, r#"{"error":"session_over"}"#, DeadGrant, "session_over"),
+        (
+            401,
+            r#"{"error":{"code":190,"message":"m"}}"#,
+            DeadGrant,
+            "code_190",
+        ),
+        (400, r#"{"error":{"code":191}}"#, Operator, "code_191"),
+        (400, r#"{"error":{"code":"190"}}"#, Refused, "190"),
+        (400, r#"{"error":"invalid_grant"}"#, Admin, "invalid_grant"),
+        (
+            401,
+            r#"{"error":"UNAUTHORIZED_CLIENT"}"#,
+            Operator,
+            "unauthorized_client",
+        ),
+        (403, r#"{"error":"Access Denied"}"#, Passing, "access_denied"),
+        (403, "error=Access+Denied", Passing, "access_denied"),
+        // A value says more than a code.
+        (
+            401,
+            r#"{"error":"unauthorized_client","why":"gone"}"#,
+            DeadGrant,
+            "gone",
+        ),
+        (400, r#"{"error":"invalid_grant","why":"busy"}"#, Passing, "busy"),
+        (400, r#"{"ok":false,"why":"gone"}"#, Admin, "http_400"),
+        // Pressure and outages pass whatever they say.
+        (429, r#"{"why":"gone"}"#, Passing, "http_429"),
+        (503, r#"{"error":"session_over"}"#, OutcomeUnknown, "session_over"),
+        // And what is not declared is as it was.
+        (400, r#"{"error":"invalid_client"}"#, Operator, "invalid_client"),
+    ] {
+        let got = judge_declared(&declared, status, body);
+        assert_eq!(got, (kind, reason.to_owned()), "{status} {body}");
+    }
+}
+
+#[test]
+fn well_known_shapes_are_understood_without_configuration() {
+    check(
+        &Oauth2,
+        SINGLE_USE,
+        &[
+            (
+                400,
+                r#"{"status":"BAD_REFRESH_TOKEN","error":"invalid_request"}"#,
+                DeadGrant,
+                "bad_refresh_token",
+            ),
+            (400, r#"{"status":"BAD_CLIENT_ID"}"#, Operator, "bad_client_id"),
+            (
+                200,
+                r#"{"error":"invalid_client_secret"}"#,
+                Operator,
+                "invalid_client_secret",
+            ),
+            (
+                400,
+                r#"{"error":"Invalid Client ID"}"#,
+                Operator,
+                "invalid_client_id",
+            ),
+            (
+                401,
+                r#"{"errorCode":"invalid_client"}"#,
+                Operator,
+                "invalid_client",
+            ),
+            (403, r#"{"error":"mfa_required"}"#, Interaction, "mfa_required"),
+            (
+                403,
+                r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#,
+                DeadGrant,
+                "refresh_token_invalid",
+            ),
+            (
+                401,
+                r#"{"error":"unauthorized_client","error_description":"Invalid client or Invalid client credentials"}"#,
+                Operator,
+                "client_authentication_failed",
+            ),
+            // The same words among others, or beside a code that says something: nothing is concluded.
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"refresh_token is invalid: a string is expected"}"#,
+                Refused,
+                "invalid_request",
+            ),
+            (
+                400,
+                r#"{"error":"quota_reached","error_description":"refresh_token is invalid"}"#,
+                Refused,
+                "quota_reached",
+            ),
+            (200, r#"{"errcode":40030,"errmsg":"x"}"#, Refused, "errcode_40030"),
+        ],
+    );
+    let exchange = judge(
+        &Oauth2,
+        Step::Exchange,
+        400,
+        r#"{"message":"Invalid refresh token"}"#,
+    );
+    assert_eq!(exchange.0, Refused, "nobody presented one");
 }
 
 proptest! {

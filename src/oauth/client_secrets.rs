@@ -1,21 +1,24 @@
 //! The client's secrets, while one is exchanged for another: which of two the provider takes, and what their files hold
 //! now. Nothing of a value leaves here but for the wire.
 //!
-//! A second secret is tried within the same attempt only after the provider said that it does not know us: then it has
-//! looked at nothing else (RFC 6749 2.3 and 5.2), and neither the code nor the refresh token is spent.
+//! A second secret is tried within the same attempt only after the provider said that it does not know us, or answered 401
+//! without saying why: then it has looked at nothing else (RFC 6749 2.3 and 5.2), and neither the code nor the refresh token
+//! is spent.
 
 use std::{
     path::PathBuf,
     sync::{PoisonError, RwLock},
 };
 
-use oauth_manager_actors::domain::ids::ProviderKey;
+use http::StatusCode;
+use jiff::Timestamp;
+use oauth_manager_actors::{domain::ids::ProviderKey, ports::oauth::FailureKind};
 use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    classify::ErrorAnswer,
+    classify::{self, Step},
     engine::Engine,
     registration::Registration,
     settings::{ClientAuth, ClientSecret, ProviderSettings},
@@ -23,12 +26,6 @@ use super::{
     transport::{Answer, NoAnswer},
 };
 
-/// Codes by which providers say that they do not know the client.
-const UNKNOWN_CLIENT: [&str; 3] = [
-    "invalid_client",
-    "incorrect_client_credentials",
-    "bad_client_secret",
-];
 /// No secret is longer.
 const FILE_BYTES_MAX: usize = 64 * 1024;
 
@@ -186,18 +183,31 @@ async fn read(file: &PathBuf) -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
 }
 
-/// Whether the provider says that it does not know the client.
-fn is_unknown_client(answer: &Answer) -> bool {
+/// Whether the provider knows us by the secret that was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Knows {
+    /// As far as it says.
+    Us,
+    /// It says that it does not.
+    NotUs,
+    /// A 401 that says nothing else (RFC 6749 5.2): Keycloak, Auth0 and others mean the client, and some mean the grant.
+    Perhaps,
+}
+
+fn knows(registration: &Registration, answer: &Answer, now: Timestamp) -> Knows {
     if answer.status.is_server_error() || answer.cut.is_some() {
-        return false;
+        return Knows::Us;
     }
     // Some say so with a success status; tokens need not be looked through for it.
-    let may_hold_error =
-        !answer.status.is_success() || answer.body.windows(7).any(|part| part == b"\"error\"");
-    may_hold_error
-        && ErrorAnswer::read(answer)
-            .code
-            .is_some_and(|code| UNKNOWN_CLIENT.contains(&code.as_str()))
+    if answer.status.is_success() && !answer.body.windows(4).any(|part| part == b"\"err") {
+        return Knows::Us;
+    }
+    let (declared, dialect) = (&registration.settings.errors, registration.dialect.as_ref());
+    match classify::token_endpoint(declared, dialect, Step::Repeatable, answer, now).kind {
+        FailureKind::Operator => Knows::NotUs,
+        FailureKind::Refused if answer.status == StatusCode::UNAUTHORIZED => Knows::Perhaps,
+        _ => Knows::Us,
+    }
 }
 
 impl Engine {
@@ -221,7 +231,8 @@ impl Engine {
         if !has_secret {
             return Ok(answer);
         }
-        if !is_unknown_client(&answer) {
+        let known = knows(registration, &answer, self.clock.now());
+        if known == Knows::Us {
             if answer.status.is_success() {
                 secrets.accepted(which);
             }
@@ -232,12 +243,22 @@ impl Engine {
             return Ok(answer);
         };
         let call = token_request::post(registration, url, auth, &secret, parameters);
-        let answer = self.transport.send(call, deadline).await?;
-        if is_unknown_client(&answer) {
-            secrets.refused();
-        } else if answer.status.is_success() {
-            secrets.accepted(other);
+        let second = self.transport.send(call, deadline).await;
+        // What was said of a secret that may be the right one stands, unless the other one turns out to be: a refusal of
+        // the other says nothing of this account, and nothing of us.
+        let Ok(second) = second else {
+            return if known == Knows::Perhaps {
+                Ok(answer)
+            } else {
+                second
+            };
+        };
+        match knows(registration, &second, self.clock.now()) {
+            Knows::Us if second.status.is_success() => secrets.accepted(other),
+            Knows::Us => {}
+            Knows::NotUs | Knows::Perhaps => secrets.refused(),
         }
-        Ok(answer)
+        let stands = known == Knows::Perhaps && !second.status.is_success();
+        Ok(if stands { answer } else { second })
     }
 }

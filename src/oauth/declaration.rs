@@ -162,6 +162,11 @@ pub(super) trait Dialect: Send + Sync {
         ""
     }
 
+    /// The organisation at the provider that an account belongs to, given what was kept at the exchange.
+    fn upstream_tenant<'a>(&self, _metadata: &'a Value) -> Option<&'a str> {
+        None
+    }
+
     /// Whether an ID token of this directory may be accepted.
     fn accepts_tenant(&self, _claims: &Claims) -> bool {
         true

@@ -152,6 +152,7 @@ impl Registration {
             reason: ReasonCode::new(verdict.reason),
             retry_after: verdict.retry_after,
             salvaged: None,
+            upstream_tenant: None,
         }
     }
 }
@@ -199,7 +200,14 @@ impl OAuth for Engine {
         provider: &ProviderKey,
         request: RefreshRequest,
     ) -> Result<TokenAnswer, ProviderFailure> {
-        self.refresh_once(self.registration(provider)?, request).await
+        let registration = self.registration(provider)?;
+        let tenant = registration.dialect.upstream_tenant(&request.metadata);
+        let upstream_tenant = tenant.map(Arc::from);
+        let refreshed = self.refresh_once(registration, request).await;
+        refreshed.map_err(|failure| ProviderFailure {
+            upstream_tenant,
+            ..failure
+        })
     }
 
     fn client_secret_in_use(&self, provider: &ProviderKey) -> Option<&'static str> {

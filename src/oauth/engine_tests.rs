@@ -205,7 +205,8 @@ async fn youtube_identity_is_the_channel_and_only_a_plain_no_falls_back() {
     let quota = with(Reply::json(403, &reason("quotaExceeded")))
         .await
         .unwrap_err();
-    assert_eq!(quota.kind, FailureKind::Refused);
+    // The code is spent, whatever the quota.
+    assert_eq!(quota.kind, FailureKind::OutcomeUnknown);
     let outage = with(Reply::text(503, "")).await.unwrap_err();
     assert_eq!(outage.kind, FailureKind::OutcomeUnknown);
 }

@@ -8,7 +8,7 @@ use oauth_manager_actors::{
 use serde_json::Value;
 
 use super::{
-    classify::{self, Step, Verdict},
+    classify::{self, ErrorAnswer, Step, Verdict},
     engine::Engine,
     registration::Registration,
     salvage,
@@ -78,7 +78,8 @@ impl Engine {
     ) -> Result<Understood, ProviderFailure> {
         let dialect = registration.dialect.as_ref();
         let declared = &registration.settings.token_response;
-        let classified = || classify::answer(dialect, step, answer, self.clock.now());
+        let errors = &registration.settings.errors;
+        let classified = || classify::token_endpoint(errors, dialect, step, answer, self.clock.now());
         if !answer.status.is_success() {
             return Err(registration.failure(classified()));
         }
@@ -99,7 +100,11 @@ impl Engine {
                 Verdict::new(FailureKind::Unreadable, cut.reason())
             }
             (Some(cut), _) => classify::lost_answer(step, cut.reason()),
-            (None, Some(Unusable::Unreadable(reason))) => Verdict::new(FailureKind::Unreadable, reason),
+            // An operator may know an error by something that no other provider's answer has.
+            (None, Some(Unusable::Unreadable(reason))) => errors
+                .verdict(&ErrorAnswer::read(answer))
+                .filter(|_| salvaged.is_none())
+                .unwrap_or_else(|| Verdict::new(FailureKind::Unreadable, reason)),
             (None, Some(Unusable::SaysError) | None) => classified(),
         };
         let mut failure = registration.failure(verdict);

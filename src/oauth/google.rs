@@ -103,10 +103,16 @@ pub(super) fn refine(error: &ErrorAnswer) -> Option<Refined> {
     if let Some(subtype @ ("invalid_rapt" | "rapt_required")) = error.subcode.as_deref() {
         return Some(Refined::new(FailureKind::DeadGrant, subtype));
     }
-    let code = error.code.as_deref()?;
+    let Some(code) = error.code.as_deref() else {
+        // Google's own client tries again on the description alone.
+        let passes = error.mentions("internal failure");
+        return passes.then(|| Refined::new(FailureKind::Passing, "internal_failure"));
+    };
     let kind = match code {
         "admin_policy_enforced" | "access_denied" | "org_internal" => FailureKind::Admin,
-        "deleted_client" | "invalid_request" | "disallowed_useragent" => FailureKind::Operator,
+        // Delegation for a whole domain, which its administrator grants.
+        "unauthorized_client" if error.mentions("not authorized for any of the scopes") => FailureKind::Admin,
+        "invalid_request" | "disallowed_useragent" => FailureKind::BadRequest,
         _ => return None,
     };
     Some(Refined::new(kind, code))

@@ -130,12 +130,13 @@ impl Engine {
         let answer = self.get(registration, url, token, deadline).await?;
         if !answer.status.is_success() {
             let dialect = registration.dialect.as_ref();
-            return Err(classify::answer(
-                dialect,
-                Step::Repeatable,
-                &answer,
-                self.clock.now(),
-            ));
+            let verdict = classify::answer(dialect, Step::Repeatable, &answer, self.clock.now());
+            // A document that is about nobody is refused to nobody in particular.
+            let kind = match (token, verdict.kind) {
+                (None, FailureKind::Refused) => FailureKind::BadRequest,
+                (_, kind) => kind,
+            };
+            return Err(Verdict { kind, ..verdict });
         }
         match answer.cut {
             Some(cut) => Err(Verdict::new(FailureKind::Passing, cut.reason())),

@@ -1,7 +1,7 @@
 //! Microsoft (Entra ID v2.0): the tenant is part of every address, scopes come back in any spelling, and `invalid_grant`
 //! means many things.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap};
 
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::{
@@ -10,7 +10,7 @@ use oauth_manager_actors::{
         provider::RefreshClass,
         scope::{Scope, ScopeSet},
     },
-    ports::oauth::{AuthorizationUrlRequest, FailureKind},
+    ports::oauth::AuthorizationUrlRequest,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ use super::{
     classify::ErrorAnswer,
     declaration::{BodyFormat, DAY, Dialect, Facts, Identity, Refined, RevokeRule},
     id_token::Claims,
+    microsoft_errors,
     settings::ClientAuth,
 };
 
@@ -27,8 +28,6 @@ const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 const GRAPH: &str = "https://graph.microsoft.com/";
 /// Scopes that say who signs in and how long, not what a token may do; answers repeat them only in part.
 const SIGN_IN: [&str; 4] = ["openid", "profile", "email", "offline_access"];
-/// 50196 means that we looped: the way out is to leave the account alone for minutes.
-const LOOP_PAUSE: Duration = Duration::from_mins(5);
 
 const FACTS: Facts = Facts {
     issuers: &["https://login.microsoftonline.com/{tenantid}/v2.0"],
@@ -185,61 +184,17 @@ impl Dialect for Microsoft {
         (id, json!({ "tid": tid, "sub": claims.sub, ACCOUNT_KIND: kind }))
     }
 
+    /// The directory. Personal accounts share one that is nobody's, and where only one directory signs in it is our own:
+    /// there each account speaks for itself.
+    fn upstream_tenant<'a>(&self, metadata: &'a Value) -> Option<&'a str> {
+        let tid = metadata.get("tid").and_then(Value::as_str)?;
+        let is_open = matches!(self.tenant.as_str(), "common" | "organizations");
+        (is_open && tid != CONSUMERS).then_some(tid)
+    }
+
     fn refine(&self, error: &ErrorAnswer) -> Option<Refined> {
-        error
-            .numbers
-            .iter()
-            .find_map(|number| refine_number(*number))
-            .or_else(|| refine_suberror(error))
+        microsoft_errors::refine(error)
     }
-}
-
-/// The table of AADSTS codes. Microsoft warns that they change: an unknown one falls back on `error`.
-fn refine_number(number: u32) -> Option<Refined> {
-    let kind = match number {
-        // The grant is gone.
-        50173 | 70000 | 70008 | 700_082 | 700_084 | 70043 | 54005 | 50085 | 700_020 | 70019 | 50034 => {
-            FailureKind::DeadGrant
-        }
-        // A second factor, a new password, a policy that asks for the user; or a consent only the user can give.
-        50076 | 50072 | 50074 | 50078 | 50079 | 50089 | 50097 | 50131 | 50132 | 50133 | 50135 | 50055
-        | 50158 | 53000 | 53001 | 53002 | 53003 | 53004 | 53011 | 530_032 | 530_035 | 16000 | 65001
-        | 65004 => FailureKind::Interaction,
-        // Approval, a disabled account, an account not assigned to the application, a directory that refuses us.
-        90094 | 90095 | 50057 | 50105 | 50020 | 500_212 | 500_213 => FailureKind::Admin,
-        50033 | 50087 | 50088 | 90006 | 90012 | 90024 | 90033 | 90055 | 90090 | 90091 | 70012 | 50166
-        | 80002 | 80005 => FailureKind::Passing,
-        50196 => FailureKind::AccountThrottled,
-        7_000_215 | 7_000_222 | 7_000_218 | 70002 | 700_016 | 700_025 | 700_027 | 50011 | 700_011 | 70001
-        | 7_000_112 | 50194 | 90002 | 700_005 | 9_002_313 | 900_144 | 90014 | 90023 | 90100 | 901_002
-        | 90013 | 50001 | 500_011 | 650_052 | 650_053 | 650_054 | 650_056 | 650_057 | 65005 | 9_001_023
-        | 9_002_332 | 900_382 | 90038 => FailureKind::Operator,
-        // Scopes of several resources in one request, or a proof key that does not fit: this request's own fault.
-        70011 | 28002 | 28003 | 700_022 | 700_023 | 501_481 | 50147 | 501_491 | 50148 => FailureKind::Refused,
-        _ => return None,
-    };
-    let mut refined = Refined::new(kind, format!("aadsts{number}"));
-    if number == 50196 {
-        refined.retry_after = Some(LOOP_PAUSE);
-    }
-    Some(refined)
-}
-
-fn refine_suberror(error: &ErrorAnswer) -> Option<Refined> {
-    let suberror = error.subcode.as_deref()?;
-    let kind = match suberror {
-        "bad_token" | "token_expired" => FailureKind::DeadGrant,
-        "client_mismatch" => FailureKind::Operator,
-        "basic_action"
-        | "additional_action"
-        | "message_only"
-        | "consent_required"
-        | "user_password_expired"
-        | "device_authentication_failed"
-        | "protection_policy_required" => FailureKind::Interaction,
-        _ => return None,
-    };
-    Some(Refined::new(kind, suberror))
 }
 
 #[cfg(test)]
@@ -299,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn accounts_of_one_directory_have_one_voice_and_personal_ones_their_own() {
+        let tid = "11111111-2222-3333-4444-555555555555";
+        let metadata = json!({ "tid": tid });
+        assert_eq!(dialect("common").upstream_tenant(&metadata), Some(tid));
+        assert_eq!(dialect(tid).upstream_tenant(&metadata), None);
+        assert_eq!(
+            dialect("common").upstream_tenant(&json!({ "tid": CONSUMERS })),
+            None
+        );
+        assert_eq!(dialect("common").upstream_tenant(&Value::Null), None);
+    }
+
+    #[test]
     fn a_tenant_that_is_no_path_segment_is_refused() {
         for bad in ["", "a/b", "..", "a?b", "a b"] {
             assert!(
@@ -306,37 +274,5 @@ mod tests {
                 "{bad}"
             );
         }
-    }
-
-    #[test]
-    fn every_listed_code_has_its_class() {
-        let table: &[(FailureKind, &[u32])] = &[
-            (
-                FailureKind::DeadGrant,
-                &[
-                    50173, 70000, 70008, 700_082, 700_084, 70043, 54005, 50085, 700_020, 70019,
-                ],
-            ),
-            (
-                FailureKind::Interaction,
-                &[50076, 50072, 50055, 53003, 530_035, 16000, 65001, 65004],
-            ),
-            (FailureKind::Admin, &[90094, 90095, 50057, 50105, 50020, 500_212]),
-            (FailureKind::Passing, &[50033, 90006, 90033, 90055, 80005]),
-            (FailureKind::AccountThrottled, &[50196]),
-            (
-                FailureKind::Operator,
-                &[7_000_215, 7_000_222, 700_016, 50011, 90002, 900_382],
-            ),
-            (FailureKind::Refused, &[70011, 28002, 501_481]),
-        ];
-        for (kind, numbers) in table {
-            for number in *numbers {
-                let refined = refine_number(*number).unwrap();
-                assert_eq!((refined.kind, refined.reason), (*kind, format!("aadsts{number}")));
-            }
-        }
-        assert_eq!(refine_number(50196).unwrap().retry_after, Some(LOOP_PAUSE));
-        assert_eq!(refine_number(1), None);
     }
 }

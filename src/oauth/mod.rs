@@ -4,7 +4,8 @@
 //! (`declaration`) with a dialect where it truly differs (`google`, `youtube`, `microsoft`, `notion`,
 //! `oidc`, `oauth2`). One call goes: `engine` finds the `registration`, `token_request` writes the request,
 //! `transport` sends it once, `token_answer` reads a success and `classify` everything else; `identity` finds out
-//! whose tokens they are.
+//! whose tokens they are. What errors mean is in `error_words` (common to all), in each dialect, in `microsoft_errors`, and
+//! before all of them in what the operator declared (`declared_errors`).
 //!
 //! The crates `oauth2` and `openidconnect` are not used, on purpose. Their parser refuses a whole answer for one odd
 //! member (`"expires_in": "3600"`), and with it loses a refresh token that the provider has already rotated; their error
@@ -20,9 +21,12 @@ mod classify;
 mod client_secrets;
 mod content_coding;
 mod declaration;
+mod declared_errors;
 mod discovery;
 mod document;
 mod engine;
+mod error_answer;
+mod error_words;
 mod exchange;
 mod feature_override;
 mod google;
@@ -32,6 +36,7 @@ mod json;
 mod lifetime;
 mod lookup;
 mod microsoft;
+mod microsoft_errors;
 mod notion;
 mod oauth2;
 mod oidc;
@@ -47,6 +52,8 @@ mod token_response;
 mod transport;
 mod youtube;
 
+#[cfg(test)]
+mod corpus_tests;
 #[cfg(test)]
 mod ledger_tests;
 #[cfg(test)]

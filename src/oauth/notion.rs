@@ -147,10 +147,15 @@ impl Dialect for Notion {
         matches!((new, kept), (Some(new), Some(kept)) if new != kept)
     }
 
+    /// The workspace: its owners decide who may connect it.
+    fn upstream_tenant<'a>(&self, metadata: &'a Value) -> Option<&'a str> {
+        metadata.get("workspace_id").and_then(Value::as_str)
+    }
+
     fn refine(&self, error: &ErrorAnswer) -> Option<Refined> {
-        // Cloudflare in front of Notion refuses our address or user agent: no answer of Notion's at all.
+        // Cloudflare in front of Notion refuses this request, our address or our user agent: no answer of Notion's at all.
         if error.status == 403 && error.is_html {
-            return Some(Refined::new(FailureKind::Operator, "blocked_at_the_edge"));
+            return Some(Refined::new(FailureKind::BadRequest, "blocked_at_the_edge"));
         }
         let code = error.code.as_deref()?;
         let kind = match code {
@@ -159,7 +164,8 @@ impl Dialect for Notion {
             | "missing_version"
             | "validation_error"
             | "invalid_json"
-            | "invalid_request_url" => FailureKind::Operator,
+            | "invalid_request_url" => FailureKind::BadRequest,
+            "restricted_resource" => FailureKind::Admin,
             "conflict_error" => FailureKind::Passing,
             _ => return None,
         };

@@ -10,6 +10,7 @@ use super::{
     engine::Engine,
     registration::Registration,
     settings::ClientAuth,
+    transport::Answer,
 };
 
 /// What a provider says about a token it no longer knows: the aim is reached.
@@ -72,18 +73,21 @@ impl Engine {
             .post_authenticated(registration, url, auth, parameters, deadline)
             .await;
         let answer = sent.map_err(|failure| classify::no_answer(Step::Repeatable, failure))?;
-        let is_gone = answer.status == 400
-            && ErrorAnswer::read(&answer)
-                .code
-                .is_some_and(|code| GONE.contains(&code.as_str()));
-        if answer.status.is_success() || is_gone {
+        if answer.status.is_success() || is_gone(&answer) {
             return Ok(());
         }
-        Err(classify::answer(
+        Err(classify::token_endpoint(
+            &registration.settings.errors,
             registration.dialect.as_ref(),
             Step::Repeatable,
             &answer,
             self.clock.now(),
         ))
     }
+}
+
+/// Whether the provider no longer knows the token.
+pub(super) fn is_gone(answer: &Answer) -> bool {
+    let code = || ErrorAnswer::read(answer).code;
+    answer.status == 400 && code().is_some_and(|code| GONE.contains(&code.as_str()))
 }

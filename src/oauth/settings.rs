@@ -166,6 +166,33 @@ pub struct EndpointOverrides {
     pub discovery: Option<String>,
 }
 
+/// What an operator says about a provider's own words for a failure.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredErrors {
+    /// The grant is over.
+    pub dead: Vec<ErrorSign>,
+    /// Our client or its secret is not known. Never said about one account.
+    pub client: Vec<ErrorSign>,
+    /// The administrator of the account's organisation must act.
+    pub admin: Vec<ErrorSign>,
+    /// It passes.
+    pub transient: Vec<ErrorSign>,
+}
+
+/// What an answer is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorSign {
+    /// Its code, compared without case.
+    Code(String),
+    /// A value in it.
+    Value {
+        /// Where (RFC 6901).
+        pointer: String,
+        /// What is there: text, a whole number, or a truth value.
+        equals: serde_json::Value,
+    },
+}
+
 /// A feature of a provider that is not built in.
 #[derive(Debug, Clone)]
 pub struct FeatureSettings {
@@ -257,6 +284,8 @@ pub struct ProviderSettings {
     pub token_response: TokenResponse,
     /// Wider scopes that include a scope, as far as features do not say so.
     pub implied_by: BTreeMap<Scope, ScopeSet>,
+    /// What this provider's own words for a failure mean; they win over the tables.
+    pub errors: DeclaredErrors,
     /// Asked for with every authorization; only for providers that are not built in. Default for `oidc`: `openid`.
     pub base_scopes: Option<ScopeSet>,
     /// What can be switched on; added to the catalogue of a built-in provider.
@@ -296,6 +325,7 @@ impl ProviderSettings {
             account_id_pointer: None,
             token_response: TokenResponse::default(),
             implied_by: BTreeMap::new(),
+            errors: DeclaredErrors::default(),
             base_scopes: None,
             features: Vec::new(),
             wording_versions: BTreeMap::new(),

@@ -59,7 +59,7 @@ pub(super) fn understand(
     let root = read_object(body)?;
     let root_says_error = says_error(&root);
     let mut object = declared.tokens_of(root);
-    if root_says_error || says_error(&object) {
+    if root_says_error || says_error(&object) || says_error_otherwise(&object) {
         return Err(Unusable::SaysError);
     }
 
@@ -103,6 +103,19 @@ pub(super) fn understand(
         id_token,
         rest: object,
     })
+}
+
+/// Providers that answer every request with 200 say so in words of their own.
+fn says_error_otherwise(object: &Object) -> bool {
+    let is_number = |key: &str| {
+        object
+            .get(key)
+            .and_then(Value::as_i64)
+            .is_some_and(|code| code != 0)
+    };
+    let has_tokens = object.contains_key("access_token") || object.contains_key("refresh_token");
+    let is_failure = object.get("success") == Some(&Value::Bool(false));
+    !has_tokens && (is_failure || is_number("errcode") || is_number("error_code"))
 }
 
 /// The body as an object: JSON, or a form (GitHub, without `Accept`).

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use jsonwebtoken::Algorithm;
 use oauth_manager_actors::{
     domain::{account::Account, provider::RefreshClass, scope::Scope},
-    ports::oauth::AuthorizationUrlRequest,
+    ports::oauth::{AuthorizationUrlRequest, FailureKind},
 };
 use serde_json::Value;
 
@@ -70,7 +70,12 @@ impl Dialect for Youtube {
     }
 
     fn refine(&self, error: &ErrorAnswer) -> Option<Refined> {
-        google::refine(error)
+        match error.word_of(&["youtubesignuprequired", "quotaexceeded"]) {
+            Some("youtubesignuprequired") => Some(Refined::new(FailureKind::Interaction, "no_channel")),
+            // Of the whole project, until midnight in California.
+            Some(word) => Some(Refined::new(FailureKind::Passing, word)),
+            None => google::refine(error),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn plain(simulator: &Simulator) -> String {
     toml
 }
 
-async fn start(configuration: fn(&Simulator) -> String) -> Service {
+pub async fn start(configuration: fn(&Simulator) -> String) -> Service {
     let simulator = start_simulator(&ServiceOptions::default()).await;
     let extra_toml = configuration(&simulator);
     let options = ServiceOptions {

@@ -57,4 +57,5 @@ mod supervision;
 mod thousand;
 mod unstorable;
 mod user_jwt;
+mod verdict_reach;
 mod verify;

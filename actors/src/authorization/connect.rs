@@ -192,7 +192,7 @@ async fn exchange(
     // Never repeated: a code that was sent may be spent, and a provider may end the grant of one sent twice.
     let result = shared.ports.oauth.exchange(&provider.key, request).await;
     permit
-        .report(None, result)
+        .report_flow(result)
         .map_err(|failure| provider_error(&failure))
 }
 

@@ -92,7 +92,12 @@ fn provider_error(failure: &ProviderFailure) -> ServiceError {
                 who_must_act: WhoMustAct::User,
             }
         }
-        FailureKind::Admin | FailureKind::Unreadable | FailureKind::Refused => ServiceError::ProviderError {
+        FailureKind::Admin
+        | FailureKind::Tenant
+        | FailureKind::BadRequest
+        | FailureKind::Unreadable
+        | FailureKind::Refused
+        | FailureKind::Unclear => ServiceError::ProviderError {
             reason,
             who_must_act: failure.who_must_act(),
         },

@@ -127,8 +127,8 @@ pub enum ServiceError {
         /// When to come again.
         retry_after: Duration,
     },
-    /// The operator's configuration of the provider is refused by it; no user can mend that.
-    #[error("this service's registration with the provider is not accepted; its operator must act")]
+    /// The operator's registration at the provider is refused by it, or what is asked for one account; no user can mend that.
+    #[error("the provider does not accept what this service asks of it; its operator must act")]
     ProviderPaused {
         /// Why.
         reason: ReasonCode,

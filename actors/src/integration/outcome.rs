@@ -135,7 +135,14 @@ impl Attempt<'_> {
     }
 
     pub(super) fn back_off(&self, retry_after: Option<Duration>) -> Timestamp {
-        let pause = schedule::backoff(self.failures().saturating_add(1), retry_after, self.jitter());
+        self.later(schedule::backoff(
+            self.failures().saturating_add(1),
+            retry_after,
+            self.jitter(),
+        ))
+    }
+
+    fn later(&self, pause: Duration) -> Timestamp {
         after(self.shared.now(), pause)
     }
 }
@@ -213,7 +220,11 @@ pub(super) fn commit_of_salvage(
         refresh_token_expires_at: None,
         next_refresh_at: Some(attempt.back_off(failure.retry_after)),
         scopes: stored.scopes.clone(),
-        standing: Standing::because(Status::Degraded, reason("answer_unreadable"), WhoMustAct::Nobody),
+        standing: Standing::because(
+            Status::Degraded,
+            reason("answer_unreadable"),
+            WhoMustAct::Operator,
+        ),
         refreshed: false,
         failures: grant.failures.saturating_add(1),
         audit: attempt
@@ -277,8 +288,8 @@ pub(super) fn failure_of(
         // Whatever this call came to (busy, throttled, our client refused), it says nothing of the attempt that vanished
         // before it: its memory stays, or the token would be presented as if it had never been.
         let standing = match failure.kind {
-            FailureKind::Operator | FailureKind::Admin => commit.standing,
-            _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), WhoMustAct::Nobody),
+            FailureKind::Operator | FailureKind::Admin | FailureKind::Tenant => commit.standing,
+            _ => Standing::because(Status::Degraded, reason(OUTCOME_UNKNOWN), failure.who_must_act()),
         };
         return FailureCommit {
             keep_claim: true,
@@ -305,9 +316,19 @@ fn is_in_doubt(attempt: &Attempt<'_>) -> bool {
 /// `is_second`: an attempt nobody heard of again may have presented this grant's refresh token before.
 fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFailure) -> FailureCommit {
     let code = &failure.reason;
-    let degraded = |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), WhoMustAct::Nobody);
+    let degraded =
+        |code: &ReasonCode| Standing::because(Status::Degraded, code.clone(), failure.who_must_act());
+    let asks_user = |code: &ReasonCode| {
+        let standing = Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User);
+        attempt.failure(standing, code)
+    };
+    let interval = attempt.shared.settings.breaker_interval;
     match failure.kind {
-        FailureKind::Passing | FailureKind::AccountThrottled => FailureCommit {
+        // The last two conclude nothing for the user: the operator is named, and it is tried on.
+        FailureKind::Passing
+        | FailureKind::AccountThrottled
+        | FailureKind::BadRequest
+        | FailureKind::Unclear => FailureCommit {
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
@@ -336,28 +357,16 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
         }
         FailureKind::DeadGrant => {
             // After a vanished attempt the refusal proves that attempt had spent the token: say so.
-            let code = if is_second {
-                reason(OUTCOME_UNKNOWN)
-            } else {
-                code.clone()
-            };
+            let unknown = is_second.then(|| reason(OUTCOME_UNKNOWN));
             FailureCommit {
                 forget_tokens: true,
-                ..attempt.failure(
-                    Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-                    &code,
-                )
+                ..asks_user(unknown.as_ref().unwrap_or(code))
             }
         }
-        FailureKind::Interaction => attempt.failure(
-            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-            code,
-        ),
-        FailureKind::Admin => FailureCommit {
-            next_refresh_at: Some(after(
-                attempt.shared.now(),
-                schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0),
-            )),
+        FailureKind::Admin | FailureKind::Tenant => FailureCommit {
+            next_refresh_at: Some(
+                attempt.later(schedule::PAUSED_RETRY.mul_f64(0.75 + attempt.jitter() / 2.0)),
+            ),
             ..attempt.failure(
                 Standing::because(Status::Paused, code.clone(), WhoMustAct::Admin),
                 code,
@@ -366,14 +375,7 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
         // An operator's mistake never touches a user's state: as it stood, so it stands.
         FailureKind::Operator => FailureCommit {
             failures: attempt.failures(),
-            next_refresh_at: Some(after(
-                attempt.shared.now(),
-                attempt
-                    .shared
-                    .settings
-                    .breaker_interval
-                    .mul_f64(1.0 + attempt.jitter()),
-            )),
+            next_refresh_at: Some(attempt.later(interval.mul_f64(1.0 + attempt.jitter()))),
             ..attempt.failure(attempt.opened.stored.standing.clone(), code)
         },
         FailureKind::Refused if refusals(attempt, code) < REFUSALS_MAX => FailureCommit {
@@ -381,10 +383,7 @@ fn failure_of_call(attempt: &Attempt<'_>, is_second: bool, failure: &ProviderFai
             next_refresh_at: Some(attempt.back_off(failure.retry_after)),
             ..attempt.failure(degraded(code), code)
         },
-        FailureKind::Refused => attempt.failure(
-            Standing::because(Status::ReauthRequired, code.clone(), WhoMustAct::User),
-            code,
-        ),
+        FailureKind::Interaction | FailureKind::Refused => asks_user(code),
     }
 }
 

@@ -16,7 +16,19 @@ use crate::domain::{
     token::TokenAnswer,
 };
 
-/// What a failed call to a provider means for the grant (facts, section 8).
+/// What a failed call to a provider means: whose fault it is, and how far it reaches.
+///
+/// | reaches | kinds |
+/// |---|---|
+/// | this call or flow | `Refused`, `BadRequest`, `Unclear`, `Unreadable` |
+/// | this grant | `DeadGrant`, `Interaction`, `OutcomeUnknown` |
+/// | this account | `AccountThrottled`, `Admin` |
+/// | its organisation at the provider | `Tenant` |
+/// | our registration, and with it every account | `Operator` |
+/// | the provider | `Passing`, and many `OutcomeUnknown` |
+///
+/// One account's answer is `Operator` only where the provider says that it does not know our client. Anything else that may
+/// be our registration's fault is told by several accounts that are refused alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// Certainly not done, or harmless to do again: 429, a refused connection, a named passing error.
@@ -29,14 +41,21 @@ pub enum FailureKind {
     DeadGrant,
     /// The provider wants the user to act (consent, second factor); the grant itself may live.
     Interaction,
-    /// An administrator at the provider must act.
+    /// An administrator at the provider must act: about this account.
     Admin,
-    /// Our registration or configuration is refused: nothing to do with this user.
+    /// The account's organisation does not know our application, or is closed: its administrator must act; unless several
+    /// organisations say the same.
+    Tenant,
+    /// The provider does not know our client, or not with this secret: nothing to do with this user.
     Operator,
+    /// The provider finds fault with how we ask, not with the grant: the operator must look, and the user can do nothing.
+    BadRequest,
     /// The answer says success and cannot be used; see the salvaged refresh token.
     Unreadable,
     /// Some other refusal of this one request.
     Refused,
+    /// The same, and nobody can tell yet whether it is this account's fault or ours. Never said by a provider engine.
+    Unclear,
 }
 
 impl FailureKind {
@@ -49,9 +68,12 @@ impl FailureKind {
             Self::DeadGrant => "dead_grant",
             Self::Interaction => "interaction",
             Self::Admin => "admin",
+            Self::Tenant => "tenant",
             Self::Operator => "operator",
+            Self::BadRequest => "bad_request",
             Self::Unreadable => "unreadable",
             Self::Refused => "refused",
+            Self::Unclear => "unclear",
         }
     }
 }
@@ -70,6 +92,9 @@ pub struct ProviderFailure {
     pub retry_after: Option<Duration>,
     /// A rotated refresh token found in an answer that could not be used otherwise. It must be stored.
     pub salvaged: Option<RefreshToken>,
+    /// The organisation at the provider that the account belongs to, where there are such: what one of them says of all its
+    /// accounts counts as one voice. `None`: the account speaks for itself.
+    pub upstream_tenant: Option<Arc<str>>,
 }
 
 impl ProviderFailure {
@@ -81,6 +106,7 @@ impl ProviderFailure {
             reason,
             retry_after: None,
             salvaged: None,
+            upstream_tenant: None,
         }
     }
 
@@ -91,8 +117,11 @@ impl ProviderFailure {
             | FailureKind::AccountThrottled
             | FailureKind::OutcomeUnknown
             | FailureKind::Admin
+            | FailureKind::Tenant
             | FailureKind::Operator
-            | FailureKind::Refused => true,
+            | FailureKind::BadRequest
+            | FailureKind::Refused
+            | FailureKind::Unclear => true,
             FailureKind::DeadGrant | FailureKind::Interaction | FailureKind::Unreadable => false,
         }
     }
@@ -100,13 +129,17 @@ impl ProviderFailure {
     /// Whose move it is.
     pub fn who_must_act(&self) -> WhoMustAct {
         match self.kind {
-            FailureKind::Passing
-            | FailureKind::AccountThrottled
-            | FailureKind::OutcomeUnknown
-            | FailureKind::Unreadable => WhoMustAct::Nobody,
+            FailureKind::Passing | FailureKind::AccountThrottled | FailureKind::OutcomeUnknown => {
+                WhoMustAct::Nobody
+            }
             FailureKind::DeadGrant | FailureKind::Interaction => WhoMustAct::User,
-            FailureKind::Admin => WhoMustAct::Admin,
-            FailureKind::Operator | FailureKind::Refused => WhoMustAct::Operator,
+            FailureKind::Admin | FailureKind::Tenant => WhoMustAct::Admin,
+            // What no table knows, and what cannot be read, is for whoever can look at it and say what it means.
+            FailureKind::Operator
+            | FailureKind::BadRequest
+            | FailureKind::Unreadable
+            | FailureKind::Refused
+            | FailureKind::Unclear => WhoMustAct::Operator,
         }
     }
 }

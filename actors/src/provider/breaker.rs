@@ -42,6 +42,8 @@ pub(crate) enum Verdict {
     },
     /// It refuses our registration.
     Operator(ReasonCode),
+    /// What it said to one flow: nothing that others should know.
+    Nothing,
 }
 
 /// What of it all nodes should know.
@@ -199,8 +201,8 @@ impl Breaker {
                 self.run = Run::default();
                 self.open.take().map(|_| News::Closed)
             }
-            // It began before the breaker opened.
-            Verdict::Answered => None,
+            // It began before the breaker opened; or it is nobody's but one flow's.
+            Verdict::Answered | Verdict::Nothing => None,
             Verdict::Operator(reason) => {
                 let hold = self.interval;
                 match &self.open {

@@ -33,14 +33,46 @@ pub(super) enum Change {
     },
 }
 
+/// What a call was about.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// A grant, perhaps of an account that counts for itself.
+    Grant(Option<Uuid>),
+    /// A flow.
+    Flow,
+}
+
+impl Source {
+    fn account(self) -> Option<Uuid> {
+        match self {
+            Self::Grant(account) => account,
+            Self::Flow => None,
+        }
+    }
+}
+
 impl Permit {
     /// Says how the call went. The result comes back as it is to be understood: an odd refusal is not believed to be one
     /// account's fault while it may be ours.
     pub(crate) fn report<T>(
-        mut self,
+        self,
         account: Option<Uuid>,
+        result: Result<T, ProviderFailure>,
+    ) -> Result<T, ProviderFailure> {
+        self.report_of(Source::Grant(account), result)
+    }
+
+    /// Says how a code exchange went.
+    pub(crate) fn report_flow<T>(self, result: Result<T, ProviderFailure>) -> Result<T, ProviderFailure> {
+        self.report_of(Source::Flow, result)
+    }
+
+    fn report_of<T>(
+        mut self,
+        source: Source,
         mut result: Result<T, ProviderFailure>,
     ) -> Result<T, ProviderFailure> {
+        let account = source.account();
         self.reported = true;
         let egress = Arc::clone(&self.egress);
         let now = Instant::now();
@@ -50,10 +82,11 @@ impl Permit {
                 inner.suspicion.served(account);
                 Verdict::Answered
             }
-            Err(failure) => verdict(&mut inner, now, self.is_probe, account, failure, &egress),
+            Err(failure) => verdict(&mut inner, now, self.is_probe, source, failure, &egress),
         };
         match &verdict {
             Verdict::Answered => inner.ramp.up(),
+            Verdict::Nothing => {}
             Verdict::Outage { .. } | Verdict::Operator(_) => inner.ramp.down(),
         }
         let news = inner.breaker.ended(now, self.is_probe, account, verdict);
@@ -69,44 +102,50 @@ impl Permit {
 }
 
 /// What a failure says about the provider; and a refusal that is not this account's is made what it is.
+///
+/// Anybody can begin a flow and make its code up, so what is said of one says nothing of anybody else, unless the provider
+/// does not know our client.
 fn verdict(
     inner: &mut Inner,
     now: Instant,
     is_probe: bool,
-    account: Option<Uuid>,
+    source: Source,
     failure: &mut ProviderFailure,
     egress: &Egress,
 ) -> Verdict {
-    let outage = |failure: &ProviderFailure| Verdict::Outage {
-        reason: failure.reason.clone(),
-        retry_after: failure.retry_after,
-    };
+    let account = source.account();
+    let is_flow = matches!(source, Source::Flow);
     match failure.kind {
         FailureKind::Operator => Verdict::Operator(failure.reason.clone()),
-        FailureKind::Passing | FailureKind::OutcomeUnknown => outage(failure),
-        FailureKind::Refused => {
+        FailureKind::Passing | FailureKind::OutcomeUnknown if is_flow && !is_probe => Verdict::Nothing,
+        FailureKind::Passing | FailureKind::OutcomeUnknown => Verdict::Outage {
+            reason: failure.reason.clone(),
+            retry_after: failure.retry_after,
+        },
+        _ if account.is_none() && is_probe && inner.breaker.is_operators() => Verdict::Nothing,
+        FailureKind::Refused | FailureKind::BadRequest | FailureKind::Tenant => {
             let Some(account) = account else {
                 return Verdict::Answered;
             };
-            match inner.suspicion.refused(now, account, &failure.reason) {
-                Belief::Operator => {
-                    failure.kind = FailureKind::Operator;
-                    Verdict::Operator(failure.reason.clone())
-                }
+            let tenant = failure.upstream_tenant.clone();
+            let belief = inner.suspicion.refused(now, account, tenant, &failure.reason);
+            match belief {
+                Belief::Operator => failure.kind = FailureKind::Operator,
                 // A probe that is refused oddly says nothing for our registration while that is in doubt.
-                Belief::Account | Belief::Unclear if is_probe && inner.breaker.is_operators() => {
-                    failure.kind = FailureKind::Operator;
-                    Verdict::Operator(failure.reason.clone())
+                _ if is_probe && inner.breaker.is_operators() => failure.kind = FailureKind::Operator,
+                Belief::Unclear if failure.kind == FailureKind::Refused => {
+                    failure.kind = FailureKind::Unclear;
                 }
-                Belief::Account => Verdict::Answered,
-                Belief::Unclear => {
-                    failure.kind = FailureKind::Passing;
-                    Verdict::Answered
-                }
+                Belief::Account | Belief::Unclear => {}
+            }
+            if failure.kind == FailureKind::Operator {
+                Verdict::Operator(failure.reason.clone())
+            } else {
+                Verdict::Answered
             }
         }
         FailureKind::DeadGrant => {
-            if inner.suspicion.dead_grant() {
+            if account.is_some() && inner.suspicion.dead_grant() {
                 tracing::error!(
                     budget = %egress.budget,
                     "many grants in a row are dead and none was refreshed: if the client id was exchanged for another \
@@ -119,7 +158,8 @@ fn verdict(
         FailureKind::AccountThrottled
         | FailureKind::Interaction
         | FailureKind::Admin
-        | FailureKind::Unreadable => Verdict::Answered,
+        | FailureKind::Unreadable
+        | FailureKind::Unclear => Verdict::Answered,
     }
 }
 

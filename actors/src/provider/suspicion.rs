@@ -1,9 +1,10 @@
 //! One account that is refused oddly has a problem; many that are refused in the same way are ours. Pure.
 //!
-//! An odd refusal is a code that no table knows. It is believed to be about its account only when something speaks for
+//! An odd refusal is a code that no table knows, or one about how we ask. It is believed to be about its account only when something speaks for
 //! our registration: somebody was served after it began, or nobody else was refused for a while. Until then the account is
-//! merely tried again. When several accounts are refused with the same code and nobody is served in between, it is the
-//! operator's fault, and no account is touched.
+//! merely tried again. When several are refused with the same code and nobody is served in between, it is the operator's
+//! fault, and no account is touched. Accounts of one organisation at the provider count once: its administrator refuses
+//! them all with one switch, and whoever has an organisation has as many accounts as they like.
 //!
 //! `invalid_grant` is not odd, however often it comes: RFC 6749 5.2 has the provider say it about the grant, after it
 //! has authenticated the client, and an administrator who removes an application ends thousands of grants at once.
@@ -11,6 +12,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,9 +21,9 @@ use uuid::Uuid;
 
 use crate::domain::reason::ReasonCode;
 
-/// Accounts refused in the same way, none served in between, that make it the operator's fault. A wrong alarm costs a
+/// Voices (see [`Voice`]) refused in the same way, none served in between, that make it the operator's fault. A wrong alarm costs a
 /// pause until the next probe; a missing one asks people to reconnect for nothing.
-const ACCOUNTS_MAX: usize = 3;
+const VOICES_MAX: usize = 3;
 /// If nobody else is refused for this long, a refusal is about its account.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Accounts remembered. One that is not is merely tried again.
@@ -40,13 +42,20 @@ pub(super) enum Belief {
     Operator,
 }
 
+/// Who counts once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Voice {
+    Account(Uuid),
+    Tenant(Arc<str>),
+}
+
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
     /// Since when each account is refused, and how many had been served by then.
     refused_since: HashMap<Uuid, (Instant, u64)>,
     /// Who was refused with which code since somebody was served, and when that began.
-    alike: HashMap<ReasonCode, (Instant, HashSet<Uuid>)>,
+    alike: HashMap<ReasonCode, (Instant, HashSet<Voice>)>,
     served: u64,
     dead_grants: u32,
 }
@@ -62,8 +71,14 @@ impl Suspicion {
         }
     }
 
-    /// An account was refused oddly.
-    pub(super) fn refused(&mut self, now: Instant, account: Uuid, code: &ReasonCode) -> Belief {
+    /// An account, perhaps of an organisation, was refused oddly.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        account: Uuid,
+        tenant: Option<Arc<str>>,
+        code: &ReasonCode,
+    ) -> Belief {
         if self.refused_since.len() >= REMEMBERED_MAX {
             self.refused_since
                 .retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
@@ -75,17 +90,17 @@ impl Suspicion {
         if self.alike.len() >= REMEMBERED_MAX && !self.alike.contains_key(code) {
             self.alike.clear();
         }
-        let (began, accounts) = self
+        let (began, voices) = self
             .alike
             .entry(code.clone())
             .or_insert_with(|| (now, HashSet::new()));
-        if now.duration_since(*began) >= WINDOW && accounts.len() < ACCOUNTS_MAX {
-            (*began, *accounts) = (now, HashSet::new());
+        if now.duration_since(*began) >= WINDOW && voices.len() < VOICES_MAX {
+            (*began, *voices) = (now, HashSet::new());
         }
-        if accounts.len() < ACCOUNTS_MAX {
-            accounts.insert(account);
+        if voices.len() < VOICES_MAX {
+            voices.insert(tenant.map_or(Voice::Account(account), Voice::Tenant));
         }
-        if accounts.len() >= ACCOUNTS_MAX {
+        if voices.len() >= VOICES_MAX {
             return Belief::Operator;
         }
         match self.refused_since.get(&account) {

@@ -18,3 +18,4 @@ mod revocation;
 mod spool;
 mod tokens;
 mod unstorable;
+mod verdicts;

@@ -209,8 +209,8 @@ async fn a_refresh_token_is_salvaged_from_an_answer_that_cannot_be_used() {
         .next(SINGLE_USE, Call::Refresh, Outcome::Garbled);
     let error = refresh(&universe, "ada", &id).await.unwrap_err();
     assert!(
-        matches!(error, ServiceError::ProviderUnavailable { .. }),
-        "{error}"
+        matches!(error, ServiceError::ProviderPaused { .. }),
+        "whoever runs this service can look at it: {error}"
     );
     assert_eq!(
         universe.grant(&id).generation,

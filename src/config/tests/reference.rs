@@ -28,6 +28,7 @@ fn the_commented_defaults_document_every_key() {
         "encryption",
         "auth",
         "providers.acme",
+        "providers.acme.errors",
         "residency",
         "spool",
         "timings",

@@ -293,6 +293,24 @@ fn config_matrix() {
             "providers.acme.features.acme.z.dangerous",
             acme("features = { 'acme.z' = { scopes = ['a'], dangerous = true } }"),
         ),
+        ("providers.acme.errors.dead", acme("errors = { dead = [''] }")),
+        ("providers.acme.errors.dead", acme("errors = { dead = [' x'] }")),
+        (
+            "providers.acme.errors.admin",
+            acme("errors = { admin = [{ pointer = 'status', equals = 'X' }] }"),
+        ),
+        (
+            "providers.acme.errors.admin",
+            acme("errors = { admin = [{ pointer = '/a~2', equals = 'X' }] }"),
+        ),
+        (
+            "providers.acme.errors.client",
+            acme("errors = { dead = ['Bad_Token'], client = ['bad_token'] }"),
+        ),
+        (
+            "providers.acme.errors.deadly",
+            acme("errors = { deadly = ['x'] }"),
+        ),
         (
             "residency.idle_after",
             "[residency]\nidle_after = 'sometimes'".to_owned(),
@@ -375,4 +393,58 @@ fn what_looks_like_it_and_is_legitimate_is_taken() {
     )
     .unwrap();
     assert_eq!(proxies.server.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn a_providers_own_words_for_failures_are_read_in_every_form() {
+    let more = "[providers.acme]\ntype = 'oidc'\nissuer = 'https://id.acme.example'\n[providers.acme.errors]\n\
+                dead = ['invalid client id', { pointer = '/status', equals = 'BAD_REFRESH_TOKEN' }]\n\
+                admin = [{ pointer = '/error/code', equals = 190 }, { pointer = '/ok', equals = false }]\n";
+    let variable = "OAUTH_MANAGER__PROVIDERS__ACME__ERRORS__CLIENT";
+    let config = load(
+        &production(),
+        more,
+        &[(variable, "unauthorized_client,access_denied")],
+    )
+    .unwrap();
+    let errors = &config.providers["acme"].errors;
+    let at = |pointer: &str, equals| ErrorSign::Value {
+        pointer: pointer.to_owned(),
+        equals,
+    };
+    assert_eq!(
+        errors.dead,
+        [
+            ErrorSign::Code("invalid client id".to_owned()),
+            at("/status", SignValue::Text("BAD_REFRESH_TOKEN".to_owned())),
+        ]
+    );
+    assert_eq!(
+        errors.admin,
+        [
+            at("/error/code", SignValue::Number(190)),
+            at("/ok", SignValue::Bool(false)),
+        ]
+    );
+    assert_eq!(errors.client.len(), 2);
+}
+
+#[test]
+fn a_pointer_entry_without_what_is_expected_there_is_refused() {
+    let acme = |list: &str| {
+        format!(
+            "[providers.acme]\ntype = 'oidc'\nissuer = 'https://id.acme.example'\nerrors = {{ dead = {list} }}"
+        )
+    };
+    for list in [
+        "[{ pointer = '/status' }]",
+        "[{ pointer = '/status', equals = 1.5 }]",
+        "[7]",
+    ] {
+        let error = load(&production(), &acme(list), &[])
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("providers.acme.errors.dead"), "{error}");
+    }
 }

@@ -99,6 +99,11 @@ impl ScriptedProvider {
         self.at(provider, |books| books.script.always(call, outcome));
     }
 
+    /// What was scripted for calls that were not made is for nobody.
+    pub fn forget(&self, provider: &str, call: Call) {
+        self.at(provider, |books| books.script.forget(call));
+    }
+
     /// The next call of this kind waits at the gate, having arrived and not yet been answered.
     pub fn hold(&self, provider: &str, call: Call) -> Gate {
         let gate = Gate::new();

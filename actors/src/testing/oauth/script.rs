@@ -28,6 +28,8 @@ pub enum Outcome {
     Answer,
     /// It refuses or fails, and does nothing.
     Fail(FailureKind, &'static str),
+    /// The same, said by the account's organisation at the provider.
+    FailAt(&'static str, FailureKind, &'static str),
     /// It asks to be left alone for this long.
     RateLimited(Duration),
     /// It does what it is asked, and the answer is lost on the way.
@@ -48,6 +50,10 @@ impl Outcome {
             Self::Answer | Self::LostAnswer | Self::Garbled | Self::Unstorable => None,
             Self::Defect => std::panic::resume_unwind(Box::new("a test asked for a defect")),
             Self::Fail(kind, reason) => Some(failure(*kind, *reason)),
+            Self::FailAt(tenant, kind, reason) => Some(ProviderFailure {
+                upstream_tenant: Some((*tenant).into()),
+                ..failure(*kind, *reason)
+            }),
             Self::RateLimited(wait) => Some(ProviderFailure {
                 retry_after: Some(*wait),
                 ..failure(FailureKind::Passing, "rate_limited")
@@ -72,7 +78,9 @@ impl Outcome {
                 scopes: Some(["read", "admin\0"].into_iter().collect()),
                 ..answer
             }),
-            Self::Answer | Self::Fail(..) | Self::RateLimited(_) | Self::Defect => Ok(answer),
+            Self::Answer | Self::Fail(..) | Self::FailAt(..) | Self::RateLimited(_) | Self::Defect => {
+                Ok(answer)
+            }
         }
     }
 }
@@ -110,6 +118,10 @@ impl Script {
 
     pub(super) fn next(&mut self, call: Call, outcome: Outcome) {
         self.of(call).next.push_back(outcome);
+    }
+
+    pub(super) fn forget(&mut self, call: Call) {
+        self.of(call).next.clear();
     }
 
     pub(super) fn always(&mut self, call: Call, outcome: Outcome) {
