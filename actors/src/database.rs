@@ -3,13 +3,19 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::timeout};
 
-use crate::ports::store::{StoreError, StoreResult};
+use crate::{
+    domain::unwritable::Unwritable,
+    ports::store::{StoreError, StoreResult},
+};
 
 /// A look for due work that hears nothing for so long means that the database is away: it waits for no row, and usually
 /// takes milliseconds. The statement's own deadline comes seconds later.
@@ -21,6 +27,12 @@ const HICCUP_MAX: Duration = Duration::from_millis(150);
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     is_away: AtomicBool,
+    /// Why it takes no writes although it answers, by the last try.
+    unwritable: Mutex<Option<Unwritable>>,
+    /// The same, to be seen without a lock.
+    takes_no_writes: AtomicBool,
+    /// Rung when a statement failed: perhaps it takes no writes.
+    doubted: Notify,
     /// Wakes in the order in which they wait (a watch channel does not), so that a simulated world is the same each time.
     changed: Notify,
 }
@@ -45,7 +57,33 @@ impl Database {
         self.told(result)
     }
 
+    /// What the last try to write came to.
+    pub(crate) fn tried(&self, unwritable: Option<Unwritable>) {
+        self.takes_no_writes.store(unwritable.is_some(), Ordering::SeqCst);
+        *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner) = unwritable;
+    }
+
+    /// Whether it answers and takes no writes, as far as this node has noticed: what would have to be stored is not begun.
+    pub(crate) fn takes_no_writes(&self) -> bool {
+        self.takes_no_writes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn unwritable(&self) -> Option<Unwritable> {
+        self.unwritable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until a statement fails.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
     fn set(&self, is_away: bool) {
+        if is_away {
+            self.doubted.notify_one();
+        }
         if self.is_away.swap(is_away, Ordering::SeqCst) != is_away {
             self.changed.notify_waiters();
         }

@@ -11,6 +11,7 @@ mod operators;
 mod prepare;
 pub mod rng;
 mod scrape;
+mod watch;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -145,6 +146,7 @@ impl Running {
                 .clone()
                 .keep(assembly.storage.clone(), stop_http.clone()),
         );
+        tasks.spawn(watch::watch(manager.clone(), stop_http.clone()));
         tasks.spawn(neighbours::hear(
             assembly.storage.clone(),
             manager.clone(),

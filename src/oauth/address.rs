@@ -86,6 +86,11 @@ impl AddressPolicy {
     }
 }
 
+/// A name of which nothing is left that may be called.
+#[derive(Debug, thiserror::Error)]
+#[error("the name resolves to no allowed address")]
+pub(super) struct NoAllowedAddress;
+
 /// Resolves names and drops what the policy does not allow.
 #[derive(Debug)]
 pub(super) struct PolicyResolver(pub(super) AddressPolicy);
@@ -98,7 +103,7 @@ impl Resolve for PolicyResolver {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found.filter(|address| policy.allows(address.ip())).collect();
             if allowed.is_empty() {
-                return Err("the name resolves to no allowed address".into());
+                return Err(Box::new(NoAllowedAddress));
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

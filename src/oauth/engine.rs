@@ -8,6 +8,7 @@ use oauth_manager_actors::{
     domain::{
         ids::ProviderKey,
         provider::{Provider, RefreshClass},
+        provider_problem::ProviderProblem,
         reason::ReasonCode,
         token::TokenAnswer,
     },
@@ -27,6 +28,7 @@ use super::{
     discovery::Discovered,
     fetch_cache::FetchCache,
     jwks::KeySet,
+    problems::Problems,
     registration::Registration,
     settings::{EngineSettings, InvalidSettings, ProviderKind, ProviderSettings},
     transport::Transport,
@@ -48,6 +50,7 @@ pub struct Engine {
     deadline: Duration,
     pub(super) documents: FetchCache<Discovered>,
     pub(super) key_sets: FetchCache<KeySet>,
+    pub(super) problems: Problems,
 }
 
 impl Engine {
@@ -97,6 +100,7 @@ impl Engine {
             deadline: settings.deadline,
             documents: FetchCache::new(DISCOVERY_MAX_AGE, KEYS_AGAIN_AFTER),
             key_sets: FetchCache::new(KEYS_MAX_AGE, KEYS_AGAIN_AFTER),
+            problems: Problems::default(),
         })
     }
 
@@ -199,6 +203,10 @@ impl OAuth for Engine {
         self.registrations
             .get(provider)
             .and_then(|registration| registration.secrets.shown())
+    }
+
+    fn problem(&self, provider: &ProviderKey) -> Option<ProviderProblem> {
+        self.problems.of(provider)
     }
 
     async fn probe(&self, provider: &ProviderKey, request: ProbeRequest) -> Result<Probed, ProviderFailure> {

@@ -17,6 +17,8 @@ use super::{
     discovery::Discovered,
     engine::Engine,
     jwks::KeySet,
+    metadata,
+    problems::{Part, Trouble},
     registration::{Endpoints, Registration},
     transport::{Answer, Call},
 };
@@ -34,9 +36,11 @@ impl Engine {
             None => None,
         };
         let tenant = registration.dialect.tenant(metadata);
-        registration
+        let endpoints = registration
             .endpoints(tenant, discovered.as_deref())
-            .map_err(|reason| registration.failure(Verdict::new(FailureKind::Operator, reason)))
+            .map_err(|reason| Trouble::operators(reason.to_owned()));
+        self.found(registration, Part::Endpoints, endpoints)
+            .map_err(|verdict| registration.failure(verdict))
     }
 
     pub(super) async fn discovered(
@@ -46,14 +50,15 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Arc<Discovered>, ProviderFailure> {
         let fetch = async {
-            let document = self
-                .read_object(registration, url.clone(), None, deadline)
-                .await?;
+            let document = self.metadata(registration, "discovery", url, deadline).await;
             let issuer = registration.issuers.first().map_or("", String::as_str);
             let overrides = &registration.settings.endpoints;
             let allowed = registration.dialect.facts().algorithms;
-            Discovered::read(&document, issuer, overrides, allowed, registration.policy)
-                .map_err(|reason| Verdict::new(FailureKind::Operator, reason))
+            let read = document.and_then(|document| {
+                Discovered::read(&document, issuer, overrides, allowed, registration.policy)
+                    .map_err(|reason| metadata::unfit(&document, issuer, reason))
+            });
+            self.found(registration, Part::Discovery, read)
         };
         let found = timeout_at(deadline, self.documents.get(url, self.clock.now(), fetch)).await;
         settle(found).map_err(|verdict| registration.failure(verdict))
@@ -90,10 +95,15 @@ impl Engine {
         url: &Url,
         deadline: Instant,
     ) -> Result<KeySet, Verdict> {
-        let document = self
-            .read_object(registration, url.clone(), None, deadline)
-            .await?;
-        KeySet::read(&document).ok_or_else(|| Verdict::new(FailureKind::Passing, "jwks_unreadable"))
+        let document = self.metadata(registration, "jwks", url, deadline).await;
+        let keys = document.and_then(|document| {
+            KeySet::read(&document).ok_or_else(|| {
+                Trouble::operators("jwks_unreadable".to_owned())
+                    .found("no key set")
+                    .expected(format!("a key set (RFC 7517) at {url}"))
+            })
+        });
+        self.found(registration, Part::Keys, keys)
     }
 
     /// A JSON object by GET, with a token if it is about an account.
@@ -117,8 +127,7 @@ impl Engine {
         if let Some(cut) = answer.cut {
             return Err(Verdict::new(FailureKind::Passing, cut.reason()));
         }
-        serde_json::from_slice(&answer.body)
-            .map_err(|_| Verdict::new(FailureKind::Passing, "document_unreadable"))
+        object(&answer)
     }
 
     pub(super) async fn get(
@@ -138,6 +147,12 @@ impl Engine {
         let sent = self.transport.send(call, deadline).await;
         sent.map_err(|failure| classify::no_answer(Step::Repeatable, failure))
     }
+}
+
+/// The JSON object that an answer holds.
+pub(super) fn object(answer: &Answer) -> Result<Object, Verdict> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| Verdict::new(FailureKind::Passing, "document_unreadable"))
 }
 
 /// Waiting for another caller's fetch counts against the deadline as well.

@@ -11,7 +11,7 @@
 //! carries the raw body, tokens included, and prints it; and Notion's JSON bodies cannot be expressed. ID tokens are
 //! verified with `jsonwebtoken`, so that one JWT library serves the whole program.
 //!
-//! Nothing here logs: a failure is returned and logged once, where it is handled.
+//! Nothing here logs, `problems` excepted: a failure is returned and logged once, where it is handled.
 
 mod address;
 mod authorize;
@@ -30,11 +30,13 @@ mod identity;
 mod jwks;
 mod lifetime;
 mod lookup;
+mod metadata;
 mod microsoft;
 mod notion;
 mod oauth2;
 mod oidc;
 mod probe;
+mod problems;
 mod refresh;
 mod registration;
 mod revoke;

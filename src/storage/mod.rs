@@ -38,6 +38,7 @@ mod records;
 mod refresh;
 mod refresh_batch;
 mod refresh_commit;
+mod rejections;
 mod revocation;
 mod rotation;
 mod row;
@@ -49,6 +50,7 @@ mod tests;
 mod tls;
 mod usage;
 mod users;
+mod write_probe;
 
 use std::{
     fmt,

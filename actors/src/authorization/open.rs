@@ -4,7 +4,7 @@
 //! Opening the link again makes new ones and voids the old: the last browser to leave is the one that may come back.
 
 use crate::{
-    authorization::provider_error,
+    authorization::unusable_or,
     chance,
     domain::error::ServiceResult,
     domain::{
@@ -57,6 +57,7 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
         nonce: nonce.clone(),
         redirect_uri: flow.redirect_uri.clone(),
         login_hint: flow.login_hint.clone(),
+        claims: claims(shared, &flow).await?,
         has_grant: has_grant(shared, &flow).await,
     };
     let location = shared
@@ -64,7 +65,7 @@ pub(crate) async fn open(shared: &Shared, handle: ConnectHandle) -> ServiceResul
         .oauth
         .authorization_url(&flow.provider, request)
         .await
-        .map_err(|failure| provider_error(&failure))?;
+        .map_err(|failure| unusable_or(shared, &failure))?;
 
     let record = seal(shared, &flow, &state, &browser, nonce, &verifier)?;
     match shared
@@ -116,6 +117,15 @@ fn seal(
         data_key,
         pkce_verifier,
     })
+}
+
+/// What the provider demands of this sign-in, by a report that it rejected the account's token.
+async fn claims(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<Option<String>> {
+    let Some(id) = &flow.integration_id else {
+        return Ok(None);
+    };
+    let claims = shared.ports.integrations.claims_wanted(id).await;
+    claims.map_err(|error| store_error(&error))
 }
 
 /// Whether the account to be reconnected holds a refresh token that is good for all that is asked for: then the provider

@@ -15,6 +15,7 @@ pub mod integration;
 pub mod metric;
 pub mod page;
 pub mod provider;
+pub mod provider_problem;
 pub mod reach;
 pub mod reason;
 pub mod refresh_class;
@@ -23,6 +24,7 @@ pub mod sealed;
 pub mod secret;
 pub mod session;
 pub mod token;
+pub mod unwritable;
 
 /// An instant in UTC. Every time in this system is one of these; none is "local" and none is naive.
 pub type Timestamp = jiff::Timestamp;

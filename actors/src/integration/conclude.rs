@@ -14,6 +14,7 @@ use super::{
     refresh::{RefreshOutcome, database_away, look_again},
     replay::{self, Offered},
     spooled::InHand,
+    transition,
 };
 use crate::{
     domain::{
@@ -126,6 +127,7 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
         let committed = shared.ports.integrations.commit_refresh(&commit).await;
         match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => {
+                transition::tell(&attempt.opened.stored.standing, &row);
                 in_hand.settle();
                 return settled(shared, *row);
             }
@@ -154,6 +156,7 @@ async fn late(attempt: &Attempt<'_>, commit: &RefreshCommit, in_hand: InHand<'_>
     let shared = attempt.shared;
     match replay::offer(shared, commit).await {
         Offered::Stored(row) => {
+            transition::tell(&attempt.opened.stored.standing, &row);
             tracing::info!(integration.id = %commit.id, "an answer that came late is stored");
             in_hand.settle();
             settled(shared, row)
@@ -175,7 +178,10 @@ pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> Ref
     loop {
         let committed = shared.ports.integrations.commit_failure(&commit).await;
         match shared.database.told(committed) {
-            Ok(Concluded::Stored(row)) => return settled(shared, *row),
+            Ok(Concluded::Stored(row)) => {
+                transition::tell(&attempt.opened.stored.standing, &row);
+                return settled(shared, *row);
+            }
             Ok(Concluded::Fenced) => return reread(shared, &commit.id).await,
             Err(error) => {
                 tracing::warn!(error = %error, "an attempt's outcome is not stored yet; retrying");

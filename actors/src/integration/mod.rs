@@ -14,6 +14,7 @@ mod narrowing;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+mod rejection;
 mod remark;
 pub(crate) mod replay;
 mod revocation;
@@ -21,6 +22,7 @@ pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
 mod switching;
+pub(crate) mod transition;
 mod under_way;
 mod urgency;
 
@@ -30,6 +32,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
+use tokio::time::Instant;
+
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
     message::{IntegrationMsg, RefreshAsk, TokenAsk},
@@ -38,7 +42,12 @@ use self::{
     row::Row,
 };
 use crate::{
-    domain::{caller::RequestContext, error::ServiceError, integration::IntegrationView, provider::Provider},
+    domain::{
+        caller::RequestContext,
+        error::{ServiceError, ServiceResult},
+        integration::IntegrationView,
+        provider::Provider,
+    },
     provider::message::ProviderMsg,
     shared::{Shared, until},
     shelf::{Activity, Place},
@@ -81,6 +90,10 @@ pub(crate) struct IntegrationState {
     deferred: Vec<IntegrationMsg>,
     /// Tokens of fewer scopes, for services that may not have the account's own.
     narrowed: Narrowed,
+    /// The generation whose token was last reported as rejected: told again, that is no news.
+    reported: Option<i64>,
+    /// When somebody last forced a refresh here.
+    forced_at: Option<Instant>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
 }
@@ -126,6 +139,8 @@ impl Actor for Integration {
             is_asking: false,
             deferred: Vec::new(),
             narrowed: Narrowed::default(),
+            reported: None,
+            forced_at: None,
             cause: None,
         };
         self.show_token(&mut state);
@@ -151,6 +166,10 @@ impl Actor for Integration {
         match message {
             IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
+            IntegrationMsg::Rejected(ask) => self.rejected(&myself, state, ask),
+            IntegrationMsg::RejectionStored(ask, generation, result) => {
+                self.rejection_stored(&myself, state, ask, generation, result);
+            }
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Switch(ask) => self.switch(&myself, state, ask),
             IntegrationMsg::Switched(ask, result) => self.switched(&myself, state, *ask, result),
@@ -230,10 +249,11 @@ impl Integration {
     /// Lays the token out for whoever comes by, exactly while a question would be answered with it at once.
     fn show_token(&self, state: &mut IntegrationState) {
         let token = state.lifecycle.row.token;
+        let is_rejected = token.is_some_and(|token| state.lifecycle.is_rejected(token));
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served => place.lay_out(&self.provider, &state.opened, token),
+            Some(token) if is_served && !is_rejected => place.lay_out(&self.provider, &state.opened, token),
             Some(_) | None => place.clear(),
         }
     }
@@ -279,12 +299,42 @@ impl Integration {
             return;
         }
         self.activity.ask(self.shared.now());
+        if let Some(answer) = self.bounded(state, &ask) {
+            let _ = ask.reply.send(answer);
+            return;
+        }
+        state.forced_at = Some(Instant::now());
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));
         self.hurry(state);
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
+    }
+
+    /// What a wish for a refresh is answered with that comes too soon after the last one: how the account is, or why it could
+    /// not be refreshed. A wish costs a call at the provider, out of everybody's budget; refreshed a moment ago is what whoever
+    /// wishes it wants. The operator's wish is always heard, and so is one for a token that was rejected.
+    fn bounded(&self, state: &IntegrationState, ask: &RefreshAsk) -> Option<ServiceResult<IntegrationView>> {
+        let interval = self.shared.settings.forced_refresh_interval;
+        let (lifecycle, now) = (&state.lifecycle, self.shared.now());
+        let is_rejected = lifecycle
+            .row
+            .token
+            .is_some_and(|token| lifecycle.is_rejected(token));
+        if ask.owner.is_none() || is_rejected {
+            return None;
+        }
+        let stored = &state.opened.stored;
+        if lifecycle.phase == lifecycle::Phase::Active {
+            // By the row: whichever node did it, and whatever for.
+            let at = stored.last_refreshed_at?;
+            let is_recent = until(at, now) < interval;
+            return is_recent.then(|| Ok(IntegrationView::of(stored, Some(&self.provider), now)));
+        }
+        let is_recent = state.forced_at.is_some_and(|at| at.elapsed() < interval);
+        let refusal = lifecycle.failing(now).filter(|_| is_recent)?;
+        Some(Err(answer::refusal(&stored.id, refusal)))
     }
 
     fn grant(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, waiter: WaiterId) {

@@ -106,6 +106,10 @@ async fn attempt(
         // The call has not begun: it is left to the next start, or to another node.
         return database_away(shared);
     }
+    if shared.database.takes_no_writes() {
+        // Told once, by whoever found it out: not by every account that waits for its end.
+        return database_away(shared);
+    }
     if shared.answers.has(id.uuid) {
         // What its refresh token would bring is here already, on its way into the row.
         return look_again(shared);
@@ -129,7 +133,8 @@ async fn attempt(
         Ok(ClaimOutcome::Moved(integration)) => return conclude::settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
-            tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
+            // The database's absence is told once, as a cause of not being ready.
+            tracing::debug!(error = %error, "no refresh is begun: its intent cannot be stored");
             return database_away(shared);
         }
     };

@@ -21,7 +21,10 @@ pub use flow::{Flow, connect, parameter};
 pub use person::ConsentPage;
 pub use program::{Folder, Program};
 pub use proxy::Proxy;
-pub use service::{AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, jwt, start_simulator, user_token};
+pub use service::{
+    AUTH_SECRET, ENCRYPTION_KEY, FORCED_REFRESH_INTERVAL, Service, ServiceOptions, jwt, start_simulator,
+    user_token,
+};
 pub use wait::eventually;
 
 /// The application's address: browsers end there, and nobody listens.

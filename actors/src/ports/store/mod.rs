@@ -8,6 +8,7 @@ mod integrations;
 mod overview;
 mod records;
 mod refresh;
+mod rejections;
 mod sessions;
 mod users;
 
@@ -25,6 +26,7 @@ pub use records::RecordStore;
 pub use refresh::{
     ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
 };
+pub use rejections::{RejectionReport, Reported};
 pub use sessions::SessionStore;
 pub use users::UserStore;
 
