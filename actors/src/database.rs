@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
-    domain::unwritable::Unwritable,
+    domain::unwritable::{Unwritable, UnwritableCause},
     ports::store::{StoreError, StoreResult},
 };
 
@@ -23,6 +23,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// A failure that is over within this time is nobody's business: one session ended, and the next one worked.
 const HICCUP_MAX: Duration = Duration::from_millis(150);
 
+/// SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
+
 /// What this node knows of the database: the last thing heard counts.
 #[derive(Debug, Default)]
 pub(crate) struct Database {
@@ -31,6 +34,8 @@ pub(crate) struct Database {
     unwritable: Mutex<Option<Unwritable>>,
     /// The same, to be seen without a lock.
     takes_no_writes: AtomicBool,
+    /// Whether a statement found its disk full since the last try to write: a small row may still find room.
+    found_full: AtomicBool,
     /// Rung when a statement failed: perhaps it takes no writes.
     doubted: Notify,
     /// Wakes in the order in which they wait (a watch channel does not), so that a simulated world is the same each time.
@@ -40,6 +45,12 @@ pub(crate) struct Database {
 impl Database {
     /// Takes note of how a statement ended, and passes it on.
     pub(crate) fn told<T>(&self, result: StoreResult<T>) -> StoreResult<T> {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.sqlstate() == Some(DISK_FULL))
+        {
+            self.found_full.store(true, Ordering::SeqCst);
+        }
         self.set(matches!(result, Err(StoreError::Unavailable(_))));
         result
     }
@@ -55,6 +66,14 @@ impl Database {
             }
         };
         self.told(result)
+    }
+
+    /// Whether room is to be looked for by the next try to write: the disk was full, or a statement found it so since.
+    pub(crate) fn may_be_full(&self) -> bool {
+        let was_full = self
+            .unwritable()
+            .is_some_and(|found| found.cause == UnwritableCause::DiskFull);
+        self.found_full.swap(false, Ordering::SeqCst) || was_full
     }
 
     /// What the last try to write came to.

@@ -9,9 +9,9 @@ mod mapping;
 mod neighbours;
 mod operators;
 mod prepare;
+mod readiness;
 pub mod rng;
 mod scrape;
-mod watch;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -146,7 +146,7 @@ impl Running {
                 .clone()
                 .keep(assembly.storage.clone(), stop_http.clone()),
         );
-        tasks.spawn(watch::watch(manager.clone(), stop_http.clone()));
+        tasks.spawn(readiness::watch(manager.clone(), stop_http.clone()));
         tasks.spawn(neighbours::hear(
             assembly.storage.clone(),
             manager.clone(),

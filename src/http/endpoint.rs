@@ -142,7 +142,10 @@ pub(crate) fn as_json(problem: Problem, head: &RequestHead) -> Response {
 /// For people: the same status and headers, with words instead of codes.
 pub(crate) fn as_page(problem: Problem, head: &RequestHead) -> Response {
     let status = problem.status();
-    let mut response = reply::page(status, error_page::page(status, &head.request_id));
+    let mut response = reply::page(
+        status,
+        error_page::page(status, problem.who_must_act(), &head.request_id),
+    );
     problem.set_headers(&mut response);
     response
 }

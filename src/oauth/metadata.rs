@@ -12,7 +12,6 @@ use url::Url;
 use super::{
     classify::{self, Step, Verdict},
     declaration::Object,
-    discovery::Discovered,
     engine::Engine,
     lookup,
     problems::{Part, Trouble},

@@ -74,14 +74,6 @@ pub(super) fn is_refusal(error: &StoreError) -> bool {
     }
 }
 
-/// The code with which the database refused a statement, unless it was for its data.
-pub(super) fn sqlstate(error: &StoreError) -> Option<&str> {
-    match error {
-        StoreError::Unavailable(reason) => reason.strip_prefix(SQLSTATE),
-        StoreError::Inconsistent { .. } | StoreError::InvalidCursor | StoreError::Exists(_) => None,
-    }
-}
-
 /// What went wrong, in words that are safe everywhere.
 fn kind(error: &Error) -> String {
     if let Some(code) = error.code() {

@@ -8,7 +8,7 @@ use oauth_manager_actors::{
     ports::store::StoreResult,
 };
 
-use super::{Storage, errors};
+use super::Storage;
 
 /// Rows of nodes that are gone go with it.
 const TRY: &str = "\
@@ -34,7 +34,7 @@ impl Storage {
             client.execute(TRY, &[&node.0]).await.map(|_| ())
         };
         let Err(error) = written else { return Ok(None) };
-        let cause = match errors::sqlstate(&error) {
+        let cause = match error.sqlstate() {
             Some("25006") => UnwritableCause::ReadOnly,
             Some("53100") => UnwritableCause::DiskFull,
             Some("58030") => UnwritableCause::DiskFailing,

@@ -128,7 +128,9 @@ pub enum ServiceError {
         retry_after: Duration,
     },
     /// The operator's configuration of the provider is refused by it; no user can mend that.
-    #[error("this service's registration with the provider is not accepted; its operator must act")]
+    #[error(
+        "this service cannot use the provider as it is set up: its operator must act, and nobody else can; nothing is lost"
+    )]
     ProviderPaused {
         /// Why.
         reason: ReasonCode,

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::OAuthManager;
-use crate::{domain::unwritable::UnwritableCause, ports::store::StoreError, readiness::Readiness};
+use crate::{ports::store::StoreError, readiness::Readiness};
 
 /// Longest `/ready` waits for the database: whoever asks does not wait long either.
 const READY_PATIENCE: Duration = Duration::from_millis(1500);
@@ -28,10 +28,7 @@ impl OAuthManager {
     /// Looks whether each part is ready, tries to write, and tells the operator what has changed since the last look.
     pub async fn look_whether_ready(&self) -> Readiness {
         let database = &self.shared.database;
-        let was_full = database
-            .unwritable()
-            .is_some_and(|found| found.cause == UnwritableCause::DiskFull);
-        let node = self.shared.settings.node;
+        let (node, was_full) = (self.shared.settings.node, database.may_be_full());
         // One that cannot be asked says nothing of whether it would take writes: what was known stands.
         if let Ok(found) = self.shared.ports.records.try_write(node, was_full).await {
             database.tried(found);

@@ -7,6 +7,7 @@ pub mod database;
 mod flow;
 pub mod logs;
 mod person;
+mod pretender;
 pub mod program;
 mod proxy;
 pub mod scale;
@@ -19,6 +20,7 @@ pub use browser::{Browser, End};
 pub use database::fresh as fresh_database;
 pub use flow::{Flow, connect, parameter};
 pub use person::ConsentPage;
+pub use pretender::{Pretender, Reply};
 pub use program::{Folder, Program};
 pub use proxy::Proxy;
 pub use service::{

@@ -33,7 +33,8 @@ pub use users::UserStore;
 /// What the database can fail with. The variants say what the caller does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, is too slow, or refuses writes: try again later.
+    /// It cannot be reached, is too slow, or refuses writes: try again later. Where it refused, the words are `SQLSTATE ` and
+    /// its code.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A row that cannot be: a defect to mend, named so that it can be found.
@@ -52,6 +53,16 @@ pub enum StoreError {
     /// A name that is taken.
     #[error("{0} exists already")]
     Exists(&'static str),
+}
+
+impl StoreError {
+    /// The code with which the database refused a statement for other reasons than its data.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable(reason) => reason.strip_prefix("SQLSTATE "),
+            Self::Inconsistent { .. } | Self::InvalidCursor | Self::Exists(_) => None,
+        }
+    }
 }
 
 /// What stores answer.

@@ -42,7 +42,7 @@ pub trait RecordStore: Send + Sync {
     async fn seed_catalogue(&self, providers: &[std::sync::Arc<Provider>]) -> StoreResult<()>;
 
     /// Writes a little, to find out whether that can be done: what is the matter, where the database answers and it cannot.
-    /// `was_full`: the disk was full when this was tried last, so that room is to be looked for.
+    /// `was_full`: the disk was full a moment ago, so that room is to be looked for.
     async fn try_write(&self, node: NodeId, was_full: bool) -> StoreResult<Option<Unwritable>>;
 
     /// Whether the database answers and its schema is the one this program knows.
