@@ -7,7 +7,7 @@ use tokio_postgres::{Error, error::DbError};
 use oauth_manager_actors::ports::store::StoreError;
 
 /// Tables that errors can name.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
@@ -20,6 +20,8 @@ const TABLES: [&str; 13] = [
     "oauth_service_clients",
     "oauth_service_credentials",
     "oauth_key_checks",
+    "oauth_token_rejections",
+    "oauth_write_probe",
     "schema_migrations",
 ];
 

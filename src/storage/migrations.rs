@@ -66,6 +66,16 @@ const MIGRATIONS: &[Migration] = &[
         name: "consents",
         sql: include_str!("../../migrations/0010_consents.sql"),
     },
+    Migration {
+        version: 11,
+        name: "token_rejections",
+        sql: include_str!("../../migrations/0011_token_rejections.sql"),
+    },
+    Migration {
+        version: 12,
+        name: "write_probe",
+        sql: include_str!("../../migrations/0012_write_probe.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.
