@@ -5,18 +5,10 @@
 
 use std::time::Duration;
 
-use super::{
-    row::{Row, Token},
-    schedule,
-};
+use super::row::{Row, Token};
 use crate::{
-    domain::{
-        Timestamp,
-        integration::Status,
-        reason::{ReasonCode, WhoMustAct},
-    },
+    domain::{Timestamp, integration::Status, reason::ReasonCode},
     provider::breaker::OpenCause,
-    shared::until,
 };
 
 /// Callers that may wait for one refresh. 64 connections of 32 services fit; more is a defect somewhere.
@@ -242,18 +234,6 @@ impl State {
         }
     }
 
-    /// Why the last attempt failed, while the account is left alone for it.
-    pub(crate) fn failing(&self, now: Timestamp) -> Option<Refusal> {
-        let is_failing = matches!(
-            &self.phase,
-            Phase::BackedOff {
-                hold: Hold::Failing,
-                ..
-            }
-        );
-        is_failing.then(|| self.refusal(now))
-    }
-
     /// Derives phase and timer from the row.
     fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.phase = match (self.row.standing.status, self.row.due_at) {
@@ -378,51 +358,6 @@ impl State {
                 }
             };
             effects.push(verdict);
-        }
-    }
-
-    /// Why nothing can be had now, and whose move it is.
-    fn refusal(&self, now: Timestamp) -> Refusal {
-        let reason = self
-            .row
-            .standing
-            .reason
-            .clone()
-            .unwrap_or_else(|| ReasonCode::new("unknown"));
-        match &self.phase {
-            Phase::Revoked => Refusal::NotConnected,
-            Phase::ReauthRequired => Refusal::Reauth(reason),
-            Phase::Stalled => Refusal::Database {
-                retry_after: schedule::RETRY_AFTER_MIN,
-            },
-            Phase::BackedOff { until: at, hold } => {
-                // Whoever is told to wait is told a time that a person can wait, even where none is planned.
-                let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);
-                match hold {
-                    Hold::Database => Refusal::Database { retry_after },
-                    Hold::Breaker(OpenCause::Operator(reason)) => Refusal::Operator {
-                        reason: reason.clone(),
-                        retry_after,
-                    },
-                    Hold::Breaker(OpenCause::Outage(reason)) => Refusal::Unavailable {
-                        reason: reason.clone(),
-                        retry_after,
-                    },
-                    Hold::Failing => match self.row.standing.who_must_act {
-                        Some(WhoMustAct::Admin) => Refusal::Admin(reason),
-                        Some(WhoMustAct::Operator | WhoMustAct::Developer) => {
-                            Refusal::Operator { reason, retry_after }
-                        }
-                        Some(WhoMustAct::User | WhoMustAct::Nobody) | None => {
-                            Refusal::Unavailable { reason, retry_after }
-                        }
-                    },
-                }
-            }
-            Phase::Active | Phase::Refreshing | Phase::RefreshedElsewhere { .. } => Refusal::Unavailable {
-                reason,
-                retry_after: schedule::RETRY_AFTER_MIN,
-            },
         }
     }
 }

@@ -8,12 +8,14 @@ pub(crate) mod answer;
 pub(crate) mod answers;
 mod changes;
 mod conclude;
+mod forced;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 mod narrowing;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+mod refusal;
 mod rejection;
 mod remark;
 pub(crate) mod replay;
@@ -42,12 +44,7 @@ use self::{
     row::Row,
 };
 use crate::{
-    domain::{
-        caller::RequestContext,
-        error::{ServiceError, ServiceResult},
-        integration::IntegrationView,
-        provider::Provider,
-    },
+    domain::{caller::RequestContext, error::ServiceError, integration::IntegrationView, provider::Provider},
     provider::message::ProviderMsg,
     shared::{Shared, until},
     shelf::{Activity, Place},
@@ -310,31 +307,6 @@ impl Integration {
         self.hurry(state);
         // Whatever is begun later is not this caller's doing.
         state.cause = None;
-    }
-
-    /// What a wish for a refresh is answered with that comes too soon after the last one: how the account is, or why it could
-    /// not be refreshed. A wish costs a call at the provider, out of everybody's budget; refreshed a moment ago is what whoever
-    /// wishes it wants. The operator's wish is always heard, and so is one for a token that was rejected.
-    fn bounded(&self, state: &IntegrationState, ask: &RefreshAsk) -> Option<ServiceResult<IntegrationView>> {
-        let interval = self.shared.settings.forced_refresh_interval;
-        let (lifecycle, now) = (&state.lifecycle, self.shared.now());
-        let is_rejected = lifecycle
-            .row
-            .token
-            .is_some_and(|token| lifecycle.is_rejected(token));
-        if ask.owner.is_none() || is_rejected {
-            return None;
-        }
-        let stored = &state.opened.stored;
-        if lifecycle.phase == lifecycle::Phase::Active {
-            // By the row: whichever node did it, and whatever for.
-            let at = stored.last_refreshed_at?;
-            let is_recent = until(at, now) < interval;
-            return is_recent.then(|| Ok(IntegrationView::of(stored, Some(&self.provider), now)));
-        }
-        let is_recent = state.forced_at.is_some_and(|at| at.elapsed() < interval);
-        let refusal = lifecycle.failing(now).filter(|_| is_recent)?;
-        Some(Err(answer::refusal(&stored.id, refusal)))
     }
 
     fn grant(&self, myself: &ActorRef<IntegrationMsg>, state: &mut IntegrationState, waiter: WaiterId) {
