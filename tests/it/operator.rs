@@ -541,10 +541,10 @@ async fn a_full_disk_is_told_with_its_mend_and_found_mended_only_when_there_is_r
     // What Postgres says when a table cannot be extended.
     sql.batch_execute(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF TG_TABLE_NAME = 'oauth_write_probe' AND NEW.filler = '' THEN RETURN NEW; END IF; \
              RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \
-         CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON oauth_tokens FOR EACH ROW EXECUTE FUNCTION full_disk(); \
-         CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON oauth_write_probe FOR EACH ROW EXECUTE FUNCTION full_disk();",
+         CREATE TRIGGER full_disk BEFORE UPDATE ON oauth_tokens FOR EACH ROW EXECUTE FUNCTION full_disk(); \
+         CREATE TRIGGER full_disk BEFORE INSERT ON oauth_write_probe FOR EACH ROW \
+             WHEN (octet_length(NEW.filler) > 0) EXECUTE FUNCTION full_disk();",
     )
     .await
     .unwrap();
@@ -552,16 +552,10 @@ async fn a_full_disk_is_told_with_its_mend_and_found_mended_only_when_there_is_r
     // The small row goes through; a claim does not.
     let database = service.database_url.rsplit('/').next().unwrap().to_owned();
     let id = {
-        sql.batch_execute("ALTER TABLE oauth_tokens DISABLE TRIGGER full_disk")
-            .await
-            .unwrap();
         let id = service.connect("ada", "google").await["id"]
             .as_str()
             .unwrap()
             .to_owned();
-        sql.batch_execute("ALTER TABLE oauth_tokens ENABLE TRIGGER full_disk")
-            .await
-            .unwrap();
         id
     };
     let _ = service

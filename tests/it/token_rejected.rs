@@ -22,7 +22,11 @@ struct Bench {
 
 impl Bench {
     async fn start(provider: &str) -> Self {
-        let service = Service::start().await;
+        let service = Service::start_with(ServiceOptions {
+            adjust: |settings| settings.breaker_interval = Duration::from_millis(100),
+            ..ServiceOptions::default()
+        })
+        .await;
         let consumer = service.service(&["*:*"]).await;
         let id = service.connect("ada", provider).await["id"]
             .as_str()
@@ -236,7 +240,7 @@ async fn only_a_service_that_may_receive_the_token_reports_and_only_what_can_be(
         .post(&path, body.clone())
         .await
         .expect_problem(403, "forbidden");
-    let narrow = bench.service.service(&["google:calendar.read"]).await;
+    let narrow = bench.service.service(&["google:gmail"]).await;
     assert_eq!(narrow.post(&path, body).await.status, 403);
     for odd in [
         json!({ "status": 500 }),

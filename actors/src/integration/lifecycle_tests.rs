@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::shared::{after, before};
 use crate::domain::{integration::Standing, reason::WhoMustAct};
+use crate::integration::schedule;
+use crate::shared::{after, before, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: i64 = 1_000_000;
