@@ -551,13 +551,10 @@ async fn a_full_disk_is_told_with_its_mend_and_found_mended_only_when_there_is_r
     let log = logs::length();
     // The small row goes through; a claim does not.
     let database = service.database_url.rsplit('/').next().unwrap().to_owned();
-    let id = {
-        let id = service.connect("ada", "google").await["id"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        id
-    };
+    let id = service.connect("ada", "google").await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let _ = service
         .user("ada")
         .post(&format!("/integrations/{id}/refresh"), json!({}))
