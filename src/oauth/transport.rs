@@ -177,7 +177,10 @@ fn unconnected(error: &reqwest::Error) -> &'static str {
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
-        if error.is::<NoAllowedAddress>() || inner.is_some_and(|inner| inner.is::<NoAllowedAddress>()) {
+        let of_address = error
+            .downcast_ref::<NoAllowedAddress>()
+            .or_else(|| inner?.downcast_ref::<NoAllowedAddress>());
+        if of_address.is_some() {
             return ADDRESS_REFUSED;
         }
         let of_tls = error
