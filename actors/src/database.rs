@@ -3,13 +3,19 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::timeout};
 
-use crate::ports::store::{StoreError, StoreResult};
+use crate::{
+    domain::unwritable::{Unwritable, UnwritableCause},
+    ports::store::{StoreError, StoreResult},
+};
 
 /// A look for due work that hears nothing for so long means that the database is away: it waits for no row, and usually
 /// takes milliseconds. The statement's own deadline comes seconds later.
@@ -17,10 +23,21 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// A failure that is over within this time is nobody's business: one session ended, and the next one worked.
 const HICCUP_MAX: Duration = Duration::from_millis(150);
 
+/// SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
+
 /// What this node knows of the database: the last thing heard counts.
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     is_away: AtomicBool,
+    /// Why it takes no writes although it answers, by the last try.
+    unwritable: Mutex<Option<Unwritable>>,
+    /// The same, to be seen without a lock.
+    takes_no_writes: AtomicBool,
+    /// Whether a statement found its disk full since the last try to write: a small row may still find room.
+    found_full: AtomicBool,
+    /// Rung when a statement failed: perhaps it takes no writes.
+    doubted: Notify,
     /// Wakes in the order in which they wait (a watch channel does not), so that a simulated world is the same each time.
     changed: Notify,
 }
@@ -28,6 +45,12 @@ pub(crate) struct Database {
 impl Database {
     /// Takes note of how a statement ended, and passes it on.
     pub(crate) fn told<T>(&self, result: StoreResult<T>) -> StoreResult<T> {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.sqlstate() == Some(DISK_FULL))
+        {
+            self.found_full.store(true, Ordering::SeqCst);
+        }
         self.set(matches!(result, Err(StoreError::Unavailable(_))));
         result
     }
@@ -45,7 +68,41 @@ impl Database {
         self.told(result)
     }
 
+    /// Whether room is to be looked for by the next try to write: the disk was full, or a statement found it so since.
+    pub(crate) fn may_be_full(&self) -> bool {
+        let was_full = self
+            .unwritable()
+            .is_some_and(|found| found.cause == UnwritableCause::DiskFull);
+        self.found_full.swap(false, Ordering::SeqCst) || was_full
+    }
+
+    /// What the last try to write came to.
+    pub(crate) fn tried(&self, unwritable: Option<Unwritable>) {
+        self.takes_no_writes.store(unwritable.is_some(), Ordering::SeqCst);
+        *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner) = unwritable;
+    }
+
+    /// Whether it answers and takes no writes, as far as this node has noticed: what would have to be stored is not begun.
+    pub(crate) fn takes_no_writes(&self) -> bool {
+        self.takes_no_writes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn unwritable(&self) -> Option<Unwritable> {
+        self.unwritable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until a statement fails.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
     fn set(&self, is_away: bool) {
+        if is_away {
+            self.doubted.notify_one();
+        }
         if self.is_away.swap(is_away, Ordering::SeqCst) != is_away {
             self.changed.notify_waiters();
         }

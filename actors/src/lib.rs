@@ -38,6 +38,7 @@ mod integration;
 pub mod measure;
 pub mod ports;
 mod provider;
+mod readiness;
 mod records;
 mod registry;
 mod root;

@@ -72,6 +72,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How long a call from outside waits for its answer.
     pub call_deadline: Duration,
+    /// How long a user's or service's wish for a refresh is answered with what the last one came to.
+    pub forced_refresh_interval: Duration,
     /// How long a connect flow may take.
     pub authorization_lifetime: Duration,
     /// How long a consent holds; `None`: until it is taken back.
@@ -105,6 +107,7 @@ impl Settings {
             idle_after: Some(Duration::from_secs(600)),
             poll_interval: Duration::from_secs(1),
             call_deadline: Duration::from_secs(25),
+            forced_refresh_interval: Duration::from_secs(30),
             authorization_lifetime: Duration::from_secs(600),
             consent_lifetime: None,
             erasure_quiet: Duration::from_secs(180),

@@ -20,6 +20,7 @@ use crate::{
     integration::answers::Answers,
     measure::Measures,
     provider::{egress::Egress, load::Load},
+    readiness::Told,
     scheduler::given::Given,
     settings::{Ports, Settings},
     shelf::Shelf,
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) fitness: Fitness,
     /// What the Scheduler last saw, for operators.
     pub(crate) sight: Sight,
+    /// What the operator was told last of whether this node is ready.
+    pub(crate) told: Told,
     shelves: HashMap<ProviderKey, Shelf>,
     loads: HashMap<ProviderKey, Load>,
     /// Due work this node was given lately.
@@ -131,6 +134,7 @@ impl Shared {
             wishes: Arc::new(Semaphore::new(WISHES_MAX)),
             fitness: Fitness::default(),
             sight: Sight::default(),
+            told: Told::default(),
         }
     }
 

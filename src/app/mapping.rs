@@ -39,6 +39,7 @@ const STOP_SHARE: u32 = 3;
 pub(super) fn actor_settings(config: &Config) -> anyhow::Result<Settings> {
     let mut settings = Settings::new(NodeId(Uuid::now_v7()), public_url(config)?);
     settings.lease = config.timings.refresh_lease;
+    settings.forced_refresh_interval = config.timings.forced_refresh_interval;
     settings.authorization_lifetime = config.timings.authorization_ttl;
     settings.shutdown_grace = config.timings.shutdown_grace;
     settings.call_deadline = config.server.request_deadline;

@@ -10,6 +10,7 @@ mod misconfigured;
 mod neighbours;
 mod operators;
 mod prepare;
+mod readiness;
 pub mod rng;
 mod scrape;
 
@@ -147,6 +148,7 @@ impl Running {
                 .clone()
                 .keep(assembly.storage.clone(), stop_http.clone()),
         );
+        tasks.spawn(readiness::watch(manager.clone(), stop_http.clone()));
         tasks.spawn(neighbours::hear(
             assembly.storage.clone(),
             manager.clone(),

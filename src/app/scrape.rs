@@ -70,6 +70,14 @@ const METRICS: &[Metric] = &[
         "Whether the database answers and its schema is this program's.",
     ),
     Metric::gauge(
+        "oauth_database_writable",
+        "Whether the database takes writes, as this node last tried: 0 for one that is read-only or full.",
+    ),
+    Metric::gauge(
+        "oauth_provider_problem",
+        "Whether something keeps a provider from being used that the operator must mend.",
+    ),
+    Metric::gauge(
         "oauth_database_connections",
         "Connections of this node's pool, by state: open, idle, max.",
     ),
@@ -194,6 +202,7 @@ async fn take_stock(manager: &OAuthManager, assembly: &Assembly, started_at: Tim
         tokio::time::timeout(PATIENCE, manager.actors_overview())
     );
     gauge!("oauth_database_up").set(flag(readiness.database && readiness.migrations));
+    gauge!("oauth_database_writable").set(flag(readiness.unwritable.is_none()));
     if let Ok(actors) = actors {
         for provider in actors.providers {
             let Some(observed) = provider.observation else {
@@ -213,6 +222,7 @@ async fn take_stock(manager: &OAuthManager, assembly: &Assembly, started_at: Tim
     }
     for provider in manager.provider_overviews() {
         let name = provider.provider.to_string();
+        gauge!("oauth_provider_problem", "provider" => name.clone()).set(flag(provider.problem.is_some()));
         gauge!("oauth_egress_in_flight", "provider" => name.clone()).set(provider.egress.in_flight as f64);
         gauge!("oauth_egress_queued", "provider" => name).set(provider.egress.queued as f64);
     }

@@ -8,6 +8,7 @@ mod integrations;
 mod keys;
 mod migrate;
 mod node;
+mod online;
 mod output;
 mod providers;
 mod serve;
@@ -45,7 +46,7 @@ enum Command {
     /// Bring the database's schema up to date.
     Migrate,
     /// Check the configuration and say what it means.
-    CheckConfig,
+    CheckConfig(check_config::Args),
     /// Encryption keys.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -113,10 +114,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dev(_) => Ok(ExitCode::FAILURE),
         Command::Serve => serve::run(&config).await,
         Command::Migrate => migrate::run(&config).await,
-        Command::CheckConfig => check_config::run(&config),
+        Command::CheckConfig(args) => check_config::run(&args, &config).await,
         Command::Keys(command) => keys::run(command, &config).await,
         Command::Clients(command) => clients::run(command, &config).await,
-        Command::Providers(command) => providers::run(&command, &config),
+        Command::Providers(command) => providers::run(&command, &config).await,
         Command::Integrations(command) => integrations::run(command, &config).await,
         Command::Users(command) => users::run(command, &config).await,
     }

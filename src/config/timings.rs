@@ -17,6 +17,9 @@ pub struct TimingsConfig {
     /// One call to a provider, all told.
     #[serde(deserialize_with = "duration::required")]
     pub provider_deadline: Duration,
+    /// How long a user's or service's wish for a refresh is answered with what the last one came to.
+    #[serde(deserialize_with = "duration::required")]
+    pub forced_refresh_interval: Duration,
     /// From the signal to the hard stop.
     #[serde(deserialize_with = "duration::required")]
     pub shutdown_grace: Duration,
@@ -69,6 +72,9 @@ impl TimingsConfig {
                 "timings.shutdown_delay",
                 "must be at most half of timings.shutdown_grace",
             );
+        }
+        if self.forced_refresh_interval > Duration::from_hours(1) {
+            problems.add("timings.forced_refresh_interval", "must be at most 1h");
         }
         if self.authorization_ttl > Duration::from_hours(1) {
             problems.add("timings.authorization_ttl", "must be at most 1h");

@@ -144,7 +144,12 @@ pub(crate) fn as_page(problem: Problem, head: &RequestHead) -> Response {
     let status = problem.status();
     let mut response = reply::page(
         status,
-        error_page::page(head.session.get(), status, &head.request_id),
+        error_page::page(
+            head.session.get(),
+            status,
+            problem.who_must_act(),
+            &head.request_id,
+        ),
     );
     problem.set_headers(&mut response);
     response

@@ -8,6 +8,7 @@ use oauth_manager_actors::{
     domain::{
         ids::ProviderKey,
         provider::{Provider, RefreshClass},
+        provider_problem::ProviderProblem,
         reason::ReasonCode,
         token::TokenAnswer,
     },
@@ -25,6 +26,7 @@ use url::Url;
 use super::{
     classify::Verdict,
     discovery::Discovered,
+    problems::Problems,
     registration::Registration,
     settings::{EngineSettings, InvalidSettings, ProviderKind, ProviderSettings},
     transport::Transport,
@@ -47,6 +49,7 @@ pub struct Engine {
     deadline: Duration,
     pub(super) documents: CachedByUrl<Discovered>,
     pub(super) key_sets: CachedByUrl<KeySet>,
+    pub(super) problems: Problems,
 }
 
 impl Engine {
@@ -104,6 +107,7 @@ impl Engine {
                 again_after: KEYS_AGAIN_AFTER,
                 is_of_use: KeySet::is_usable,
             }),
+            problems: Problems::default(),
         })
     }
 
@@ -214,6 +218,10 @@ impl OAuth for Engine {
         self.registrations
             .get(provider)
             .and_then(|registration| registration.secrets.shown())
+    }
+
+    fn problem(&self, provider: &ProviderKey) -> Option<ProviderProblem> {
+        self.problems.of(provider)
     }
 
     async fn probe(&self, provider: &ProviderKey, request: ProbeRequest) -> Result<Probed, ProviderFailure> {

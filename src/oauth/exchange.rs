@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     classify::{self, ErrorAnswer, Step, Verdict},
     engine::Engine,
+    problems::Part,
     registration::Registration,
     salvage,
     settings::Pkce,
@@ -45,8 +46,11 @@ impl Engine {
         let sent = self
             .post_authenticated(registration, endpoints.token.clone(), auth, parameters, deadline)
             .await;
-        let answer =
-            sent.map_err(|failure| registration.failure(classify::no_answer(Step::Exchange, failure)))?;
+        let answer = sent.map_err(|failure| {
+            registration.failure(self.unanswered(registration, Step::Exchange, failure))
+        })?;
+        self.problems
+            .fine(&registration.provider.key, Part::TokenEndpoint);
         let mut understood = self.read_tokens(registration, Step::Exchange, &answer, sent_at, None)?;
 
         let (account, metadata) = self

@@ -16,7 +16,8 @@ use super::{
     declaration::Object,
     discovery::Discovered,
     engine::Engine,
-    json,
+    json, metadata,
+    problems::{Part, Trouble},
     registration::{Endpoints, Registration},
     transport::{Answer, Call},
 };
@@ -35,9 +36,11 @@ impl Engine {
             None => None,
         };
         let tenant = registration.dialect.tenant(metadata);
-        registration
+        let endpoints = registration
             .endpoints(tenant, discovered.as_deref())
-            .map_err(|reason| registration.failure(Verdict::new(FailureKind::Operator, reason)))
+            .map_err(|reason| Trouble::operators(reason.to_owned()));
+        self.found(registration, Part::Endpoints, endpoints)
+            .map_err(|verdict| registration.failure(verdict))
     }
 
     pub(super) async fn discovered(
@@ -47,14 +50,15 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Arc<Discovered>, ProviderFailure> {
         let fetch = async {
-            let document = self
-                .read_object(registration, url.clone(), None, deadline)
-                .await?;
+            let document = self.metadata(registration, "discovery", url, deadline).await;
             let issuer = registration.issuers.first().map_or("", String::as_str);
             let overrides = &registration.settings.endpoints;
             let allowed = registration.dialect.facts().algorithms;
-            Discovered::read(&document, issuer, overrides, allowed, registration.policy)
-                .map_err(|reason| Verdict::new(FailureKind::Operator, reason))
+            let read = document.and_then(|document| {
+                Discovered::read(&document, issuer, overrides, allowed, registration.policy)
+                    .map_err(|reason| metadata::unfit(&document, issuer, reason))
+            });
+            self.found(registration, Part::Discovery, read)
         };
         let found = timeout_at(deadline, self.documents.at(url).get(self.clock.now(), fetch)).await;
         settle(found).map_err(|verdict| registration.failure(verdict))
@@ -97,14 +101,21 @@ impl Engine {
         url: &Url,
         deadline: Instant,
     ) -> Result<KeySet, Verdict> {
-        let document = self.read(registration, url.clone(), None, deadline).await?;
-        let set = KeySet::read(&document.body)
-            .ok_or_else(|| Verdict::new(FailureKind::Passing, "jwks_unreadable"))?;
-        // A set that is empty may be filled; keys that are all of no use stay so.
-        if set.holds_only_unusable_keys() {
-            return Err(Verdict::new(FailureKind::Operator, "jwks_unusable"));
-        }
-        Ok(set)
+        let document = self.document(registration, "jwks", url, deadline).await;
+        let trouble = |reason: &str, found: &str| {
+            Trouble::operators(reason.to_owned())
+                .found(found)
+                .expected(format!("a key set (RFC 7517) at {url}"))
+        };
+        let keys = document.and_then(|document| {
+            let set = KeySet::read(&document.body).ok_or_else(|| trouble("jwks_unreadable", "no key set"))?;
+            // A set that is empty may be filled; keys that are all of no use stay so.
+            if set.holds_only_unusable_keys() {
+                return Err(trouble("jwks_unusable", "keys that verify nothing"));
+            }
+            Ok(set)
+        });
+        self.found(registration, Part::Keys, keys)
     }
 
     /// A JSON object by GET, with a token if it is about an account.

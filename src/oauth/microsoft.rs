@@ -112,7 +112,12 @@ impl Dialect for Microsoft {
             Some(hint) => ("login_hint", Cow::Owned(hint.clone())),
             None => ("prompt", Cow::Borrowed("select_account")),
         };
-        vec![("response_mode", Cow::Borrowed("query")), account]
+        let mut parameters = vec![("response_mode", Cow::Borrowed("query")), account];
+        // Continuous access evaluation: what Graph demanded when it rejected the token.
+        if let Some(claims) = &request.claims {
+            parameters.push(("claims", Cow::Owned(claims.clone())));
+        }
+        parameters
     }
 
     /// The token endpoint serves one resource at a time: Graph's scopes are named, others left out.

@@ -12,7 +12,7 @@
 //! carries the raw body, tokens included, and prints it; and Notion's JSON bodies cannot be expressed. ID tokens are
 //! verified by `jose`, which reads users' JWTs too.
 //!
-//! Nothing here logs: a failure is returned and logged once, where it is handled.
+//! Nothing here logs, `problems` excepted: a failure is returned and logged once, where it is handled.
 
 mod address;
 mod authorize;
@@ -35,12 +35,14 @@ mod identity;
 mod json;
 mod lifetime;
 mod lookup;
+mod metadata;
 mod microsoft;
 mod microsoft_errors;
 mod notion;
 mod oauth2;
 mod oidc;
 mod probe;
+mod problems;
 mod refresh;
 mod registration;
 mod revoke;

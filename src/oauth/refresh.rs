@@ -7,9 +7,10 @@ use oauth_manager_actors::{
 use serde_json::Value;
 
 use super::{
-    classify::{self, Step, Verdict},
+    classify::{Step, Verdict},
     engine::Engine,
     id_token,
+    problems::Part,
     registration::Registration,
     token_answer::{self, Understood},
 };
@@ -36,7 +37,10 @@ impl Engine {
         let sent = self
             .post_authenticated(registration, endpoints.token, auth, parameters, deadline)
             .await;
-        let answer = sent.map_err(|failure| registration.failure(classify::no_answer(step, failure)))?;
+        let answer =
+            sent.map_err(|failure| registration.failure(self.unanswered(registration, step, failure)))?;
+        self.problems
+            .fine(&registration.provider.key, Part::TokenEndpoint);
         let presented = Some(&request.refresh_token);
         let mut understood = self.read_tokens(registration, step, &answer, sent_at, presented)?;
 

@@ -95,6 +95,11 @@ impl Cut {
     }
 }
 
+/// The name leads to no address that may be called.
+pub(super) const ADDRESS_REFUSED: &str = "address_refused";
+/// The server's certificate does not hold.
+pub(super) const CERTIFICATE_REFUSED: &str = "certificate_refused";
+
 /// No answer at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoAnswer {
@@ -157,10 +162,7 @@ impl Transport {
         let request = request.headers(call.headers);
         let mut response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) if NotAllowed::is_cause_of(&error) => {
-                return Err(NoAnswer::NeverLeft("address_not_allowed"));
-            }
-            Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NeverLeft("connect_failed")),
+            Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NeverLeft(unconnected(&error))),
             Ok(Err(error)) if error.is_builder() => return Err(NoAnswer::NeverLeft("invalid_request")),
             Ok(Err(_)) => return Err(NoAnswer::MayHaveBeenDone("connection_lost")),
             Err(_) => return Err(NoAnswer::MayHaveBeenDone("timeout")),
@@ -192,6 +194,27 @@ impl Transport {
             sent,
         })
     }
+}
+
+/// Why there is no connection, as far as it tells whose matter that is.
+fn unconnected(error: &reqwest::Error) -> &'static str {
+    if NotAllowed::is_cause_of(error) {
+        return ADDRESS_REFUSED;
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        let of_tls = error
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| inner?.downcast_ref::<rustls::Error>());
+        if matches!(of_tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return CERTIFICATE_REFUSED;
+        }
+        cause = error.source();
+    }
+    "connect_failed"
 }
 
 fn build(settings: &EngineSettings, policy: AddressPolicy) -> Result<Client, InvalidSettings> {
@@ -239,6 +262,6 @@ mod tests {
         let call = Call::get("https://localhost:9/".parse().unwrap(), AddressPolicy::default());
         let deadline = Instant::now() + Duration::from_secs(30);
         let failure = transport.send(call, deadline).await.err();
-        assert_eq!(failure, Some(NoAnswer::NeverLeft("address_not_allowed")));
+        assert_eq!(failure, Some(NoAnswer::NeverLeft("address_refused")));
     }
 }

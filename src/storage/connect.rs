@@ -71,6 +71,9 @@ SET provider_issuer = $6, account_name = $7, account_email = $8,
     metadata = $11, revoked_at = NULL, provider_revocation = NULL, updated_at = now()
 WHERE id = $1 AND user_id = $2 AND subject = $3 AND provider = $4 AND provider_user_id = $5";
 
+/// What was reported of the tokens that are replaced is over.
+const FORGET_REJECTION: &str = "DELETE FROM oauth_token_rejections WHERE integration_id = $1";
+
 const RECORD: &str = concat!(
     "WITH audit AS (",
     insert_audit!(),
@@ -165,8 +168,12 @@ async fn replace(transaction: &Transaction, commit: &ConnectCommit) -> StoreResu
     let present = commit.reservation.present.as_ref();
     let was_revoked = present.is_some_and(|row| row.standing.status == Status::Revoked);
     let fence = Some((commit.reservation.generation, was_revoked));
-    Ok(tokens(transaction, REPLACE_TOKENS, commit, fence).await? == 1
-        && integration(transaction, UPDATE_INTEGRATION, commit).await? == 1)
+    let is_replaced = tokens(transaction, REPLACE_TOKENS, commit, fence).await? == 1
+        && integration(transaction, UPDATE_INTEGRATION, commit).await? == 1;
+    transaction
+        .execute(FORGET_REJECTION, &[&commit.reservation.id.uuid])
+        .await?;
+    Ok(is_replaced)
 }
 
 async fn integration(transaction: &Transaction, sql: &str, commit: &ConnectCommit) -> StoreResult<u64> {

@@ -9,7 +9,7 @@ use oauth_manager_actors::ports::store::StoreError;
 use super::tls;
 
 /// Tables that errors can name.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 18] = [
     "users",
     "oauth_integrations",
     "oauth_tokens",
@@ -25,6 +25,8 @@ const TABLES: [&str; 16] = [
     "oauth_service_clients",
     "oauth_service_credentials",
     "oauth_key_checks",
+    "oauth_token_rejections",
+    "oauth_write_probe",
     "schema_migrations",
 ];
 

@@ -17,8 +17,8 @@ use oauth_manager_actors::{
     },
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
-        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
-        Reservation, StoreResult, UpstreamGrant,
+        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, RejectionReport,
+        Replayed, Reported, Reservation, StoreResult, UpstreamGrant,
     },
 };
 
@@ -270,6 +270,16 @@ impl IntegrationStore for Storage {
             self.forget_revoked(id, generation, outcome, audit),
         )
         .await
+    }
+
+    async fn report_rejection(&self, report: &RejectionReport) -> StoreResult<Reported> {
+        self.within("integrations.report_rejection", self.store_rejection(report))
+            .await
+    }
+
+    async fn claims_wanted(&self, id: &IntegrationId) -> StoreResult<Option<String>> {
+        self.within("integrations.claims_wanted", self.claims_of(id))
+            .await
     }
 
     async fn postpone_revocation(

@@ -76,6 +76,16 @@ const MIGRATIONS: &[Migration] = &[
         name: "sessions",
         sql: include_str!("../../migrations/0012_sessions.sql"),
     },
+    Migration {
+        version: 13,
+        name: "token_rejections",
+        sql: include_str!("../../migrations/0013_token_rejections.sql"),
+    },
+    Migration {
+        version: 14,
+        name: "write_probe",
+        sql: include_str!("../../migrations/0014_write_probe.sql"),
+    },
 ];
 
 /// Held while a file is applied. Any number will do, as long as nothing else in the database uses it.

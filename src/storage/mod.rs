@@ -40,6 +40,7 @@ mod redirects;
 mod refresh;
 mod refresh_batch;
 mod refresh_commit;
+mod rejections;
 mod revocation;
 mod rotation;
 mod row;
@@ -52,6 +53,7 @@ mod tests;
 mod tls;
 mod usage;
 mod users;
+mod write_probe;
 
 use std::{
     fmt,

@@ -10,9 +10,10 @@ use oauth_manager_actors::{
     domain::{
         audit::{AuditEntry, AuditView},
         consent::ConsentView,
-        ids::{AuthorizationId, IntegrationId, Subject},
+        ids::{AuthorizationId, IntegrationId, NodeId, Subject},
         page::{Page, PageRequest},
         provider::Provider,
+        unwritable::Unwritable,
     },
     ports::store::{RecordStore, StoreError, StoreResult},
 };
@@ -184,6 +185,11 @@ impl RecordStore for Storage {
 
     async fn seed_catalogue(&self, providers: &[Arc<Provider>]) -> StoreResult<()> {
         self.within("records.seed_catalogue", self.seed(providers)).await
+    }
+
+    async fn try_write(&self, node: NodeId, was_full: bool) -> StoreResult<Option<Unwritable>> {
+        self.within("records.try_write", self.try_to_write(node, was_full))
+            .await
     }
 
     async fn ready(&self) -> StoreResult<()> {

@@ -2,13 +2,21 @@
 
 use http::StatusCode;
 use maud::{Markup, html};
-use oauth_manager_actors::domain::session::Session;
+use oauth_manager_actors::domain::{reason::WhoMustAct, session::Session};
 
 use super::layout;
 
-/// A problem of this status.
-pub(crate) fn page(session: Option<&Session>, status: StatusCode, request_id: &str) -> Markup {
-    let (title, words) = words(status);
+/// A problem of this status, and whose move it is.
+pub(crate) fn page(
+    session: Option<&Session>,
+    status: StatusCode,
+    who: WhoMustAct,
+    request_id: &str,
+) -> Markup {
+    let (title, words) = match who {
+        WhoMustAct::Operator if status.is_server_error() => OURS,
+        _ => words(status),
+    };
     layout::page(
         session,
         title,
@@ -21,6 +29,13 @@ pub(crate) fn page(session: Option<&Session>, status: StatusCode, request_id: &s
         },
     )
 }
+
+/// Nobody who reads this can mend it, and trying again does not help.
+const OURS: (&str, &str) = (
+    "Something is wrong on our side",
+    "This is not yours to mend, and trying again does not help: those who run this service have been told and must set it \
+     right. Nothing was changed.",
+);
 
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
@@ -66,7 +81,13 @@ mod tests {
     #[test]
     fn every_status_has_words_and_shows_the_request_id_only() {
         for status in [400, 401, 403, 404, 405, 409, 410, 413, 429, 500, 502, 503, 504] {
-            let html = page(None, StatusCode::from_u16(status).unwrap(), "id-<1>").into_string();
+            let html = page(
+                None,
+                StatusCode::from_u16(status).unwrap(),
+                WhoMustAct::Nobody,
+                "id-<1>",
+            )
+            .into_string();
             assert!(html.contains("<h1>") && html.contains("id-&lt;1&gt;"), "{status}");
         }
     }

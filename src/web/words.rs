@@ -172,6 +172,10 @@ pub(super) fn failed(code: &str) -> &'static str {
         "confirmation_impossible" => {
             "It could not be made sure that it was you. Go back to the application, open your connections from there and try again."
         }
+        "provider_paused" => {
+            "Something is wrong on our side: it is not yours to mend, and trying again does not help until those who run this \
+             service have set it right. They have been told."
+        }
         _ => "Please try again. If it fails once more, wait a little or ask for help.",
     }
 }

@@ -35,7 +35,10 @@ const IMPERSONAL: &[&str] = &[
     "oauth_scopes",
     "oauth_service_clients",
     "oauth_service_credentials",
+    // Of an account no more than its id, with which it goes.
+    "oauth_token_rejections",
     "oauth_wordings",
+    "oauth_write_probe",
     "schema_migrations",
 ];
 

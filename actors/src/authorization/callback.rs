@@ -198,7 +198,7 @@ async fn issuer_holds(shared: &Shared, provider: &ProviderKey, issuer: Option<&s
         return Ok(true);
     }
     let expected = shared.ports.oauth.callback_issuer(provider).await;
-    let expected = expected.map_err(|failure| super::provider_error(&failure))?;
+    let expected = expected.map_err(|failure| super::unusable_or(shared, &failure))?;
     Ok(match (expected, issuer) {
         (Some(expected), Some(issuer)) => expected.issuer == issuer,
         (Some(expected), None) => !expected.required,

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use crate::{
     address::Address,
     authorization::{
-        NotConnected, provider_error,
+        NotConnected, is_unprepared, provider_error,
         sealing::{SealFailed, Sealing},
-        staged,
+        staged, unusable_or,
         widening::{self, Worse},
     },
     consent,
@@ -26,7 +26,7 @@ use crate::{
         secret::{AuthorizationCode, PkceVerifier},
         storable,
     },
-    integration::{schedule, unstorable},
+    integration::{schedule, transition, unstorable},
     ports::{
         oauth::{ExchangeRequest, Exchanged},
         store::{Commit, ConnectCommit, Reservation, StoreError},
@@ -191,6 +191,12 @@ async fn exchange(
     };
     // Never repeated: a code that was sent may be spent, and a provider may end the grant of one sent twice.
     let result = shared.ports.oauth.exchange(&provider.key, request).await;
+    if let Err(failure) = &result
+        && is_unprepared(shared, failure)
+    {
+        // It was never asked: one flow that could not go on says nothing of the others' calls.
+        return Err(unusable_or(shared, failure));
+    }
     permit
         .report_flow(result)
         .map_err(|failure| provider_error(&failure))
@@ -253,6 +259,7 @@ async fn store(
     if let Some(present) = present {
         widening::compare(provider, flow, present, &granted)?;
     }
+    let before = present.map(|row| row.standing.clone());
     let mut commit = commit_of(shared, provider, flow, exchanged, (reservation, granted), context)?;
     if matches!(exchanged, Cow::Owned(_)) {
         commit.audit = unstorable::minimal(&commit.audit);
@@ -260,7 +267,11 @@ async fn store(
     if integrations.commit_connect(&commit).await? == Commit::Fenced {
         return Ok(None);
     }
-    Ok(integrations.load(&id).await?)
+    let stored = integrations.load(&id).await?;
+    if let Some((before, row)) = before.zip(stored.as_ref()) {
+        transition::tell(&before, row);
+    }
+    Ok(stored)
 }
 
 fn commit_of(

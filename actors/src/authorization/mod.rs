@@ -23,6 +23,7 @@ use crate::{
     },
     ports::oauth::{FailureKind, ProviderFailure},
     provider::{breaker::OpenCause, egress::Held},
+    shared::Shared,
 };
 
 /// A flow that came back and connected nothing.
@@ -74,6 +75,24 @@ impl From<Worse> for NotConnected {
             Worse::Narrower(error) => Self::because(error, AuthorizationStatus::Failed, "would_narrow"),
         }
     }
+}
+
+/// The same where the call may have failed before it was made: what keeps a provider from being used at all is neither the
+/// user's to mend nor over in a moment.
+fn unusable_or(shared: &Shared, failure: &ProviderFailure) -> ServiceError {
+    if !is_unprepared(shared, failure) {
+        return provider_error(failure);
+    }
+    ServiceError::ProviderPaused {
+        reason: failure.reason.clone(),
+        retry_after: failure.retry_after.unwrap_or(shared.settings.breaker_interval),
+    }
+}
+
+/// Whether the provider was not asked at all, because of a problem that stands in the way of everything there.
+fn is_unprepared(shared: &Shared, failure: &ProviderFailure) -> bool {
+    let problem = shared.ports.oauth.problem(&failure.provider);
+    problem.is_some_and(|problem| problem.what == failure.reason)
 }
 
 /// What a provider's failure is to whoever connects.

@@ -5,7 +5,7 @@
 //! comes back with what it left with, and the first good callback wins.
 
 use crate::{
-    authorization::provider_error,
+    authorization::unusable_or,
     chance,
     domain::error::ServiceResult,
     domain::{
@@ -69,6 +69,7 @@ pub(crate) async fn open(
         nonce: nonce.clone(),
         redirect_uri: flow.redirect_uri.clone(),
         login_hint: flow.login_hint.clone(),
+        claims: claims(shared, &flow).await?,
         has_grant: has_grant(shared, &flow).await,
     };
     let location = shared
@@ -76,7 +77,7 @@ pub(crate) async fn open(
         .oauth
         .authorization_url(&flow.provider, request)
         .await
-        .map_err(|failure| provider_error(&failure))?;
+        .map_err(|failure| unusable_or(shared, &failure))?;
 
     let record = seal(shared, &flow, &state, &browser, nonce, &verifier)?;
     match shared
@@ -145,6 +146,15 @@ fn seal(
         data_key,
         pkce_verifier,
     })
+}
+
+/// What the provider demands of this sign-in, by a report that it rejected the account's token.
+async fn claims(shared: &Shared, flow: &StoredAuthorization) -> ServiceResult<Option<String>> {
+    let Some(id) = &flow.integration_id else {
+        return Ok(None);
+    };
+    let claims = shared.ports.integrations.claims_wanted(id).await;
+    claims.map_err(|error| store_error(&error))
 }
 
 /// Whether the account to be reconnected holds a refresh token that is good for all that is asked for: then the provider

@@ -43,6 +43,8 @@ pub enum AuditAction {
     Disconnect,
     /// Access tokens were handed out; `count` says how often in that minute.
     TokenIssued,
+    /// A service reported that the provider's interface did not accept a token.
+    TokenRejected,
     /// A hand-out was refused.
     Denied,
     /// A session link was made or used.
@@ -74,6 +76,7 @@ impl AuditAction {
             Self::Revoke => "revoke",
             Self::Disconnect => "disconnect",
             Self::TokenIssued => "token_issued",
+            Self::TokenRejected => "token_rejected",
             Self::Denied => "denied",
             Self::Session => "session",
             Self::Verify => "verify",

@@ -127,8 +127,10 @@ pub enum ServiceError {
         /// When to come again.
         retry_after: Duration,
     },
-    /// The operator's registration at the provider is refused by it, or what is asked for one account; no user can mend that.
-    #[error("the provider does not accept what this service asks of it; its operator must act")]
+    /// The operator's configuration of the provider is refused by it; no user can mend that.
+    #[error(
+        "this service cannot use the provider as it is set up: its operator must act, and nobody else can; nothing is lost"
+    )]
     ProviderPaused {
         /// Why.
         reason: ReasonCode,

@@ -16,6 +16,7 @@ pub mod metric;
 pub mod network;
 pub mod page;
 pub mod provider;
+pub mod provider_problem;
 pub mod reach;
 pub mod reason;
 pub mod refresh_class;
@@ -26,6 +27,7 @@ pub mod secret;
 pub mod session;
 pub mod storable;
 pub mod token;
+pub mod unwritable;
 
 /// An instant in UTC. Every time in this system is one of these; none is "local" and none is naive.
 pub type Timestamp = jiff::Timestamp;

@@ -32,6 +32,17 @@ pub struct TokenAnswer {
     pub remark: Option<ReasonCode>,
 }
 
+/// What a service reports of a token that the provider's interface did not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRejection {
+    /// Which token: the SHA-256 digest of it; `None`: the service does not say.
+    pub token_sha256: Option<[u8; 32]>,
+    /// What the interface answered: 401 or 403.
+    pub status: u16,
+    /// A claims challenge (OpenID Connect Core 5.5) that came with it: a JSON object, bounded.
+    pub claims: Option<String>,
+}
+
 /// An access token on its way to a service. Valid for at least what was asked, and for what was asked.
 #[derive(Debug, Clone)]
 pub struct AccessGrant {

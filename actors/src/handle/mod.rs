@@ -10,6 +10,7 @@ mod consents;
 mod features;
 mod flows;
 mod operator;
+mod ready;
 mod records;
 mod tokens;
 mod users;
@@ -35,13 +36,13 @@ use crate::{
         provider::Provider,
     },
     integration::message::IntegrationMsg,
-    ports::store::StoreError,
     provider::message::ProviderMsg,
     registry::RegistryMsg,
     shared::{Shared, until},
 };
 
 pub use crate::domain::error::ServiceResult;
+pub use crate::readiness::Readiness;
 pub use crate::{
     audit::AuditQueue,
     explanation::Explanation,
@@ -59,36 +60,11 @@ pub use operator::{
 };
 pub use verify::{FeatureHealth, Health, Verification};
 
-/// Longest `/ready` waits for the database: whoever asks does not wait long either.
-const READY_PATIENCE: Duration = Duration::from_millis(1500);
-
 /// When to come again while the tree is being restarted.
 const RESTARTING: ServiceError = ServiceError::Overloaded {
     detail: "the service is restarting a part of itself",
     retry_after: Duration::from_secs(1),
 };
-
-/// Whether each part is ready to work, for `/ready`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Readiness {
-    /// The database answers.
-    pub database: bool,
-    /// Its schema is the one this program knows.
-    pub migrations: bool,
-    /// Every key that a row needs is configured, and is the one the database was sealed with.
-    pub keys: bool,
-    /// The actor system runs, all of it, and takes work.
-    pub actors: bool,
-    /// It is told to stop, and finishes what it has.
-    pub stopping: bool,
-}
-
-impl Readiness {
-    /// Whether all of it is.
-    pub fn all(&self) -> bool {
-        self.database && self.migrations && self.keys && self.actors && !self.stopping
-    }
-}
 
 /// A handle on the running system. Cheap to clone.
 #[derive(Clone)]
@@ -210,19 +186,6 @@ impl OAuthManager {
                 .map(|provider| provider.key.to_string())
                 .collect(),
         })
-    }
-
-    /// Whether each part is ready.
-    pub async fn ready(&self) -> Readiness {
-        let store = tokio::time::timeout(READY_PATIENCE, self.shared.ports.records.ready()).await;
-        let fitness = &self.shared.fitness;
-        Readiness {
-            database: matches!(store, Ok(Ok(()) | Err(StoreError::Inconsistent { .. }))),
-            migrations: matches!(store, Ok(Ok(()))),
-            keys: !fitness.keys_missing.load(Ordering::Relaxed),
-            actors: self.registry.get().is_some() && fitness.actors_down.load(Ordering::Relaxed) == 0,
-            stopping: fitness.leaving.load(Ordering::Relaxed) || self.shared.effects.stopping(),
-        }
     }
 
     /// From now on this node says that it is not ready, and answers whoever asks all the same: those who send requests

@@ -13,6 +13,7 @@ use crate::{
         integration::{IntegrationView, Status},
         page::{Page, PageRequest},
         provider::RefreshClass,
+        provider_problem::ProviderProblem,
         reason::WhoMustAct,
     },
     explanation::{Circumstances, Explanation, explain},
@@ -38,6 +39,8 @@ pub struct ProviderOverview {
     pub refresh_class: RefreshClass,
     /// Whose move it is, while no calls go out.
     pub who_must_act: Option<WhoMustAct>,
+    /// What keeps it from being used, for the operator to mend.
+    pub problem: Option<ProviderProblem>,
     /// Which of two configured client secrets the provider takes: `first` or `next`.
     pub client_secret: Option<&'static str>,
     /// Breaker, budget, queue.
@@ -130,6 +133,17 @@ pub struct Filter {
     pub status: Option<Status>,
 }
 
+/// A registration that is not accepted, as a problem.
+fn refused(egress: &EgressView) -> Option<ProviderProblem> {
+    let is_operators = egress.who_must_act() == Some(WhoMustAct::Operator);
+    Some(ProviderProblem {
+        what: egress.reason.clone().filter(|_| is_operators)?,
+        found: None,
+        expected: None,
+        since: egress.since?,
+    })
+}
+
 impl OAuthManager {
     /// The way out to every provider.
     pub fn provider_overviews(&self) -> Vec<ProviderOverview> {
@@ -138,12 +152,22 @@ impl OAuthManager {
             .iter()
             .filter_map(|provider| {
                 let egress = self.shared.egress(&provider.key)?.view(self.shared.now());
+                let problem = self
+                    .shared
+                    .ports
+                    .oauth
+                    .problem(&provider.key)
+                    .or_else(|| refused(&egress));
                 Some(ProviderOverview {
                     provider: provider.key.clone(),
                     display_name: provider.display_name.clone(),
                     configured: provider.configured,
                     refresh_class: provider.refresh_class,
-                    who_must_act: egress.who_must_act(),
+                    who_must_act: match &problem {
+                        Some(_) => Some(WhoMustAct::Operator),
+                        None => egress.who_must_act(),
+                    },
+                    problem,
                     client_secret: self.shared.ports.oauth.client_secret_in_use(&provider.key),
                     egress,
                 })

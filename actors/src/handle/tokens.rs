@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{OAuthManager, ServiceResult};
+use super::{OAuthManager, ServiceResult, to};
 use crate::{
     audit::IN_PROCESS,
     catalogue::{self, Wanted},
@@ -12,12 +12,12 @@ use crate::{
     domain::{
         Timestamp, audit::AuditAction, audit::AuditEntry, audit::AuditOutcome, caller::Actor,
         caller::RequestContext, client::ServiceClient, error::ServiceError, feature::FeatureKey,
-        ids::ProviderKey, ids::Subject, reason::ReasonCode, secret::ServiceCredential, token::AccessGrant,
-        token::TokenRequest, token::TokenTarget, token::Want,
+        ids::IntegrationId, ids::ProviderKey, ids::Subject, reason::ReasonCode, secret::ServiceCredential,
+        token::AccessGrant, token::TokenRejection, token::TokenRequest, token::TokenTarget, token::Want,
     },
     integration::{
         answer,
-        message::{IntegrationMsg, Need, Recipient, TokenAsk},
+        message::{IntegrationMsg, Need, Recipient, RejectedAsk, TokenAsk, WishPermit},
         row::usual_min_ttl,
     },
     provider::message::ProviderMsg,
@@ -107,6 +107,39 @@ impl OAuthManager {
         };
         let recipient = Recipient::Client(Arc::clone(client));
         self.ask_token(&request, &recipient, context).await
+    }
+
+    /// A service (`context.actor`) says that the provider's interface did not accept the token of this account: it is
+    /// refreshed, once for its generation however many say so. `true`: the token is the one that is handed out now.
+    ///
+    /// # Errors
+    /// Not a service that may receive this account's tokens; no such account; the database being away.
+    pub async fn token_rejected(
+        &self,
+        id: &IntegrationId,
+        rejection: TokenRejection,
+        context: RequestContext,
+    ) -> ServiceResult<bool> {
+        let Actor::Service(client) = &context.actor else {
+            return Err(ServiceError::Forbidden {
+                detail: "only services receive tokens".into(),
+            });
+        };
+        let recipient = Recipient::Client(Arc::clone(client));
+        let target = TokenTarget::Integration(id.clone());
+        let wanted = catalogue::wanted(&self.shared.providers, &target)?;
+        catalogue::within_policy(&wanted, &recipient)?;
+        self.ask_twice(|reply| {
+            let ask = Box::new(RejectedAsk {
+                recipient: recipient.clone(),
+                rejection: rejection.clone(),
+                context: context.clone(),
+                permit: WishPermit::take(&self.shared.wishes)?,
+                reply,
+            });
+            Ok(to(id, IntegrationMsg::Rejected(ask)))
+        })
+        .await
     }
 
     pub(super) async fn ask_token(

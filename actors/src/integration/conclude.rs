@@ -14,7 +14,7 @@ use super::{
     refresh::{RefreshOutcome, database_away, look_again},
     replay::{self, Offered},
     spooled::InHand,
-    unstorable,
+    transition, unstorable,
 };
 use crate::{
     domain::{
@@ -129,6 +129,7 @@ async fn store(attempt: &Attempt<'_>, commit: RefreshCommit, precious: bool) -> 
         let committed = shared.ports.integrations.commit_refresh(tried).await;
         match shared.database.told(committed) {
             Ok(Concluded::Stored(row)) => {
+                transition::tell(&attempt.opened.stored.standing, &row);
                 in_hand.settle();
                 return settled(shared, *row);
             }
@@ -174,6 +175,7 @@ async fn late(attempt: &Attempt<'_>, commit: &RefreshCommit, in_hand: InHand<'_>
     let shared = attempt.shared;
     match replay::offer(shared, &attempt.opened.stored, commit).await {
         Offered::Stored(row) => {
+            transition::tell(&attempt.opened.stored.standing, &row);
             tracing::info!(integration.id = %commit.id, "an answer that came late is stored");
             in_hand.settle();
             settled(shared, row)
@@ -201,7 +203,10 @@ pub(super) async fn failure(attempt: &Attempt<'_>, commit: FailureCommit) -> Ref
         let tried = reduced.as_ref().unwrap_or(&commit);
         let committed = shared.ports.integrations.commit_failure(tried).await;
         match shared.database.told(committed) {
-            Ok(Concluded::Stored(row)) => return settled(shared, *row),
+            Ok(Concluded::Stored(row)) => {
+                transition::tell(&attempt.opened.stored.standing, &row);
+                return settled(shared, *row);
+            }
             Ok(Concluded::Fenced) => return reread(shared, &commit.id).await,
             Err(StoreError::Refused { .. }) if reduced.is_none() => {
                 reduced = Some(unstorable::reduced_failure(&commit));

@@ -5,15 +5,10 @@
 
 use std::time::Duration;
 
-use super::{row::Row, schedule};
+use super::row::{Row, Token};
 use crate::{
-    domain::{
-        Timestamp,
-        integration::Status,
-        reason::{ReasonCode, WhoMustAct},
-    },
+    domain::{Timestamp, integration::Status, reason::ReasonCode},
     provider::breaker::OpenCause,
-    shared::until,
 };
 
 /// Callers that may wait for one refresh. 64 connections of 32 services fit; more is a defect somewhere.
@@ -87,6 +82,8 @@ pub(crate) enum Input {
     Stalled,
     /// It is back.
     Resumed,
+    /// The token of this generation was rejected by the provider's interface; `is_first`: nobody refreshes it yet.
+    Rejected { generation: i64, is_first: bool },
     /// The row is gone.
     Gone,
 }
@@ -139,6 +136,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) row: Row,
     waiters: Vec<Waiter>,
+    /// The generation whose token was rejected: it is not handed out while there may be another.
+    rejected: Option<i64>,
 }
 
 /// A row was read: the state it means, and what to do first.
@@ -147,6 +146,7 @@ pub(crate) fn awaken(row: Row, now: Timestamp) -> (State, Vec<Effect>) {
         phase: Phase::Active,
         row,
         waiters: Vec::new(),
+        rejected: None,
     };
     let mut effects = Vec::new();
     state.settle(now, &mut effects);
@@ -180,6 +180,7 @@ pub(crate) fn step(state: &mut State, input: Input, now: Timestamp) -> Vec<Effec
         }
         Input::BreakerOpen { cause, until } => state.back_off(until, Hold::Breaker(cause), now, &mut effects),
         Input::DatabaseAway { until } => state.back_off(until, Hold::Database, now, &mut effects),
+        Input::Rejected { generation, is_first } => state.rejected(generation, is_first, &mut effects),
         Input::Gone => {
             state.phase = Phase::Revoked;
             state.row.token = None;
@@ -201,6 +202,36 @@ impl State {
     pub(crate) fn is_idle(&self) -> bool {
         let is_elsewhere = matches!(self.phase, Phase::RefreshedElsewhere { .. });
         self.waiters.is_empty() && !self.is_refreshing() && !is_elsewhere
+    }
+
+    /// Whether this token was rejected where it is for, and another one could be had.
+    pub(crate) fn is_rejected(&self, token: Token) -> bool {
+        self.rejected == Some(token.generation) && self.row.refreshable
+    }
+
+    fn usable(&self, token: Token, now: Timestamp, min_ttl: Duration) -> bool {
+        token.usable_for(now, min_ttl) && !self.is_rejected(token)
+    }
+
+    /// One refresh for whoever reports it first; our own back-off does not stand in its way, the provider's breaker and a
+    /// database that is away do.
+    fn rejected(&mut self, generation: i64, is_first: bool, effects: &mut Vec<Effect>) {
+        if self.row.token.is_none_or(|token| token.generation != generation) {
+            return;
+        }
+        self.rejected = Some(generation);
+        let may_begin = match &self.phase {
+            Phase::Active => true,
+            Phase::BackedOff { hold, .. } => *hold == Hold::Failing,
+            Phase::Refreshing
+            | Phase::Stalled
+            | Phase::RefreshedElsewhere { .. }
+            | Phase::ReauthRequired
+            | Phase::Revoked => false,
+        };
+        if is_first && may_begin && self.row.refreshable {
+            self.begin(effects);
+        }
     }
 
     /// Derives phase and timer from the row.
@@ -247,14 +278,14 @@ impl State {
             && self.phase != Phase::Revoked
             && let Some(token) = self.row.token
         {
-            if token.usable_for(now, min_ttl) {
+            if self.usable(token, now, min_ttl) {
                 effects.push(Effect::Grant(waiter.id));
                 if self.phase == Phase::Active && self.row.wants_refresh(token, now) {
                     self.begin(effects);
                 }
                 return;
             }
-            if token.is_fresh(now) && self.phase != Phase::ReauthRequired {
+            if token.is_fresh(now) && !self.is_rejected(token) && self.phase != Phase::ReauthRequired {
                 let longest = token.remaining(now).unwrap_or_default();
                 effects.push(Effect::Refuse(waiter.id, Refusal::TooShortLived { longest }));
                 return;
@@ -311,12 +342,12 @@ impl State {
         for waiter in std::mem::take(&mut self.waiters) {
             let verdict = match (waiter.want, &self.phase, self.row.token) {
                 (Wanted::Token { min_ttl }, phase, Some(token))
-                    if *phase != Phase::Revoked && token.usable_for(now, min_ttl) =>
+                    if *phase != Phase::Revoked && self.usable(token, now, min_ttl) =>
                 {
                     Effect::Grant(waiter.id)
                 }
                 (Wanted::Token { .. }, Phase::Active | Phase::Refreshing, Some(token))
-                    if token.usable_for(now, Duration::ZERO) =>
+                    if self.usable(token, now, Duration::ZERO) =>
                 {
                     let longest = token.remaining(now).unwrap_or_default();
                     Effect::Refuse(waiter.id, Refusal::TooShortLived { longest })
@@ -327,51 +358,6 @@ impl State {
                 }
             };
             effects.push(verdict);
-        }
-    }
-
-    /// Why nothing can be had now, and whose move it is.
-    fn refusal(&self, now: Timestamp) -> Refusal {
-        let reason = self
-            .row
-            .standing
-            .reason
-            .clone()
-            .unwrap_or_else(|| ReasonCode::new("unknown"));
-        match &self.phase {
-            Phase::Revoked => Refusal::NotConnected,
-            Phase::ReauthRequired => Refusal::Reauth(reason),
-            Phase::Stalled => Refusal::Database {
-                retry_after: schedule::RETRY_AFTER_MIN,
-            },
-            Phase::BackedOff { until: at, hold } => {
-                // Whoever is told to wait is told a time that a person can wait, even where none is planned.
-                let retry_after = until(now, *at).clamp(schedule::RETRY_AFTER_MIN, schedule::PAUSED_RETRY);
-                match hold {
-                    Hold::Database => Refusal::Database { retry_after },
-                    Hold::Breaker(OpenCause::Operator(reason)) => Refusal::Operator {
-                        reason: reason.clone(),
-                        retry_after,
-                    },
-                    Hold::Breaker(OpenCause::Outage(reason)) => Refusal::Unavailable {
-                        reason: reason.clone(),
-                        retry_after,
-                    },
-                    Hold::Failing => match self.row.standing.who_must_act {
-                        Some(WhoMustAct::Admin) => Refusal::Admin(reason),
-                        Some(WhoMustAct::Operator | WhoMustAct::Developer) => {
-                            Refusal::Operator { reason, retry_after }
-                        }
-                        Some(WhoMustAct::User | WhoMustAct::Nobody) | None => {
-                            Refusal::Unavailable { reason, retry_after }
-                        }
-                    },
-                }
-            }
-            Phase::Active | Phase::Refreshing | Phase::RefreshedElsewhere { .. } => Refusal::Unavailable {
-                reason,
-                retry_after: schedule::RETRY_AFTER_MIN,
-            },
         }
     }
 }

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::shared::{after, before};
-use crate::{domain::integration::Standing, integration::row::Token};
+use crate::domain::{integration::Standing, reason::WhoMustAct};
+use crate::integration::schedule;
+use crate::shared::{after, before, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: i64 = 1_000_000;
@@ -574,3 +575,65 @@ mod late_outcomes {
 
 #[path = "lifecycle_invariants.rs"]
 mod invariants;
+
+#[test]
+fn a_rejected_token_is_refreshed_once_and_handed_to_nobody_meanwhile() {
+    let rejected = |is_first| Input::Rejected {
+        generation: 1,
+        is_first,
+    };
+    let want = Wanted::Token {
+        min_ttl: Duration::ZERO,
+    };
+    let mut state = awake(fresh());
+    assert_eq!(step(&mut state, rejected(true), now()), [Effect::StartRefresh]);
+    assert_eq!(step(&mut state, rejected(false), now()), []);
+    assert_eq!(step(&mut state, Input::Asked(WaiterId(1), want), now()), []);
+    // It fails: whoever waits is told why, and so is whoever comes next.
+    let failed = with(Status::Degraded, WhoMustAct::Nobody, fresh());
+    let effects = step(&mut state, Input::Settled(failed.clone()), now());
+    assert!(
+        matches!(
+            effects[..],
+            [.., Effect::Refuse(WaiterId(1), Refusal::Unavailable { .. })]
+        ),
+        "{effects:?}"
+    );
+    let effects = step(&mut state, Input::Asked(WaiterId(2), want), now());
+    assert!(matches!(effects[..], [Effect::Refuse(..)]), "{effects:?}");
+    // Another generation is another token.
+    let mut next = fresh();
+    next.token = next.token.map(|token| Token {
+        generation: 2,
+        ..token
+    });
+    step(&mut state, Input::Settled(next), now());
+    let effects = step(&mut state, Input::Asked(WaiterId(3), want), now());
+    assert_eq!(effects, [Effect::Grant(WaiterId(3))]);
+}
+
+#[test]
+fn a_report_that_came_too_late_or_of_what_cannot_be_refreshed_changes_nothing() {
+    let want = Wanted::Token {
+        min_ttl: Duration::ZERO,
+    };
+    for (row, generation) in [
+        (fresh(), 0),
+        (
+            Row {
+                refreshable: false,
+                ..fresh()
+            },
+            1,
+        ),
+    ] {
+        let mut state = awake(row);
+        let report = Input::Rejected {
+            generation,
+            is_first: true,
+        };
+        assert_eq!(step(&mut state, report, now()), []);
+        let effects = step(&mut state, Input::Asked(WaiterId(1), want), now());
+        assert_eq!(effects, [Effect::Grant(WaiterId(1))]);
+    }
+}

@@ -19,8 +19,9 @@ use crate::{
         ids::Subject,
         integration::{IntegrationView, StoredIntegration},
         scope::ScopeSet,
-        token::{AccessGrant, ProviderRevocation, RevocationReport},
+        token::{AccessGrant, ProviderRevocation, RevocationReport, TokenRejection},
     },
+    ports::store::Reported,
 };
 
 /// Messages of an integration.
@@ -31,6 +32,10 @@ pub(crate) enum IntegrationMsg {
     Ask(Box<TokenAsk>),
     /// From outside: refresh now.
     Refresh(Box<RefreshAsk>),
+    /// From outside: a service says that the provider's interface did not accept the token.
+    Rejected(Box<RejectedAsk>),
+    /// From its own effect: the report is durable, for that generation.
+    RejectionStored(Box<RejectedAsk>, i64, ServiceResult<Reported>),
     /// From outside: take it back.
     Revoke(Box<RevokeAsk>),
     /// From the façade: its owner switches a feature on or off, or takes a consent back.
@@ -136,6 +141,20 @@ pub(crate) struct RefreshAsk {
     pub(crate) reply: RpcReplyPort<ServiceResult<IntegrationView>>,
 }
 
+/// A report that a token was rejected.
+#[derive(Debug)]
+pub(crate) struct RejectedAsk {
+    /// Must be one who may receive the token.
+    pub(crate) recipient: Recipient,
+    pub(crate) rejection: TokenRejection,
+    pub(crate) context: RequestContext,
+    /// One of the wishes there may be at once; travels with it.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) permit: WishPermit,
+    /// Whether the rejected token is the present one.
+    pub(crate) reply: RpcReplyPort<ServiceResult<bool>>,
+}
+
 /// A wish to take it back.
 #[derive(Debug)]
 pub(crate) struct RevokeAsk {
@@ -179,6 +198,8 @@ impl IntegrationMsg {
         match self {
             Self::Ask(_) => "ask",
             Self::Refresh(_) => "refresh",
+            Self::Rejected(_) => "rejected",
+            Self::RejectionStored(..) => "rejection_stored",
             Self::Revoke(_) => "revoke",
             Self::Switch(_) => "switch",
             Self::Switched(..) => "switched",
@@ -202,6 +223,7 @@ impl IntegrationMsg {
         match self {
             Self::Ask(ask) => drop(ask.reply.send(Err(ask.refused.unwrap_or(error)))),
             Self::Refresh(ask) => drop(ask.reply.send(Err(error))),
+            Self::Rejected(ask) | Self::RejectionStored(ask, ..) => drop(ask.reply.send(Err(error))),
             Self::Switch(ask) | Self::Switched(ask, _) => drop(ask.reply.send(Err(error))),
             Self::Revoke(ask) | Self::RevocationStored(ask, _) | Self::ProviderTold(Some(ask), _) => {
                 drop(ask.reply.send(Err(error)));

@@ -8,12 +8,15 @@ pub(crate) mod answer;
 pub(crate) mod answers;
 mod changes;
 mod conclude;
+mod forced;
 pub(crate) mod lifecycle;
 pub(crate) mod message;
 mod narrowing;
 pub(crate) mod opened;
 mod outcome;
 pub(crate) mod refresh;
+mod refusal;
+mod rejection;
 mod remark;
 pub(crate) mod replay;
 mod revocation;
@@ -21,6 +24,7 @@ pub(crate) mod row;
 pub(crate) mod schedule;
 mod spooled;
 mod switching;
+pub(crate) mod transition;
 mod under_way;
 pub(crate) mod unstorable;
 mod urgency;
@@ -30,6 +34,8 @@ pub(crate) use refresh::PROBE_BEFORE_END;
 use std::{collections::HashMap, sync::Arc};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use tokio::time::Instant;
 
 use self::{
     lifecycle::{Effect, Input, State, WAITERS_MAX, WaiterId, Wanted},
@@ -82,6 +88,10 @@ pub(crate) struct IntegrationState {
     deferred: Vec<IntegrationMsg>,
     /// Tokens of fewer scopes, for services that may not have the account's own.
     narrowed: Narrowed,
+    /// The generation whose token was last reported as rejected: told again, that is no news.
+    reported: Option<i64>,
+    /// When somebody last forced a refresh here.
+    forced_at: Option<Instant>,
     /// Who wished the refresh that is about to begin, if somebody did.
     cause: Option<RequestContext>,
 }
@@ -127,6 +137,8 @@ impl Actor for Integration {
             is_asking: false,
             deferred: Vec::new(),
             narrowed: Narrowed::default(),
+            reported: None,
+            forced_at: None,
             cause: None,
         };
         self.show_token(&mut state);
@@ -152,6 +164,10 @@ impl Actor for Integration {
         match message {
             IntegrationMsg::Ask(ask) => self.ask(&myself, state, ask),
             IntegrationMsg::Refresh(ask) => self.refresh(&myself, state, ask),
+            IntegrationMsg::Rejected(ask) => self.rejected(&myself, state, ask),
+            IntegrationMsg::RejectionStored(ask, generation, result) => {
+                self.rejection_stored(&myself, state, ask, generation, result);
+            }
             IntegrationMsg::Revoke(ask) => self.revoke(&myself, state, ask),
             IntegrationMsg::Switch(ask) => self.switch(&myself, state, ask),
             IntegrationMsg::Switched(ask, result) => self.switched(&myself, state, *ask, result),
@@ -231,10 +247,11 @@ impl Integration {
     /// Lays the token out for whoever comes by, exactly while a question would be answered with it at once.
     fn show_token(&self, state: &mut IntegrationState) {
         let token = state.lifecycle.row.token;
+        let is_rejected = token.is_some_and(|token| state.lifecycle.is_rejected(token));
         let is_served = state.lifecycle.phase != lifecycle::Phase::Revoked;
         let Some(place) = &mut state.place else { return };
         match token {
-            Some(token) if is_served => place.lay_out(&self.provider, &state.opened, token),
+            Some(token) if is_served && !is_rejected => place.lay_out(&self.provider, &state.opened, token),
             Some(_) | None => place.clear(),
         }
     }
@@ -280,6 +297,11 @@ impl Integration {
             return;
         }
         self.activity.ask(self.shared.now());
+        if let Some(answer) = self.bounded(state, &ask) {
+            let _ = ask.reply.send(answer);
+            return;
+        }
+        state.forced_at = Some(Instant::now());
         state.cause = Some(ask.context.clone());
         let waiter = Self::enlist(state, Waiting::Refresh(ask));
         self.feed(myself, state, Input::Asked(waiter, Wanted::Refresh));

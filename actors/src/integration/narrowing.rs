@@ -27,6 +27,7 @@ use crate::{
         integration::StoredIntegration,
         provider::{Provider, RefreshClass},
         scope::ScopeSet,
+        secret::AccessToken,
         token::{AccessGrant, TokenAnswer, Written},
     },
     ports::oauth::RefreshRequest,
@@ -87,7 +88,32 @@ fn narrower(
     Some(answer::check(provider, &narrowed, need, now).map(|()| scopes))
 }
 
+impl Narrowed {
+    /// Whether one of the tokens at hand is so.
+    pub(super) fn any(&self, is_so: impl Fn(&AccessToken) -> bool) -> bool {
+        let mut kept = self.sets.values();
+        kept.any(|set| matches!(set, Narrower::Kept { grant, .. } if is_so(&grant.access_token)))
+    }
+}
+
 impl Integration {
+    /// Whether this recipient may have a token of this account, its own or a narrower one.
+    pub(super) fn reaches(&self, state: &IntegrationState, recipient: &Recipient) -> ServiceResult<()> {
+        let (stored, now, scopes) = (&state.opened.stored, self.shared.now(), ScopeSet::default());
+        let need = Need {
+            recipient,
+            feature: None,
+            scopes: &scopes,
+        };
+        match answer::check(&self.provider, stored, &need, now) {
+            Err(error @ ServiceError::Forbidden { .. }) => {
+                let narrower = narrower(&self.provider, stored, &need, now);
+                narrower.unwrap_or(Err(error)).map(|_| ())
+            }
+            reaches => reaches,
+        }
+    }
+
     /// How this question is answered: with the account's own token (`None`), or with one narrowed to these scopes.
     pub(super) fn suits(&self, state: &IntegrationState, ask: &TokenAsk) -> ServiceResult<Option<ScopeSet>> {
         let (stored, need, now) = (&state.opened.stored, ask.need(), self.shared.now());

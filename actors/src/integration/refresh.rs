@@ -102,8 +102,8 @@ async fn attempt(
     asked_at: Option<Timestamp>,
     permit: Permit,
 ) -> RefreshOutcome {
-    if shared.effects.stopping() {
-        // The call has not begun: it is left to the next start, or to another node.
+    if shared.effects.stopping() || shared.database.takes_no_writes() {
+        // The call has not begun: it is left to the next start, to another node, or until it can be stored.
         return database_away(shared);
     }
     if shared.answers.has(id.uuid) {
@@ -129,7 +129,7 @@ async fn attempt(
         Ok(ClaimOutcome::Moved(integration)) => return conclude::settled(shared, *integration),
         Ok(ClaimOutcome::Gone) => return nothing_to_refresh(shared, &request.id).await,
         Err(error) => {
-            tracing::warn!(error = %error, "no refresh is begun: its intent cannot be stored");
+            tracing::debug!(error = %error, "no refresh is begun: its intent cannot be stored");
             return database_away(shared);
         }
     };

@@ -214,7 +214,10 @@ async fn attempt(shared: &Shared, answer: &SpooledAnswer) -> StoreResult<Fate> {
         }
     };
     Ok(match replay(shared, &row, &commit).await? {
-        Replayed::Stored(_) => Fate::Stored,
+        Replayed::Stored(now) => {
+            super::transition::tell(&row.standing, &now);
+            Fate::Stored
+        }
         Replayed::Fenced => Fate::Refused,
         Replayed::Held => Fate::Waits,
     })

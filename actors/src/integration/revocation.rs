@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::opened::Opened;
+use super::{opened::Opened, transition};
 use crate::{
     domain::error::ServiceResult,
     domain::{
@@ -53,7 +53,12 @@ pub(super) async fn store(
         .revoke(owner, &stored.id, &reason, retry_at, &audit)
         .await
     {
-        Ok(row) => Ok(row.map(Box::new)),
+        Ok(row) => {
+            if let Some(row) = &row {
+                transition::tell(&stored.standing, row);
+            }
+            Ok(row.map(Box::new))
+        }
         Err(error) => Err(store_error(&error)),
     }
 }

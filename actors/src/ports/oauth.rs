@@ -10,6 +10,7 @@ use crate::domain::{
     feature::FeatureKey,
     ids::ProviderKey,
     provider::Provider,
+    provider_problem::ProviderProblem,
     reason::{ReasonCode, WhoMustAct},
     scope::ScopeSet,
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken, State},
@@ -159,6 +160,9 @@ pub struct AuthorizationUrlRequest {
     pub redirect_uri: Url,
     /// Which account to suggest.
     pub login_hint: Option<String>,
+    /// What an interface of the provider demanded of the next sign-in with a claims challenge: a JSON object (OpenID Connect
+    /// Core 5.5), kept from a report that it rejected a token.
+    pub claims: Option<String>,
     /// Whether a usable refresh token of this account is held that covers what is asked for (then consent is not forced).
     pub has_grant: bool,
 }
@@ -291,6 +295,12 @@ pub trait OAuth: Send + Sync {
 
     /// Which of two configured client secrets the provider took last, `first` or `next`; `None`: there are not two.
     fn client_secret_in_use(&self, _provider: &ProviderKey) -> Option<&'static str> {
+        None
+    }
+
+    /// What keeps this provider from being used before anything is asked about an account (its documents, its addresses);
+    /// `None`: nothing, as far as this node knows. A failure with its `what` as reason was brought about by it.
+    fn problem(&self, _provider: &ProviderKey) -> Option<ProviderProblem> {
         None
     }
 

@@ -190,7 +190,7 @@ impl Scheduler {
         match result {
             Ok(looks) => {
                 if std::mem::take(&mut state.blind) {
-                    tracing::info!("due work is looked for again");
+                    tracing::debug!("due work is looked for again");
                 }
                 for Had {
                     provider,
@@ -206,7 +206,8 @@ impl Scheduler {
             }
             Err(error) if !state.blind => {
                 state.blind = true;
-                tracing::warn!(error = %error, "due work cannot be looked for; valid tokens are served meanwhile");
+                // Told as a cause of not being ready.
+                tracing::debug!(error = %error, "due work cannot be looked for; valid tokens are served meanwhile");
             }
             Err(_) => {}
         }

@@ -96,6 +96,7 @@ impl Node {
             rng,
         };
         let mut settings = Settings::new(id, "https://oauth.example.com".parse().unwrap());
+        settings.forced_refresh_interval = std::time::Duration::ZERO;
         settings.idle_after = land.swarm.idle_after;
         settings.poll_interval = land.swarm.poll_interval;
         // Ticks of idle nodes are most of what a simulation costs.

@@ -260,6 +260,8 @@ async fn system(
 ) -> Node {
     let url = "https://oauth.example.com".parse().expect("a URL");
     let mut settings = Settings::new(NodeId(Uuid::now_v7()), url);
+    // Tests force one refresh after the other; what bounds that is a test of its own.
+    settings.forced_refresh_interval = Duration::ZERO;
     tune(&mut settings);
     let store = Arc::new(store.clone());
     let ports = Ports {

@@ -15,6 +15,7 @@ mod features;
 mod integrations;
 pub(super) mod metrics;
 mod providers;
+mod rejection;
 mod service_info;
 mod sessions;
 mod switches;
@@ -49,6 +50,7 @@ pub(crate) fn all(api: &Arc<Api>) -> Vec<Route> {
         integrations::read(api),
         integrations::refresh(api),
         integrations::verify(api),
+        rejection::report(api),
         integrations::revoke(api),
         consents::list(api),
         consents::withdraw(api),

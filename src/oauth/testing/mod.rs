@@ -95,6 +95,7 @@ pub(crate) fn authorization(scopes: &[&str]) -> AuthorizationUrlRequest {
         nonce: NONCE.to_owned(),
         redirect_uri: "https://oauth.example.com/callback".parse().unwrap(),
         login_hint: None,
+        claims: None,
         has_grant: false,
     }
 }

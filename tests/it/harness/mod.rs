@@ -7,6 +7,7 @@ pub mod database;
 mod flow;
 pub mod logs;
 mod person;
+mod pretender;
 pub mod program;
 mod proxy;
 pub mod scale;
@@ -19,11 +20,12 @@ pub use browser::{Browser, End};
 pub use database::fresh as fresh_database;
 pub use flow::{Flow, begin_on_our_page, connect, parameter};
 pub use person::ConsentPage;
+pub use pretender::{Pretender, Reply};
 pub use program::{Folder, Program};
 pub use proxy::Proxy;
 pub use service::{
-    AUTH_SECRET, ENCRYPTION_KEY, Service, ServiceOptions, confirm_session, enter, jwt, start_simulator,
-    user_token,
+    AUTH_SECRET, ENCRYPTION_KEY, FORCED_REFRESH_INTERVAL, Service, ServiceOptions, confirm_session, enter,
+    jwt, start_simulator, user_token,
 };
 pub use wait::eventually;
 

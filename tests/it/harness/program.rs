@@ -92,6 +92,7 @@ pub fn command(arguments: &[&str], folder: &Path) -> Command {
         .args(arguments)
         .current_dir(folder)
         .env_clear()
+        .env(super::FORCED_REFRESH_INTERVAL, "0s")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -30,6 +30,9 @@ pub const AUTH_SECRET: &str = "c4b1e0f25a7d4896b3c1f0a9d8e7564321fedcba90871625"
 /// Seals. Random-looking for the same reason.
 pub const ENCRYPTION_KEY: &str = "q3V0bK9xWmZ1p7RcE4uYhN8sT2aLdJf6oGiXvQwB5yM=";
 
+/// The variable for the pause between two refreshes that somebody forces.
+pub const FORCED_REFRESH_INTERVAL: &str = "OAUTH_MANAGER__TIMINGS__FORCED_REFRESH_INTERVAL";
+
 /// What a test wants otherwise than usual.
 #[derive(Debug, Clone)]
 pub struct ServiceOptions {
@@ -114,8 +117,7 @@ impl Service {
         let toml = configuration(&simulator, &base_url, &database_url, &options);
         let mut toml = (options.change_toml)(toml);
         let _ = writeln!(toml, "[spool]\ndirectory = {:?}", spool.to_str().unwrap());
-        let config =
-            Config::from_toml(&toml, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
+        let config = Config::from_toml(&toml, &unbounded()).unwrap_or_else(|error| panic!("{error}\n{toml}"));
         let running = Running::start_adjusted(&config, listener, options.adjust)
             .await
             .unwrap();
@@ -294,6 +296,11 @@ pub async fn start_simulator(options: &ServiceOptions) -> Simulator {
         },
     )
     .unwrap()
+}
+
+/// Tests force one refresh after the other; what bounds that is a test of its own.
+fn unbounded() -> BTreeMap<String, String> {
+    BTreeMap::from([(FORCED_REFRESH_INTERVAL.to_owned(), "0s".to_owned())])
 }
 
 fn configuration(

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit, Replayed,
-    StoreResult,
+    ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, FailureCommit, RefreshCommit,
+    RejectionReport, Replayed, Reported, StoreResult,
 };
 use crate::domain::{
     Timestamp,
@@ -193,6 +193,13 @@ pub trait IntegrationStore: Send + Sync {
 
     /// Stores a failed attempt, conditional on generation and claim; audit (and event on a change) in the same transaction.
     async fn commit_failure(&self, commit: &FailureCommit) -> StoreResult<Concluded>;
+
+    /// Takes note that a token was rejected, if it is of the row's generation; audit in the same transaction. Forgotten when
+    /// the account is connected again.
+    async fn report_rejection(&self, report: &RejectionReport) -> StoreResult<Reported>;
+
+    /// What the provider demands of the next sign-in of this account, by the last report that said so.
+    async fn claims_wanted(&self, id: &IntegrationId) -> StoreResult<Option<String>>;
 
     /// Finds where this account's connection belongs.
     async fn reserve(

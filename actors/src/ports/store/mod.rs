@@ -8,6 +8,7 @@ mod integrations;
 mod overview;
 mod records;
 mod refresh;
+mod rejections;
 mod sessions;
 mod users;
 
@@ -26,6 +27,7 @@ pub use records::RecordStore;
 pub use refresh::{
     ClaimOutcome, ClaimRequest, ClaimReturn, Concluded, FailureCommit, RefreshCommit, Replayed,
 };
+pub use rejections::{RejectionReport, Reported};
 pub use sessions::{
     NewOpening, OPENINGS_MAX, SessionConfirmation, SessionConfirmed, SessionStore, StoredOpening,
 };
@@ -34,7 +36,8 @@ pub use users::UserStore;
 /// What the database can fail with. The variants say what the caller does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, is too slow, or refuses writes: try again later.
+    /// It cannot be reached, is too slow, or refuses writes: try again later. Where it refused, the words are `SQLSTATE ` and
+    /// its code.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// It will never take this: a value it cannot hold, or one that breaks a rule of the schema. Not to be tried again as
@@ -64,6 +67,16 @@ pub enum StoreError {
     /// A name that is taken.
     #[error("{0} exists already")]
     Exists(&'static str),
+}
+
+impl StoreError {
+    /// The code with which the database refused a statement for other reasons than its data.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable(reason) => reason.strip_prefix("SQLSTATE "),
+            Self::Refused { .. } | Self::Inconsistent { .. } | Self::InvalidCursor | Self::Exists(_) => None,
+        }
+    }
 }
 
 /// What stores answer.

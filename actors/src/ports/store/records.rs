@@ -7,9 +7,10 @@ use super::StoreResult;
 use crate::domain::{
     audit::{AuditEntry, AuditView},
     consent::ConsentView,
-    ids::{IntegrationId, Subject},
+    ids::{IntegrationId, NodeId, Subject},
     page::{Page, PageRequest},
     provider::Provider,
+    unwritable::Unwritable,
 };
 
 /// Consents and the audit.
@@ -39,6 +40,10 @@ pub trait RecordStore: Send + Sync {
 
     /// Writes the providers' catalogue into `oauth_scopes`; a row that is gone from the catalogue goes.
     async fn seed_catalogue(&self, providers: &[std::sync::Arc<Provider>]) -> StoreResult<()>;
+
+    /// Writes a little, to find out whether that can be done: what is the matter, where the database answers and it cannot.
+    /// `was_full`: the disk was full a moment ago, so that room is to be looked for.
+    async fn try_write(&self, node: NodeId, was_full: bool) -> StoreResult<Option<Unwritable>>;
 
     /// Whether the database answers and its schema is the one this program knows.
     async fn ready(&self) -> StoreResult<()>;

@@ -19,6 +19,8 @@ pub enum Op {
     ReplayRefresh,
     ReturnClaim,
     CommitFailure,
+    ReportRejection,
+    ClaimsWanted,
     Reserve,
     CommitConnect,
     SwitchFeature,

@@ -17,8 +17,8 @@ use crate::{
     },
     ports::store::{
         ClaimOutcome, ClaimRequest, ClaimReturn, Commit, Concluded, ConnectCommit, DirectoryEntry,
-        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, Replayed,
-        Reservation, StoreResult, UpstreamGrant,
+        DispatchRequest, FailureCommit, FeatureSwitch, IntegrationStore, RefreshCommit, RejectionReport,
+        Replayed, Reported, Reservation, StoreResult, UpstreamGrant,
     },
 };
 
@@ -211,6 +211,14 @@ impl IntegrationStore for MemoryStore {
             Ok(Commit::Done)
         })
         .await
+    }
+
+    async fn report_rejection(&self, report: &RejectionReport) -> StoreResult<Reported> {
+        self.store_rejection(report).await
+    }
+
+    async fn claims_wanted(&self, id: &IntegrationId) -> StoreResult<Option<String>> {
+        self.claims_of(id).await
     }
 
     async fn postpone_revocation(

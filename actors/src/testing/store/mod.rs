@@ -12,6 +12,7 @@ mod line;
 mod overview;
 mod records;
 mod refresh;
+mod rejections;
 mod sessions;
 mod tables;
 mod users;

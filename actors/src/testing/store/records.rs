@@ -11,9 +11,10 @@ use crate::{
         Timestamp,
         audit::{AuditEntry, AuditView},
         consent::ConsentView,
-        ids::{IntegrationId, Subject},
+        ids::{IntegrationId, NodeId, Subject},
         page::{Page, PageRequest},
         provider::Provider,
+        unwritable::Unwritable,
     },
     ports::store::{RecordStore, StoreResult},
 };
@@ -72,6 +73,10 @@ impl RecordStore for MemoryStore {
 
     async fn seed_catalogue(&self, _providers: &[Arc<Provider>]) -> StoreResult<()> {
         self.run(Op::SeedCatalogue, |_, _| Ok(())).await
+    }
+
+    async fn try_write(&self, _: NodeId, _: bool) -> StoreResult<Option<Unwritable>> {
+        self.run(Op::Ready, |_, _| Ok(None)).await
     }
 
     async fn ready(&self) -> StoreResult<()> {

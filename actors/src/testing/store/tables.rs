@@ -33,6 +33,8 @@ pub(super) struct Tables {
     pub(super) erasures: BTreeMap<Subject, Option<Timestamp>>,
     pub(super) links: HashMap<Digest, Link>,
     pub(super) sessions: HashMap<Digest, Session>,
+    /// The newest generation that was reported as rejected, and what is demanded of the next sign-in.
+    pub(super) rejections: HashMap<Uuid, (i64, Option<String>)>,
     pub(super) budgets: HashMap<BudgetKey, Budget>,
     /// Rows that take no new tokens.
     pub(super) refusing: HashSet<Uuid>,
