@@ -46,6 +46,7 @@ pub(crate) async fn create_link(
         )
         .await;
     stored.map_err(|error| store_error(&error))?;
+    shared.made.hold(&token);
     Ok(SessionLink {
         url: ours(shared, &["session", &token])?,
         expires_at,

@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::{Exit, Unusable},
+    app::{Exit, TooFewDescriptors, Unusable},
     config::{Config, ConfigError, LogConfig, LogFormat, ProcessEnvironment},
     telemetry,
 };
@@ -83,8 +83,12 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A database that this configuration cannot work with is the same for every command: EX_CONFIG, as `serve` ends.
+/// A database that this configuration cannot work with is the same for every command, and a limit of open files that is
+/// too low for every start: EX_CONFIG, as `serve` ends.
 fn failure(error: &anyhow::Error) -> ExitCode {
+    if error.is::<TooFewDescriptors>() {
+        return Exit::Unusable.into();
+    }
     match error.downcast_ref::<Unusable>() {
         Some(Unusable::Schema(_) | Unusable::Key(_) | Unusable::OtherKeys(_)) => Exit::Unusable.into(),
         Some(Unusable::Away(_)) | None => ExitCode::FAILURE,

@@ -12,6 +12,7 @@ use oauth_manager_actors::domain::{
 };
 
 use super::{
+    bounds::{admission::RequestPermit, callers::Turn},
     endpoint::Captures,
     problem::Problem,
     query::Parameters,
@@ -37,6 +38,10 @@ pub(crate) struct RequestHead {
     pub(crate) received_at: Timestamp,
     /// The template of the route that took it: what logs may show of the path.
     pub(crate) route: OnceLock<&'static str>,
+    /// Its leave to be answered, where it is not answered at once.
+    pub(super) permit: OnceLock<RequestPermit>,
+    /// One of those that its caller may have under way, once it is known whose it is.
+    pub(super) turn: OnceLock<Turn>,
 }
 
 impl std::fmt::Debug for RequestHead {
@@ -70,6 +75,8 @@ impl RequestHead {
             uri,
             headers,
             route: OnceLock::new(),
+            permit: OnceLock::new(),
+            turn: OnceLock::new(),
         }
     }
 

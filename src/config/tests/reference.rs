@@ -29,6 +29,7 @@ fn the_commented_defaults_document_every_key() {
         "auth",
         "providers.acme",
         "residency",
+        "limits",
         "spool",
         "timings",
         "log",

@@ -13,7 +13,7 @@ use crate::http::{
     auth::{authenticate_service, session_cookie},
     body::Body,
     catalogue::Catalogue,
-    endpoint::{Endpoint, GET, POST, Route, as_json, as_page, body_route, route},
+    endpoint::{Endpoint, GET, POST, Route, as_json, body_route, secret_route},
     problem::{Answer, Problem},
     query::subject,
     reply,
@@ -82,7 +82,7 @@ async fn make_link(api: Arc<Api>, call: Call, body: Body) -> Answer {
 
 /// Uses a link up and goes on to the user's connections.
 pub(crate) fn open(api: &Arc<Api>) -> Route {
-    route(api, &OPEN, as_page, use_link)
+    secret_route(api, &OPEN, |call| Some(call.capture(0).into()), use_link)
 }
 
 async fn use_link(api: Arc<Api>, call: Call) -> Answer {
