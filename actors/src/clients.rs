@@ -54,6 +54,11 @@ impl Clients {
         (now < known.recheck_at).then(|| then(&known.recipient))?
     }
 
+    /// Whether this credential was good when it was last read, however long ago.
+    pub(crate) fn knows(&self, shared: &Shared, credential: &ServiceCredential) -> bool {
+        self.0.load().contains_key(&digest_of(shared, credential))
+    }
+
     /// The client with this credential.
     pub(crate) async fn authenticate(
         &self,

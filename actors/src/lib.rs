@@ -35,6 +35,7 @@ mod erasure;
 mod explanation;
 pub mod handle;
 mod integration;
+mod made;
 pub mod measure;
 pub mod ports;
 mod provider;

@@ -43,6 +43,7 @@ pub(crate) async fn create_link(
         .create_link(session_id, &digest, &request, lifetime, &audit)
         .await;
     stored.map_err(|error| store_error(&error))?;
+    shared.made.hold(&token);
     Ok(SessionLink {
         session_id,
         url: ours(shared, &["session", &token])?,

@@ -18,6 +18,7 @@ use crate::{
     domain::{Timestamp, ids::ProviderKey, provider::Provider},
     effects::Effects,
     integration::answers::Answers,
+    made::Made,
     measure::Measures,
     provider::{egress::Egress, load::Load},
     readiness::Told,
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     loads: HashMap<ProviderKey, Load>,
     /// Due work this node was given lately.
     pub(crate) given: Given,
+    /// Secrets of links and states this node has lately made.
+    pub(crate) made: Made,
 }
 
 impl Shared {
@@ -128,6 +131,7 @@ impl Shared {
             shelves,
             loads,
             given: Given::default(),
+            made: Made::default(),
             measures,
             #[cfg(any(test, feature = "testing"))]
             trap: crate::testing::trap::Trap::default(),

@@ -70,8 +70,8 @@ fn public_url(config: &Config) -> anyhow::Result<Url> {
     Url::parse(&config.server.public_url()).context("server.public_url")
 }
 
-/// Settings of the HTTP side.
-pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
+/// Settings of the HTTP side, with room for so many connections.
+pub(super) fn http_settings(config: &Config, connections_max: usize) -> anyhow::Result<HttpSettings> {
     let origins = |origins: &[config::Origin], key: &'static str| {
         origins
             .iter()
@@ -104,7 +104,16 @@ pub(super) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
             .collect(),
         measured: server.metrics_listen.is_some(),
         limits: Limits {
-            connections_max: server.max_connections,
+            connections_max,
+            connections_per_address_max: connections_max
+                .saturating_mul(usize::from(config.limits.connections_per_address_percent))
+                .div_ceil(100),
+            requests_max: config.limits.requests,
+            requests_per_user_max: config.limits.requests_per_user,
+            requests_per_service_max: config.limits.requests_per_service,
+            user_requests_per_minute: config.limits.user_requests_per_minute,
+            service_flows_per_minute: config.limits.service_flows_per_minute,
+            failures_per_minute: config.limits.failures_per_minute,
             // What is answered must be answered early enough for what it has begun to be stored.
             stop_grace: config.timings.shutdown_grace / STOP_SHARE,
             body_bytes_max: usize::try_from(server.body_limit_bytes).unwrap_or(usize::MAX),

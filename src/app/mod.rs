@@ -3,6 +3,7 @@
 mod assembly;
 pub mod clock;
 mod credential;
+mod descriptors;
 mod exit;
 mod jwks;
 mod mapping;
@@ -23,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use assembly::{Assembly, spool, vault};
 pub use credential::new_credential;
+pub use descriptors::TooFewDescriptors;
 pub use exit::Exit;
 pub use mapping::command_settings;
 pub use misconfigured::Misconfigured;
@@ -87,6 +89,7 @@ impl Running {
         listener: TcpListener,
         adjust: impl FnOnce(&mut Settings),
     ) -> anyhow::Result<Self> {
+        let connections_max = descriptors::connections_max(config)?;
         let assembly = Assembly::new(config)?;
         let operators = Operators::bind(config).await?;
         let mut settings = mapping::actor_settings(config)?;
@@ -104,7 +107,7 @@ impl Running {
         );
         let clock = assembly.clock.clone();
         let now: http::Now = Arc::new(move || clock.now());
-        let settings = mapping::http_settings(config)?;
+        let settings = mapping::http_settings(config, connections_max)?;
         let metrics_address = operators.as_ref().map(|operators| operators.address);
         if let Some(operators) = operators {
             operators.serve(&tasks, &settings, &manager, &assembly, &now, &stop_http);

@@ -20,7 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::{Exit, Misconfigured, Unusable},
+    app::{Exit, Misconfigured, TooFewDescriptors, Unusable},
     config::{Config, ConfigError, LogConfig, LogFormat, ProcessEnvironment},
     telemetry,
 };
@@ -84,9 +84,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What cannot be built, or a database that this configuration cannot work with, is the same for every command: EX_CONFIG, as `serve` ends.
+/// What cannot be built, a database that this configuration cannot work with and a limit of open files that is too low are the
+/// same for every command: EX_CONFIG, as `serve` ends.
 fn failure(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Misconfigured>() {
+    if error.is::<Misconfigured>() || error.is::<TooFewDescriptors>() {
         return Exit::Unusable.into();
     }
     match error.downcast_ref::<Unusable>() {

@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod feature;
 mod files;
+mod limits;
 mod list;
 mod log;
 mod origin;
@@ -49,6 +50,7 @@ pub use endpoint::Endpoint;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, Problem, Problems};
 pub use feature::{FeatureConfig, ScopeConfig};
+pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use origin::Origin;
 pub use provider::{
@@ -90,6 +92,8 @@ pub struct Config {
     pub consents: ConsentsConfig,
     /// How long idle integrations stay in memory.
     pub residency: ResidencyConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
     /// Where answers wait for the database.
     pub spool: SpoolConfig,
     /// Deadlines that depend on each other.
@@ -174,6 +178,7 @@ impl Config {
         self.consents
             .validate(self.providers.keys().map(String::as_str), &mut problems);
         self.residency.validate(&mut problems);
+        self.limits.validate(&mut problems);
         self.spool.validate(environment, &mut problems);
         self.timings.validate(&mut problems);
         self.log.validate(&mut problems);

@@ -1,45 +1,26 @@
 //! Request bodies: bounded in size and time before anything is parsed, then understood strictly.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
-use super::{problem::Problem, query::Parameters, settings::Limits};
-
-/// How much of a body nobody wanted is read and thrown away.
-const DISCARD_BYTES_MAX: usize = 256 * 1024;
-/// For how long: what was sent along with the request is there at once.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+use super::{
+    bounds::admission::{BodyPermit, RequestPermit},
+    problem::Problem,
+    query::Parameters,
+    request_context::RequestHead,
+    settings::Limits,
+};
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// A body that nobody has read yet.
-pub(crate) struct Body(Arc<Mutex<Chunks>>);
-
-/// What a handler has left of a body.
-pub(crate) struct Rest(Arc<Mutex<Chunks>>);
-
-impl Rest {
-    /// Reads it and throws it away, within bounds. Closing a connection with bytes of the client still unread resets it,
-    /// and the client never sees why it was refused.
-    pub(crate) async fn discard(self) {
-        let reading = async {
-            let mut chunks = self.0.lock().await;
-            let mut left = DISCARD_BYTES_MAX;
-            while let Some(Ok(chunk)) = chunks.next().await {
-                left = left.saturating_sub(chunk.len());
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // Who takes longer is not waited for.
-        let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
-    }
+/// A body that nobody has read yet. Dropped unread, it is the connection's to deal with.
+pub(crate) struct Body {
+    chunks: Chunks,
+    head: Option<Arc<RequestHead>>,
 }
 
 impl Body {
@@ -47,12 +28,15 @@ impl Body {
     pub(crate) fn new<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Self {
         let chunks: Chunks =
             Box::pin(stream.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))));
-        Self(Arc::new(Mutex::new(chunks)))
+        Self { chunks, head: None }
     }
 
-    /// For whatever a handler leaves.
-    pub(crate) fn rest(&self) -> Rest {
-        Rest(Arc::clone(&self.0))
+    /// Of this request, which holds nobody up while it waits for the rest of it.
+    pub(crate) fn of(self, head: Arc<RequestHead>) -> Self {
+        Self {
+            head: Some(head),
+            ..self
+        }
     }
 
     /// As JSON of this type; unknown fields are for the type to refuse.
@@ -90,23 +74,36 @@ impl Body {
     }
 
     async fn read(self, limits: &Limits) -> Result<Bytes, Problem> {
-        tokio::time::timeout(limits.body_timeout, self.collect(limits.body_bytes_max))
-            .await
-            .map_err(|_elapsed| Problem::BodyTimeout)?
+        let Self { chunks, head } = self;
+        let permit = head.as_ref().and_then(|head| head.permit.get());
+        let reading = collect(chunks, permit, limits.body_bytes_max);
+        let reading = tokio::time::timeout(limits.body_timeout, reading);
+        let read = match permit {
+            Some(permit) => permit.without_while_client(reading).await?,
+            None => reading.await,
+        };
+        read.map_err(|_elapsed| Problem::BodyTimeout)?
     }
+}
 
-    async fn collect(self, max: usize) -> Result<Bytes, Problem> {
-        let mut all = BytesMut::new();
-        let mut chunks = self.0.lock().await;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_broken| Problem::invalid("the body broke off"))?;
-            if all.len() + chunk.len() > max {
-                return Err(Problem::BodyTooLarge { max });
-            }
-            all.extend_from_slice(&chunk);
+async fn collect(mut chunks: Chunks, permit: Option<&RequestPermit>, max: usize) -> Result<Bytes, Problem> {
+    let mut all = BytesMut::new();
+    let mut room: Option<BodyPermit> = None;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_broken| Problem::invalid("the body broke off"))?;
+        if all.len() + chunk.len() > max {
+            return Err(Problem::BodyTooLarge { max });
         }
-        Ok(all.freeze())
+        if let Some(permit) = permit {
+            let more = permit.body(chunk.len())?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        all.extend_from_slice(&chunk);
     }
+    Ok(all.freeze())
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -129,6 +126,8 @@ fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::stream;
     use http::HeaderValue;
     use serde::Deserialize;

@@ -2,7 +2,7 @@
 //!
 //! The log shows the route's template and never the path or the query, which may hold a state or a session link.
 
-use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -14,13 +14,14 @@ use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::{body::Body, service::Service};
 use hyper_util::service::TowerToHyperService;
 use oauth_manager_actors::domain::error::ServiceError;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
 
 use super::{
-    Now, cors, endpoint::AtHand, measure::HttpMeasures, problem::Problem, reply::Response,
-    request_context::RequestHead, request_id::X_REQUEST_ID, routes, security_headers, settings::HttpSettings,
+    Now, bounds::admission::Admission, bounds::refusals::Refusals, connection::Progress, cors,
+    endpoint::AtHand, measure::HttpMeasures, problem::Problem, reply::Response, request_context::RequestHead,
+    request_id::X_REQUEST_ID, routes, security_headers, settings::HttpSettings,
 };
 
 /// A body as it comes from a connection.
@@ -32,11 +33,25 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// An answer under way.
 pub(crate) type Answering = BoxFuture<'static, Response>;
 
+/// Whoever sent a request.
+pub(crate) struct Client<'a> {
+    /// The other end of the connection.
+    pub(crate) ip: IpAddr,
+    /// Of the connection.
+    pub(crate) progress: Option<&'a Progress>,
+}
+
+impl From<IpAddr> for Client<'_> {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, progress: None }
+    }
+}
+
 /// Answers requests.
 pub(crate) struct Edge {
     at_hand: Vec<AtHand>,
     routes: Box<dyn Fn(Request<IncomingBody>) -> Answering + Send + Sync>,
-    permits: Semaphore,
+    admission: Arc<Admission>,
     settings: Arc<HttpSettings>,
     /// Absent where nobody reads what is measured.
     measures: Option<HttpMeasures>,
@@ -49,6 +64,7 @@ impl Edge {
         at_hand: Vec<AtHand>,
         routes: BoxedFilter<(Response,)>,
         settings: Arc<HttpSettings>,
+        refusals: Refusals,
         now: Now,
     ) -> Self {
         let service = TowerToHyperService::new(warp::service(routes));
@@ -58,7 +74,7 @@ impl Edge {
                 let answer = service.call(request);
                 async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
             }),
-            permits: Semaphore::new(settings.limits.requests_max),
+            admission: Arc::new(Admission::new(&settings.limits, refusals)),
             measures: settings.measured.then(HttpMeasures::default),
             settings,
             now,
@@ -66,33 +82,34 @@ impl Edge {
     }
 
     /// The answer to one request: there at once, or under way.
-    pub(crate) fn answer<B>(
+    pub(crate) fn answer<'c, B>(
         self: &Arc<Self>,
-        peer: IpAddr,
+        client: impl Into<Client<'c>>,
         request: Request<B>,
     ) -> Either<Ready<Response>, Answering>
     where
         B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
     {
-        let begun = Instant::now();
+        let (begun, client) = (Instant::now(), client.into());
         let (mut parts, body) = request.into_parts();
         let head = RequestHead::new(
             std::mem::take(&mut parts.method),
             std::mem::take(&mut parts.uri),
             std::mem::take(&mut parts.headers),
-            peer,
+            client.ip,
             &self.settings.trusted_proxies,
             (self.now)(),
         );
         let span = tracing::debug_span!("http.request", http.request_id = %head.request_id);
-        if let Some(response) = span.in_scope(|| self.at_once(&head)) {
+        if let Some(response) = span.in_scope(|| self.at_once(&head, body.size_hint().lower())) {
             return Either::Left(ready(self.finish(&head, response, begun)));
         }
         let (edge, head) = (Arc::clone(self), Arc::new(head));
+        let progress = client.progress.cloned();
         parts.method = head.method.clone();
         parts.uri = head.uri.clone();
         let answering = async move {
-            let routed = edge.route(&head, parts, body);
+            let routed = edge.route(&head, progress, parts, body);
             let response = AssertUnwindSafe(routed).catch_unwind().await;
             let response = response.unwrap_or_else(|_panic| panicked(&head));
             edge.finish(&head, response, begun)
@@ -101,9 +118,9 @@ impl Edge {
     }
 
     /// What needs neither a body nor anybody's help.
-    fn at_once(&self, head: &RequestHead) -> Option<Response> {
+    fn at_once(&self, head: &RequestHead, body_bytes: u64) -> Option<Response> {
         let answer = || {
-            if let Some(problem) = out_of_bounds(head) {
+            if let Some(problem) = self.out_of_bounds(head, body_bytes) {
                 return Some(problem.into_response(&head.request_id));
             }
             let scripted = cors::allowed_origin(&self.settings.allowed_origins, head);
@@ -114,17 +131,36 @@ impl Edge {
         std::panic::catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_panic| Some(panicked(head)))
     }
 
-    async fn route<B>(&self, head: &Arc<RequestHead>, mut parts: request::Parts, body: B) -> Response
+    /// What is refused before any route looks at it. `body_bytes` is what the body has at least: a length that is declared
+    /// is believed before it has come.
+    fn out_of_bounds(&self, head: &RequestHead, body_bytes: u64) -> Option<Problem> {
+        let uri_bytes = head.uri.path_and_query().map_or(0, |text| text.as_str().len());
+        if uri_bytes > URI_BYTES_MAX {
+            return Some(Problem::UriTooLong { max: URI_BYTES_MAX });
+        }
+        let max = self.settings.limits.body_bytes_max;
+        if body_bytes > max as u64 {
+            return Some(Problem::BodyTooLarge { max });
+        }
+        // TRACE would echo credentials, CONNECT would make a proxy of us.
+        let refused = head.method == Method::TRACE || head.method == Method::CONNECT;
+        refused.then_some(Problem::MethodNotAllowed(super::endpoint::READ))
+    }
+
+    async fn route<B>(
+        &self,
+        head: &Arc<RequestHead>,
+        progress: Option<Progress>,
+        mut parts: request::Parts,
+        body: B,
+    ) -> Response
     where
         B: Body<Data = Bytes, Error = hyper::Error> + Send + Sync + 'static,
     {
-        let Ok(_permit) = self.permits.try_acquire() else {
-            let overloaded = ServiceError::Overloaded {
-                detail: "this service has too much to do",
-                retry_after: Duration::from_secs(1),
-            };
-            return Problem::Service(overloaded).into_response(&head.request_id);
-        };
+        match self.admission.request(progress) {
+            Ok(permit) => drop(head.permit.set(permit)),
+            Err(problem) => return problem.into_response(&head.request_id),
+        }
         parts.extensions.insert(Arc::clone(head));
         (self.routes)(Request::from_parts(parts, body.boxed())).await
     }
@@ -156,17 +192,6 @@ impl Edge {
 /// The panic hook has logged it; the caller learns no more than that it was us.
 fn panicked(head: &RequestHead) -> Response {
     Problem::Service(ServiceError::Internal).into_response(&head.request_id)
-}
-
-/// What is refused before any route looks at it.
-fn out_of_bounds(head: &RequestHead) -> Option<Problem> {
-    let uri_bytes = head.uri.path_and_query().map_or(0, |text| text.as_str().len());
-    if uri_bytes > URI_BYTES_MAX {
-        return Some(Problem::UriTooLong { max: URI_BYTES_MAX });
-    }
-    // TRACE would echo credentials, CONNECT would make a proxy of us.
-    let refused = head.method == Method::TRACE || head.method == Method::CONNECT;
-    refused.then_some(Problem::MethodNotAllowed(super::endpoint::READ))
 }
 
 fn route_of(head: &RequestHead) -> &'static str {

@@ -99,7 +99,7 @@ async fn ask_with(
     let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
     let response = service(settings)
         .edge()
-        .answer(Ipv4Addr::LOCALHOST.into(), request.body(body).unwrap())
+        .answer(IpAddr::from(Ipv4Addr::LOCALHOST), request.body(body).unwrap())
         .await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

@@ -12,6 +12,7 @@ use warp::{Filter, Rejection, filters::BoxedFilter};
 use super::{
     Api,
     body::Body,
+    bounds::failures::leads_nowhere,
     problem::{Answer, Problem},
     reply::{self, Response},
     request_context::{Call, RequestHead},
@@ -182,6 +183,44 @@ where
     }
 }
 
+/// The secret that a browser comes with.
+type Secret = for<'a> fn(&'a Call) -> Option<Cow<'a, str>>;
+
+/// A page's route that browsers reach without a credential, by a secret of ours: those that come with none of ours too
+/// often are refused, by address.
+pub(crate) fn secret_route<F>(
+    api: &Arc<Api>,
+    endpoint: &'static Endpoint,
+    secret: Secret,
+    handler: fn(Arc<Api>, Call) -> F,
+) -> Route
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let api = Arc::clone(api);
+    let filter = on(endpoint)
+        .then(move |call: Call| {
+            let api = Arc::clone(&api);
+            async move {
+                let head = Arc::clone(&call.head);
+                let is_known = || secret(&call).is_some_and(|secret| api.manager.has_made(&secret));
+                let work = handler(Arc::clone(&api), call.clone());
+                let answer = api
+                    .bounds
+                    .strays
+                    .watch(&head, is_known, leads_nowhere, work)
+                    .await;
+                answer.unwrap_or_else(|problem| as_page(problem, &head))
+            }
+        })
+        .boxed();
+    Route {
+        endpoint,
+        filter,
+        at_hand: None,
+    }
+}
+
 /// A route that looks at nothing but the path and cannot fail.
 pub(crate) fn bare_route<F>(
     endpoint: &'static Endpoint,
@@ -213,11 +252,9 @@ where
         .and(warp::body::stream())
         .then(move |call: Call, stream| {
             let (api, head) = (Arc::clone(&api), Arc::clone(&call.head));
-            let body = Body::new(stream);
-            let rest = body.rest();
+            let body = Body::new(stream).of(Arc::clone(&head));
             async move {
                 let answer = handler(api, call, body).await;
-                rest.discard().await;
                 answer.unwrap_or_else(|problem| show(problem, &head))
             }
         })

@@ -13,6 +13,10 @@ const DURATION: &str = "oauth_http_request_duration_seconds";
 /// Every metric of the HTTP side.
 pub const METRICS: &[Metric] = &[
     Metric::counter(REQUESTS, "Requests answered, by route template and status."),
+    Metric::counter(
+        super::bounds::refusals::REFUSED,
+        "Connections and requests refused because somebody takes more than their part, by reason.",
+    ),
     Metric::histogram(
         DURATION,
         "From a request's head to its answer's, by route template.",

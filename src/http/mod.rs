@@ -12,6 +12,7 @@ use warp::{Filter, filters::BoxedFilter};
 
 mod auth;
 mod body;
+mod bounds;
 mod catalogue;
 mod connection;
 mod cors;
@@ -38,6 +39,7 @@ pub use server::serve;
 
 use crate::jose::PublishedKeys;
 use auth::user_jwt::UserJwt;
+use bounds::{Bounds, open_connections::OpenConnections, refusals::Refusals};
 use edge::Edge;
 use endpoint::{Endpoint, Route};
 use reply::Response;
@@ -58,6 +60,8 @@ pub(crate) struct Api {
     pub(crate) manager: OAuthManager,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) users: UserJwt,
+    /// What one caller or address may take.
+    pub(crate) bounds: Bounds,
     now: Now,
 }
 
@@ -87,7 +91,8 @@ impl Api {
 #[derive(Clone)]
 pub struct HttpService {
     edge: Arc<Edge>,
-    limits: Limits,
+    settings: Arc<HttpSettings>,
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for HttpService {
@@ -104,14 +109,15 @@ impl HttpService {
         keys: Option<Arc<PublishedKeys>>,
         now: Now,
     ) -> Self {
-        let settings = Arc::new(settings);
+        let (settings, refusals) = (Arc::new(settings), Refusals::new());
         let api = Arc::new(Api {
             manager,
+            bounds: Bounds::new(&settings.limits, &refusals),
             users: UserJwt::new(settings.user_jwt.clone(), keys, Arc::clone(&now)),
             settings: Arc::clone(&settings),
             now: Arc::clone(&now),
         });
-        Self::of_routes(routes::all(&api), settings, now)
+        Self::of_bounded_routes(routes::all(&api), settings, refusals, now)
     }
 
     /// The operator's listener: `GET /metrics` and nothing else, with the same bounds on slow and rude clients.
@@ -120,6 +126,7 @@ impl HttpService {
             allowed_origins: Vec::new(),
             limits: Limits {
                 connections_max: SCRAPERS_MAX,
+                connections_per_address_max: SCRAPERS_MAX,
                 requests_max: SCRAPERS_MAX,
                 serving_threads: 1,
                 ..settings.limits.clone()
@@ -130,15 +137,30 @@ impl HttpService {
         Self::of_routes(vec![routes::metrics::show(scrape)], Arc::new(settings), now)
     }
 
-    fn of_routes(mut routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {
-        let limits = settings.limits.clone();
+    fn of_routes(routes: Vec<Route>, settings: Arc<HttpSettings>, now: Now) -> Self {
+        Self::of_bounded_routes(routes, settings, Refusals::new(), now)
+    }
+
+    fn of_bounded_routes(
+        mut routes: Vec<Route>,
+        settings: Arc<HttpSettings>,
+        refusals: Refusals,
+        now: Now,
+    ) -> Self {
         let at_hand = routes
             .iter_mut()
             .filter_map(|route| route.at_hand.take())
             .collect();
         Self {
-            edge: Arc::new(Edge::new(at_hand, table(routes), settings, now)),
-            limits,
+            edge: Arc::new(Edge::new(
+                at_hand,
+                table(routes),
+                Arc::clone(&settings),
+                refusals.clone(),
+                now,
+            )),
+            settings,
+            refusals,
         }
     }
 
@@ -147,7 +169,11 @@ impl HttpService {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits
+        &self.settings.limits
+    }
+
+    fn open_connections(&self) -> Arc<OpenConnections> {
+        OpenConnections::new(&self.settings, self.refusals.clone())
     }
 }
 

@@ -14,6 +14,7 @@ use oauth_manager_actors::domain::{
 };
 
 use super::{
+    bounds::{admission::RequestPermit, callers::Turn},
     endpoint::Captures,
     problem::Problem,
     query::Parameters,
@@ -41,6 +42,10 @@ pub(crate) struct RequestHead {
     pub(crate) route: OnceLock<&'static str>,
     /// The session it came with, once somebody has asked: pages say whose connections they show, errors too.
     pub(crate) session: OnceLock<Session>,
+    /// Its leave to be answered, where it is not answered at once.
+    pub(super) permit: OnceLock<RequestPermit>,
+    /// One of those that its caller may have under way, once it is known whose it is.
+    pub(super) turn: OnceLock<Turn>,
 }
 
 impl std::fmt::Debug for RequestHead {
@@ -75,6 +80,8 @@ impl RequestHead {
             headers,
             route: OnceLock::new(),
             session: OnceLock::new(),
+            permit: OnceLock::new(),
+            turn: OnceLock::new(),
         }
     }
 

@@ -1,27 +1,32 @@
-//! The accept loop: HTTP/1.1 only, bounded in connections and in everything a slow client could hold on to.
+//! The accept loop: HTTP/1.1 only, bounded in everything a slow client could hold on to; who may have how many connections
+//! is [`super::bounds::open_connections`]'s word.
 //!
 //! warp's own server has no read timeouts and its graceful stop waits without limit, so connections are served here,
 //! through hyper, each on one of the [`ServingThreads`]. Stopping: no new connections, idle ones closed, answers under way finished, and after the grace
 //! whoever is left is dropped.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::Either, stream::FuturesUnordered};
 use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
-    sync::Semaphore,
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     HttpService,
-    connection::{Progress, WatchedStream},
-    edge::Edge,
+    bounds::open_connections::{OpenConnection, OpenConnections},
+    connection::WatchedStream,
+    edge::{Client, Edge},
     serving_threads::ServingThreads,
     settings::Limits,
 };
@@ -38,10 +43,10 @@ pub async fn serve(listener: TcpListener, service: HttpService, stop: Cancellati
     let limits = service.limits().clone();
     let threads = ServingThreads::start(limits.serving_threads);
     let mut connections = JoinSet::new();
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let open = service.open_connections();
     tokio::select! {
         () = stop.cancelled() => {}
-        () = accept(&listener, &service, &threads, &mut connections, &permits, &stop) => {}
+        () = accept(&listener, &service, &threads, &mut connections, &open, &stop) => {}
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
@@ -59,11 +64,11 @@ async fn accept(
     service: &HttpService,
     threads: &ServingThreads,
     connections: &mut JoinSet<()>,
-    permits: &Arc<Semaphore>,
+    open_connections: &Arc<OpenConnections>,
     stop: &CancellationToken,
 ) {
-    // The semaphore is never closed: this ends with the task.
-    while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+    let mut is_failing = false;
+    loop {
         let accepted = listener.accept().await;
         // It is watched for by the thread that serves it.
         let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
@@ -71,26 +76,33 @@ async fn accept(
             Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
-                tracing::error!(%error, "connections cannot be accepted");
+                // Most likely there are no descriptors left: what waits for its client gives its own back.
+                let closed = open_connections.make_room();
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::error!(%error, closed, "connections cannot be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        is_failing = false;
+        let Some(open) = open_connections.admit(peer.ip(), stop).await else {
+            continue;
+        };
         let connection = Connection {
-            peer,
+            peer: peer.ip(),
             edge: service.edge(),
             limits: service.limits().clone(),
             answering: Handle::current(),
-            stop: stop.clone(),
         };
         let (thread, place) = threads.least_busy();
         let serving = async move {
-            let served = async { connection.serve(TcpStream::from_std(stream)?).await };
+            let served = async { connection.serve(TcpStream::from_std(stream)?, &open).await };
             if let Err(error) = served.await {
                 // Timeouts and clients that leave are everyday.
                 tracing::debug!(error = &*error, "a connection ended early");
             }
-            drop((permit, place));
+            drop((open, place));
         };
         connections.spawn_on(serving, &thread);
         // What has ended is let go of.
@@ -100,19 +112,22 @@ async fn accept(
 
 /// What a connection is served with.
 struct Connection {
-    peer: SocketAddr,
+    peer: IpAddr,
     edge: Arc<Edge>,
     limits: Limits,
     /// Where answers come from that are not at hand.
     answering: Handle,
-    stop: CancellationToken,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        open: &OpenConnection,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         // Small answers must not wait for more to come.
         let _ = stream.set_nodelay(true);
-        let progress = Progress::default();
+        let progress = open.progress.clone();
         let stream = WatchedStream::new(
             stream,
             progress.clone(),
@@ -121,7 +136,14 @@ impl Connection {
         );
         let service = service_fn(move |request: Request<Incoming>| {
             progress.request_came();
-            match self.edge.answer(self.peer.ip(), request) {
+            if !request.body().is_end_stream() {
+                progress.carries_body();
+            }
+            let client = Client {
+                ip: self.peer,
+                progress: Some(&progress),
+            };
+            match self.edge.answer(client, request) {
                 Either::Left(at_hand) => {
                     progress.answered();
                     Either::Left(at_hand.map(Ok))
@@ -144,14 +166,14 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         // In a set of one, so that it is looked at when it happens and not at every byte that comes and goes.
-        let mut stopped = FuturesUnordered::from_iter([self.stop.cancelled()]);
+        let mut closing = FuturesUnordered::from_iter([open.close.cancelled()]);
         tokio::select! {
             biased;
             ended = serving.as_mut() => ended?,
-            _ = stopped.next() => {
+            _ = closing.next() => if !open.progress.is_given_up() {
                 serving.as_mut().graceful_shutdown();
                 serving.await?;
-            }
+            },
         }
         Ok(())
     }

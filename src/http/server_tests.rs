@@ -1,5 +1,7 @@
 //! Slow and rude clients on real sockets: each is dropped within its bound, and good ones are not disturbed.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 use serde_json::json;
 use tokio::{
@@ -118,7 +120,7 @@ fn routes(limits: &Limits, waiting: watch::Sender<bool>) -> Vec<Route> {
         .and(warp::body::stream())
         .then(move |head: Arc<RequestHead>, stream| {
             let limits = limits.clone();
-            let body = Body::new(stream);
+            let body = Body::new(stream).of(Arc::clone(&head));
             async move {
                 match body.json::<serde_json::Value>(&head.headers, &limits).await {
                     Ok(value) => reply::ok(&value).unwrap(),
@@ -366,6 +368,92 @@ async fn limits_431_414_413_411() {
         said.starts_with("HTTP/1.1 413") && said.contains("payload_too_large"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_body_declared_too_large_is_413_before_it_comes() {
+    let server = start(|limits| limits.body_timeout = FOREVER * 3).await;
+    for length in [64 * 1024 + 1, 8 << 20, usize::MAX / 4] {
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let said = server.until_closed(head.as_bytes()).await;
+        assert!(
+            said.starts_with("HTTP/1.1 413") && said.contains("payload_too_large"),
+            "{length}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_body_too_large_sees_why_it_is_refused() {
+    let server = start(|limits| limits.body_timeout = FOREVER * 3).await;
+    let head =
+        "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8388608\r\n\r\n";
+    let said = server
+        .until_closed(&[head.as_bytes(), &vec![b' '; 8 << 20]].concat())
+        .await;
+    assert!(said.starts_with("HTTP/1.1 413"), "{said}");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_413_as_soon_as_it_is_too_large() {
+    let server = start(|limits| limits.body_timeout = FOREVER * 3).await;
+    let head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = [b"10000\r\n".to_vec(), vec![b' '; 0x1_0000], b"\r\n".to_vec()].concat();
+    // Its end never comes.
+    let said = server
+        .until_closed(&[head.as_bytes(), &chunk, b"1\r\n \r\n"].concat())
+        .await;
+    assert!(said.starts_with("HTTP/1.1 413"), "{said}");
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_their_bodies_keep_no_other_waiting() {
+    let server = start(|limits| {
+        limits.body_timeout = FOREVER * 3;
+        limits.requests_max = 1;
+    })
+    .await;
+    let head =
+        b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n\"he";
+    let mut unfinished = Vec::new();
+    for _ in 0..8 {
+        unfinished.push(server.connect(head).await);
+    }
+    let said = answer(&mut server.connect(HELLO_REQUEST).await).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    // And each is answered once it is whole.
+    for mut stream in unfinished {
+        stream.write_all(b"llo\"").await.unwrap();
+        let said = answer(&mut stream).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_nothing_gives_way_to_whoever_asks() {
+    let server = start(|limits| {
+        limits.header_timeout = FOREVER * 3;
+        limits.connections_max = 8;
+        limits.connections_per_address_max = 8;
+    })
+    .await;
+    let mut held = Vec::new();
+    for bytes in [&b""[..], b"GET /hello HTTP/1.1\r\nx: "] {
+        for _ in 0..20 {
+            held.push(server.connect(bytes).await);
+        }
+        let said = answer(&mut server.connect(HELLO_REQUEST).await).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+    for _ in 0..20 {
+        let mut kept = server.connect(HELLO_REQUEST).await;
+        answer(&mut kept).await;
+        held.push(kept);
+    }
+    let said = answer(&mut server.connect(HELLO_REQUEST).await).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
 }
 
 #[tokio::test]

@@ -41,12 +41,25 @@ pub struct ReturnPolicy {
 /// Bounds on what clients may take of us, and what we set against it.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections; the next one waits in the kernel's queue.
+    /// Open connections. For the next one, one that waits for its client is closed; if none does, it waits itself.
     pub connections_max: usize,
+    /// Of one address, or one IPv6 /64; a trusted proxy's are not counted.
+    pub connections_per_address_max: usize,
     /// Threads that serve connections, beside those that work on what is not at hand.
     pub serving_threads: usize,
     /// Requests being answered at once; the next one is told to come again.
     pub requests_max: usize,
+    /// Of one user; what is answered at hand does not count.
+    pub requests_per_user_max: usize,
+    /// Of one service; what is answered at hand does not count.
+    pub requests_per_service_max: usize,
+    /// Of one user, in all.
+    pub user_requests_per_minute: u32,
+    /// Connect flows that one service begins.
+    pub service_flows_per_minute: u32,
+    /// Credentials that do not hold, and as many links and callbacks that lead nowhere, of one address; the next are
+    /// refused.
+    pub failures_per_minute: u32,
     /// From the first byte of a request (or from connecting) to the end of its headers.
     pub header_timeout: Duration,
     /// For a whole body.
@@ -63,9 +76,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_per_address_max: 5_000,
             // One more than can run at once: while one waits for its processor, another's connections need not.
             serving_threads: std::thread::available_parallelism().map_or(1, NonZero::get) + 1,
             requests_max: 2_048,
+            requests_per_user_max: 128,
+            requests_per_service_max: 1_024,
+            user_requests_per_minute: 3_000,
+            service_flows_per_minute: 6_000,
+            failures_per_minute: 300,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),

@@ -32,6 +32,7 @@ mod isolation;
 mod keeping_alive;
 mod ledger;
 mod levels;
+mod limits;
 mod metrics;
 mod narrowing;
 mod odd_answers;

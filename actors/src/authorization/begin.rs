@@ -73,6 +73,7 @@ pub(crate) async fn begin(
     let stored = stored.ok_or(ServiceError::RateLimited {
         retry_after: shared.settings.authorization_lifetime / 10,
     })?;
+    shared.made.hold(&handle);
     Ok(BegunAuthorization {
         authorization_id: id,
         authorization_url: ours(shared, &["connect", &handle])?,

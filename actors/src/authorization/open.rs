@@ -87,12 +87,15 @@ pub(crate) async fn open(
         .await
         .map_err(|error| store_error(&error))?
     {
-        Commit::Done => Ok(ConnectRedirect {
-            authorization_id: flow.id,
-            browser,
-            location,
-            expires_at: flow.expires_at,
-        }),
+        Commit::Done => {
+            shared.made.hold(state.expose());
+            Ok(ConnectRedirect {
+                authorization_id: flow.id,
+                browser,
+                location,
+                expires_at: flow.expires_at,
+            })
+        }
         Commit::Fenced => Err(ServiceError::Expired {
             what: "this connect link",
         }),

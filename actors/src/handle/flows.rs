@@ -68,6 +68,12 @@ impl OAuthManager {
         .await
     }
 
+    /// Whether this node has lately made this secret of a link or a state: without asking anybody. `false` says nothing,
+    /// another node may have made it.
+    pub fn has_made(&self, secret: &str) -> bool {
+        self.shared.made.holds(secret)
+    }
+
     /// A browser opened a connect link; `held`: every flow cookie it sent.
     ///
     /// # Errors

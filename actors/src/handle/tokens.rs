@@ -36,6 +36,11 @@ impl OAuthManager {
         self.clients.authenticate(&self.shared, credential).await
     }
 
+    /// Whether this credential was good when this node last read it: without asking anybody.
+    pub fn knows_service(&self, credential: &ServiceCredential) -> bool {
+        self.clients.knows(&self.shared, credential)
+    }
+
     /// What `answer` makes of the token that was asked for, where its account has laid it out and the client with this
     /// credential may have it. `now` is when the request came. `None` says nothing but that
     /// [`issue_token`](Self::issue_token) is to be asked, which knows why.

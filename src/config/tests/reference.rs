@@ -30,6 +30,7 @@ fn the_commented_defaults_document_every_key() {
         "providers.acme",
         "providers.acme.errors",
         "residency",
+        "limits",
         "spool",
         "timings",
         "log",

@@ -8,8 +8,10 @@ use http::header;
 use oauth_manager_actors::domain::{
     caller::{Actor, RequestContext},
     client::{Policy, ServiceClient},
+    error::ServiceError,
     ids::{ProviderKey, Subject},
-    secret::ServiceCredential,
+    secret::{ServiceCredential, SessionToken},
+    session::Session,
 };
 
 use super::{Api, problem::Problem, request_context::RequestHead};
@@ -36,17 +38,64 @@ pub(crate) fn comes_with_session(head: &RequestHead) -> bool {
     !head.headers.contains_key(header::AUTHORIZATION)
 }
 
-/// The caller, proved.
+/// The caller, proved, with one more request under way from now on.
 pub(crate) async fn authenticate(api: &Api, head: &RequestHead) -> Result<Caller, Problem> {
     if comes_with_session(head) {
+        // To have come without a credential is no guess at one.
         return session_user(api, head).await.map(Caller::User);
     }
+    // Whether a user's token holds is found out without asking anybody.
+    let is_known = || service_credential(head).is_none_or(|service| api.manager.knows_service(&service));
+    let proving = prove(api, head);
+    let caller = api
+        .bounds
+        .credentials
+        .watch(head, is_known, is_refused, proving)
+        .await?;
+    begin(api, head, &caller)?;
+    Ok(caller)
+}
+
+async fn prove(api: &Api, head: &RequestHead) -> Result<Caller, Problem> {
     let credential = bearer(head)?;
     if credential.starts_with(SERVICE_PREFIX) {
         service::client(api, credential).await.map(Caller::Service)
     } else {
         api.users.subject(credential).await.map(Caller::User)
     }
+}
+
+/// The session that this cookie opens on our pages, with one more request of its user under way from now on.
+pub(crate) async fn session(
+    api: &Api,
+    head: &RequestHead,
+    cookie: &SessionToken,
+) -> Result<Session, Problem> {
+    let finding = async { api.manager.session(cookie).await.map_err(Problem::from) };
+    let session = api
+        .bounds
+        .credentials
+        .watch(head, || false, is_refused, finding)
+        .await?;
+    let _ = head.session.set(session.clone());
+    begin(api, head, &Caller::User(session.subject.clone()))?;
+    Ok(session)
+}
+
+fn begin(api: &Api, head: &RequestHead, caller: &Caller) -> Result<(), Problem> {
+    if head.turn.get().is_none() {
+        let turn = api.bounds.callers.begin(caller)?;
+        let _ = head.turn.set(turn);
+    }
+    Ok(())
+}
+
+/// Whether a credential does not hold.
+fn is_refused<T>(proved: &Result<T, Problem>) -> bool {
+    matches!(
+        proved,
+        Err(Problem::Service(ServiceError::Unauthenticated { .. }))
+    )
 }
 
 /// The service that calls; users are turned away.
@@ -90,7 +139,7 @@ async fn session_user(api: &Api, head: &RequestHead) -> Result<Subject, Problem>
         let token = head.header(&csrf::X_CSRF_TOKEN).unwrap_or_default();
         csrf::check(head, &cookie, token, &api.settings)?;
     }
-    Ok(api.manager.session(&cookie).await?.subject)
+    Ok(session(api, head, &cookie).await?.subject)
 }
 
 fn bearer(head: &RequestHead) -> Result<&str, Problem> {
@@ -147,8 +196,6 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use oauth_manager_actors::domain::error::ServiceError;
-
     use super::*;
 
     fn service(allow: &[&str], sessions: bool) -> Caller {

@@ -108,6 +108,9 @@ pub(crate) fn create(api: &Arc<Api>) -> Route {
 
 async fn begin(api: Arc<Api>, call: Call, body: Body) -> Answer {
     let caller = authenticate(&api, &call).await?;
+    if let Caller::Service(service) = &caller {
+        api.bounds.begin_flow(service)?;
+    }
     let body: CreateBody = body.json(&call.headers, &api.settings.limits).await?;
     let owner = caller.on_behalf_of(body.user.as_deref().map(subject).transpose()?)?;
     let request = read_request(&api, &caller, body)?;

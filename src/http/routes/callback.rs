@@ -3,7 +3,7 @@
 //! The query is read strictly: a parameter that may come once and comes twice, or a code beside an error, makes it
 //! conflicting, and the system refuses it. Nothing a provider wrote is shown or passed on, only codes made safe.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::StatusCode;
 use oauth_manager_actors::domain::{
@@ -20,7 +20,7 @@ use crate::{
     http::{
         Api,
         auth::{csrf, session_cookie},
-        endpoint::{Endpoint, GET, Route, as_page, route},
+        endpoint::{Endpoint, GET, Route, secret_route},
         problem::{Answer, Problem},
         query::Parameters,
         reply::{self, Response},
@@ -36,7 +36,11 @@ static RECEIVE: Endpoint = Endpoint {
 
 /// The browser is back.
 pub(crate) fn receive(api: &Arc<Api>) -> Route {
-    route(api, &RECEIVE, as_page, finish)
+    secret_route(api, &RECEIVE, state_of, finish)
+}
+
+fn state_of(call: &Call) -> Option<Cow<'_, str>> {
+    Some(call.query().ok()?.get("state")?.to_owned().into())
 }
 
 async fn finish(api: Arc<Api>, call: Call) -> Answer {

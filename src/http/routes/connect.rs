@@ -7,7 +7,7 @@ use oauth_manager_actors::domain::{caller::Actor, error::ServiceError, secret::C
 use crate::http::{
     Api,
     auth::session_cookie,
-    endpoint::{Endpoint, GET, Route, as_page, route},
+    endpoint::{Endpoint, GET, Route, secret_route},
     problem::Answer,
     reply,
     request_context::Call,
@@ -23,7 +23,7 @@ const HANDLE_CHARS_MAX: usize = 256;
 
 /// A browser opened a connect link.
 pub(crate) fn open(api: &Arc<Api>) -> Route {
-    route(api, &OPEN, as_page, send_to_provider)
+    secret_route(api, &OPEN, |call| Some(call.capture(0).into()), send_to_provider)
 }
 
 async fn send_to_provider(api: Arc<Api>, call: Call) -> Answer {

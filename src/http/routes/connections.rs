@@ -18,7 +18,7 @@ use oauth_manager_actors::domain::{
 use crate::{
     http::{
         Api,
-        auth::{csrf, session_cookie},
+        auth::{self, csrf, session_cookie},
         body::Body,
         catalogue::{Catalogue, features_of, integration_id, same_provider},
         endpoint::{Endpoint, POST, READ, Route, as_page, body_route, route},
@@ -77,8 +77,7 @@ impl Visitor {
 async fn visitor(api: &Api, head: &RequestHead) -> Result<Visitor, Problem> {
     let cookie = session_cookie::of(head, api.https())
         .ok_or_else(|| Problem::unauthenticated("open this page from your application"))?;
-    let session = api.manager.session(&cookie).await?;
-    let _ = head.session.set(session.clone());
+    let session = auth::session(api, head, &cookie).await?;
     Ok(Visitor { cookie, session })
 }
 

@@ -22,7 +22,7 @@ use crate::{
         auth::{authenticate_service, csrf, session_cookie},
         body::Body,
         catalogue::Catalogue,
-        endpoint::{Endpoint, GET, POST, READ, Route, as_json, as_page, body_route, route},
+        endpoint::{Endpoint, GET, POST, READ, Route, as_json, as_page, body_route, route, secret_route},
         problem::{Answer, Problem},
         query::subject,
         reply,
@@ -160,7 +160,12 @@ fn link_id(call: &Call) -> Option<Uuid> {
 
 /// Sends whoever opens a link to the application. Nothing is used up: mail scanners and previews open links, too.
 pub(crate) fn open(api: &Arc<Api>) -> Route {
-    route(api, &OPEN, as_page, send_to_application)
+    secret_route(
+        api,
+        &OPEN,
+        |call| Some(call.capture(0).into()),
+        send_to_application,
+    )
 }
 
 async fn send_to_application(api: Arc<Api>, call: Call) -> Answer {
