@@ -279,3 +279,29 @@ fn files_stay_small_and_are_named_for_what_they_hold() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+#[test]
+fn every_fault_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let mut all_sources = String::new();
+    for folder in ["src", "actors/src", "tests/it"] {
+        for path in sources(folder) {
+            all_sources.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let mut named = 0;
+    for row in rows.filter(|row| *row != "| input | tests |") {
+        let tests = row.rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            named += 1;
+            assert!(
+                all_sources.contains(&format!("fn {name}(")),
+                "no such test: {name}"
+            );
+        }
+    }
+    assert!(named > 50, "the table is not read: {named}");
+}
