@@ -20,6 +20,7 @@ mod consents;
 mod database_away;
 mod dev_mode;
 mod erasure;
+mod error_corpus;
 mod exchange;
 mod faults;
 mod feature_table;

@@ -9,6 +9,7 @@ use super::clock::Millis;
 use super::pkce::Challenge;
 use super::provider::Provider;
 use super::random;
+use super::request::Request;
 
 /// RFC 6749 recommends ten minutes at most, and all the providers keep to it.
 const CODE_LIFETIME_MS: Millis = 10 * 60 * 1000;
@@ -303,6 +304,24 @@ impl Ledger {
             .filter(|token| token.state == RefreshTokenState::Live);
         let access = || self.live_access_token(text, now).map(|(token, _)| token.grant);
         refresh.map(|token| token.grant).or_else(access)
+    }
+
+    /// Whose code or token a request presents, dead or alive.
+    pub fn account_presented_by(&self, request: &Request) -> Option<&Account> {
+        let code = request.field("code").and_then(|text| self.codes.get(text));
+        if let Some(code) = code {
+            return Some(&code.account);
+        }
+        let tokens = [
+            request.field("refresh_token"),
+            request.field("token"),
+            request.bearer_token(),
+        ];
+        let grant = tokens.into_iter().flatten().find_map(|text| {
+            let refresh = self.refresh_tokens.get(text).map(|token| token.grant);
+            refresh.or_else(|| self.access_tokens.get(text).map(|token| token.grant))
+        });
+        self.grants.get(&grant?).map(|grant| &*grant.account)
     }
 
     /// Ends the access tokens of a grant, not the grant.

@@ -243,6 +243,19 @@ impl Simulator {
             fault,
             times,
             only_if_sent: None,
+            only_for_account: None,
+        });
+    }
+
+    /// The next request to the endpoint that presents something of this account meets this fault; everybody else is served.
+    pub fn inject_for(&self, provider: Provider, endpoint: Endpoint, account: &str, fault: Fault) {
+        self.inject_rule(FaultRule {
+            provider,
+            endpoint,
+            fault,
+            times: 1,
+            only_if_sent: None,
+            only_for_account: Some(account.to_owned()),
         });
     }
 

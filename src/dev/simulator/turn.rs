@@ -110,7 +110,8 @@ fn arrive(shared: &Shared, request: &Request, target: Target<'_>) -> (u64, Vec<F
     let now = shared.clock.now();
     let mut world = shared.world();
     let sequence = world.recorder.begin(provider, endpoint, request, now);
-    let faults = world.faults.take(provider, endpoint, request);
+    let World { faults, ledger, .. } = &mut *world;
+    let faults = faults.take(provider, endpoint, request, ledger);
     if !faults.is_empty()
         && let Some(entry) = world.recorder.entry(sequence)
     {
