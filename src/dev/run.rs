@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::{
-    data_dir::DataDir,
+    data_dir::{DataDir, SIMULATOR_FILE},
     demo,
     postgres::{DatabaseSource, PostgresOptions, PrivatePostgres},
     simulated::provider_toml,
@@ -69,7 +69,7 @@ pub async fn run(
     // Both ports first: a taken one is told before anything is started.
     let listener = bind(options.port, "--port").await?;
     let simulator_listener = bind(options.simulator_port, "--simulator-port").await?;
-    let simulator = Simulator::start(simulator_listener, simulator_config(&options))
+    let simulator = Simulator::start(simulator_listener, simulator_config(&options, &data_dir))
         .context("the simulator does not start")?;
 
     let variables = env.vars();
@@ -163,7 +163,7 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("{flag} {port}: cannot listen on 127.0.0.1:{port}"))
 }
 
-fn simulator_config(options: &DevOptions) -> SimulatorConfig {
+fn simulator_config(options: &DevOptions, data_dir: &DataDir) -> SimulatorConfig {
     let consent = match options.consent {
         ConsentMode::Ask => Consent::Ask,
         ConsentMode::Auto => Consent::Auto,
@@ -175,6 +175,8 @@ fn simulator_config(options: &DevOptions) -> SimulatorConfig {
     };
     SimulatorConfig {
         settings,
+        // The database still has the accounts of earlier runs.
+        kept_in: Some(data_dir.path().join(SIMULATOR_FILE)),
         ..SimulatorConfig::default()
     }
 }

@@ -273,12 +273,30 @@ impl Bench<'_> {
                 });
                 let returning = self.leave(user).await;
                 let answer = self.arrive(user, returning).await;
+                let who = match answer.body["id"].as_str() {
+                    // Whoever has no channel is connected all the same, and told when the features are tried.
+                    Some(id) if phase == "userinfo" => self.verified(row, user, id).await,
+                    _ => who(&answer),
+                };
                 Seen {
-                    who: who(&answer),
+                    who,
                     ..Seen::default()
                 }
             }
         }
+    }
+
+    /// Whom a look at the account's features names when the provider says so again.
+    async fn verified(&self, row: &Row, user: &str, id: &str) -> String {
+        let simulator = &self.service.simulator;
+        simulator.inject_for(self.simulated, Endpoint::Api, user, row.fault());
+        let path = format!("/integrations/{id}/verify");
+        let verified = self.service.user(user).post(&path, json!({})).await;
+        let verified = verified.expect_status(200);
+        assert_eq!(verified["integration"]["status"], "active", "{verified:#}");
+        let mut features = verified["features"].as_array().unwrap().iter();
+        let named = features.find_map(|feature| feature["who_must_act"].as_str());
+        named.unwrap_or("nobody was told").to_owned()
     }
 
     /// Rows of one provider, one after the other. Whoever connects after one is the bystander of the next.
@@ -353,7 +371,14 @@ async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
     let providers: BTreeSet<String> = by_provider.keys().cloned().collect();
     let simulator = declared::simulator(&providers).await;
     let extra_toml = declared::toml(&simulator, &providers) + &options.extra_toml;
-    let service = Service::start_before(simulator, ServiceOptions { extra_toml, ..options }).await;
+    let service = Service::start_before(
+        simulator,
+        ServiceOptions {
+            extra_toml,
+            ..options
+        },
+    )
+    .await;
     let judged = join_all(by_provider.into_iter().map(|(provider, mut rows)| {
         let service = &service;
         async move {
@@ -370,6 +395,8 @@ async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
         }
     }))
     .await;
+    // Each row was said to somebody.
+    assert_eq!(service.simulator.pending_faults(), 0);
     service.stop().await;
     judged.into_iter().flatten().collect()
 }
@@ -383,8 +410,10 @@ async fn whatever_a_real_provider_answered_to_one_account_stops_no_other() {
         adjust: |settings| settings.breaker_interval = std::time::Duration::from_millis(40),
         ..ServiceOptions::default()
     };
-    let (others, client_faults) =
-        tokio::join!(judge(others, ServiceOptions::default()), judge(client_faults, soon));
+    let (others, client_faults) = tokio::join!(
+        judge(others, ServiceOptions::default()),
+        judge(client_faults, soon)
+    );
     let judged: Vec<_> = others.into_iter().chain(client_faults).collect();
     let text = measured(&judged);
     println!("{text}");

@@ -73,7 +73,9 @@ impl Archive {
     pub fn read(&self) -> io::Result<Option<Restored>> {
         let named = |error: &dyn std::fmt::Display| {
             let path = self.path.display();
-            io::Error::other(format!("{path}: {error}: remove it, and the accounts in it are gone"))
+            io::Error::other(format!(
+                "{path}: {error}: remove it, and the accounts in it are gone"
+            ))
         };
         match fs::read(&self.path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -107,7 +109,10 @@ impl Archive {
     }
 
     fn write_now(&self, state: &State) -> io::Result<()> {
-        let text = state.text.as_ref().map_err(io::Error::other)?;
+        let text = state
+            .text
+            .as_ref()
+            .map_err(|error| io::Error::other(error.to_string()))?;
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written < state.number {
             replace(&self.path, text.as_bytes())?;

@@ -4,7 +4,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::account::Account;
+use super::archive;
 use super::clock::Millis;
 use super::pkce::Challenge;
 use super::provider::Provider;
@@ -22,11 +25,11 @@ const REFRESH_TOKENS_PER_GRANT_MAX: usize = 4096;
 
 pub type Scopes = BTreeSet<String>;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GrantId(u64);
 
 /// One person's consent to one application.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Grant {
     pub provider: Provider,
     pub client_id: String,
@@ -39,7 +42,7 @@ pub struct Grant {
     refresh_tokens: VecDeque<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Code {
     pub provider: Provider,
     pub client_id: String,
@@ -58,7 +61,7 @@ pub struct Code {
     pub spent_on: Option<GrantId>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccessToken {
     pub grant: GrantId,
     pub scopes: Scopes,
@@ -66,7 +69,7 @@ pub struct AccessToken {
     pub expires_at: Option<Millis>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefreshToken {
     pub grant: GrantId,
     pub scopes: Scopes,
@@ -77,7 +80,7 @@ pub struct RefreshToken {
     pub successor: Option<(Millis, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshTokenState {
     Live,
     /// Replaced by a newer one, where the provider lets only the newest work.
@@ -106,10 +109,11 @@ pub enum CodeRefusal {
     VerifierUnexpected,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     grants: HashMap<GrantId, Grant>,
     /// Where a provider keeps one grant per person and application.
+    #[serde(with = "archive::pairs")]
     by_owner: HashMap<(Provider, String, String), GrantId>,
     codes: HashMap<String, Code>,
     access_tokens: HashMap<String, AccessToken>,
