@@ -61,7 +61,12 @@ pub(super) fn refine(error: &ErrorAnswer) -> Option<Refined> {
         return Some(named(FailureKind::Operator, number));
     }
     if let Some(suberror @ ("bad_token" | "token_expired")) = suberror {
-        return Some(Refined::new(FailureKind::DeadGrant, suberror));
+        // The number says why, where it is one about what was presented.
+        let number = first(error, |number| DEAD.contains(&number) && number != 9_002_313);
+        return Some(match number {
+            Some(number) => named(FailureKind::DeadGrant, number),
+            None => Refined::new(FailureKind::DeadGrant, suberror),
+        });
     }
     for (kind, table) in [
         (FailureKind::Passing, PASSING),
