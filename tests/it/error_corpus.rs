@@ -273,9 +273,9 @@ impl Bench<'_> {
                 });
                 let returning = self.leave(user).await;
                 let answer = self.arrive(user, returning).await;
-                let who = match answer.body["id"].as_str() {
-                    // Whoever has no channel is connected all the same, and told when the features are tried.
-                    Some(id) if phase == "userinfo" => self.verified(row, user, id).await,
+                // Whoever has no channel is connected all the same, and told when the features are tried.
+                let who = match answer.status {
+                    200 if phase == "userinfo" => self.verified(row, user, &answer.body).await,
                     _ => who(&answer),
                 };
                 Seen {
@@ -286,11 +286,19 @@ impl Bench<'_> {
         }
     }
 
-    /// Whom a look at the account's features names when the provider says so again.
-    async fn verified(&self, row: &Row, user: &str, id: &str) -> String {
-        let simulator = &self.service.simulator;
-        simulator.inject_for(self.simulated, Endpoint::Api, user, row.fault());
-        let path = format!("/integrations/{id}/verify");
+    /// Whom a look at the account's features names when the provider goes on saying so: each is tried once, and once more
+    /// with a new token.
+    async fn verified(&self, row: &Row, user: &str, integration: &Value) -> String {
+        let features = integration["features"].as_array().unwrap().len();
+        self.service.simulator.inject_rule(FaultRule {
+            provider: self.simulated,
+            endpoint: Endpoint::Api,
+            fault: row.fault(),
+            times: u32::try_from(2 * features).unwrap(),
+            only_if_sent: None,
+            only_for_account: Some(user.to_owned()),
+        });
+        let path = format!("/integrations/{}/verify", integration["id"].as_str().unwrap());
         let verified = self.service.user(user).post(&path, json!({})).await;
         let verified = verified.expect_status(200);
         assert_eq!(verified["integration"]["status"], "active", "{verified:#}");
@@ -395,8 +403,11 @@ async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
         }
     }))
     .await;
-    // Each row was said to somebody.
-    assert_eq!(service.simulator.pending_faults(), 0);
+    assert_eq!(
+        service.simulator.pending_faults(),
+        0,
+        "each row was said to somebody"
+    );
     service.stop().await;
     judged.into_iter().flatten().collect()
 }
