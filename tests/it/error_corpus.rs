@@ -5,9 +5,12 @@
 mod declared;
 mod page;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use oauth_manager::dev::simulator::{Endpoint, Fault, FaultRule, Provider};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,10 +23,15 @@ use self::{
 use crate::harness::{APPLICATION, Answer, Api, Browser, Service, ServiceOptions, eventually};
 
 const ROWS: &str = include_str!("../fixtures/provider_errors.jsonl");
+/// More would only wait for each other.
+const PROVIDERS_AT_ONCE: usize = 4;
 const PAGE: &str = include_str!("../../docs/providers/errors.md");
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Row {
+    /// Its place among them.
+    #[serde(default)]
+    number: usize,
     provider: String,
     phase: String,
     status: u16,
@@ -102,9 +110,11 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    ROWS.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    let read = |(number, line): (usize, &str)| Row {
+        number,
+        ..serde_json::from_str(line).unwrap()
+    };
+    ROWS.lines().enumerate().map(read).collect()
 }
 
 /// One provider of a running service.
@@ -112,8 +122,8 @@ struct Bench<'a> {
     service: &'a Service,
     provider: &'a str,
     simulated: Provider,
-    consumer: Api,
-    sql: tokio_postgres::Client,
+    consumer: &'a Api,
+    sql: &'a tokio_postgres::Client,
 }
 
 /// A connected account; its user bears the name of the account at the provider.
@@ -370,7 +380,7 @@ fn who(answer: &Answer) -> String {
     }
 }
 
-/// Every row through one service, the providers beside each other and each one's rows one after the other.
+/// Every row through one service, some providers beside each other and each one's rows one after the other.
 async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
     let mut by_provider: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
@@ -387,8 +397,12 @@ async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
         },
     )
     .await;
-    let judged = join_all(by_provider.into_iter().map(|(provider, mut rows)| {
-        let service = &service;
+    let (consumer, sql) = (service.service(&["*:*"]).await, service.sql().await);
+    let mut by_provider: Vec<_> = by_provider.into_iter().collect();
+    // Whoever has most to do begins.
+    by_provider.sort_by_key(|(_, rows)| Reverse(rows.len()));
+    let judged = stream::iter(by_provider).map(|(provider, mut rows)| {
+        let (service, consumer, sql) = (&service, &consumer, &sql);
         async move {
             // Whoever names a time to come again is left alone until then: nothing can follow it.
             rows.sort_by_key(Row::names_a_time);
@@ -396,13 +410,13 @@ async fn judge(rows: Vec<Row>, options: ServiceOptions) -> Vec<Judged> {
                 service,
                 provider: &provider,
                 simulated: simulated(&provider),
-                consumer: service.service(&["*:*"]).await,
-                sql: service.sql().await,
+                consumer,
+                sql,
             };
             bench.judge(rows).await
         }
-    }))
-    .await;
+    });
+    let judged: Vec<_> = judged.buffer_unordered(PROVIDERS_AT_ONCE).collect().await;
     assert_eq!(
         service.simulator.pending_faults(),
         0,
@@ -425,7 +439,8 @@ async fn whatever_a_real_provider_answered_to_one_account_stops_no_other() {
         judge(others, ServiceOptions::default()),
         judge(client_faults, soon)
     );
-    let judged: Vec<_> = others.into_iter().chain(client_faults).collect();
+    let mut judged: Vec<_> = others.into_iter().chain(client_faults).collect();
+    judged.sort_by_key(|one| one.row.number);
     let text = measured(&judged);
     println!("{text}");
     for one in judged.iter().filter(|one| !one.is_right()) {
