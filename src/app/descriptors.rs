@@ -30,16 +30,20 @@ pub struct TooFewDescriptors {
     pub reserve: usize,
 }
 
-/// Raises the limit as far as this process may, and says how many connections of clients there is room for.
+/// Raises the limit as far as this process may: how many connections of clients there is room for.
 ///
 /// # Errors
 /// There is no room even for what the service needs for itself.
 pub(super) fn connections_max(config: &Config) -> Result<usize, TooFewDescriptors> {
-    let (limit, reserve) = (raised(), reserve(config));
-    let connections = share(limit, reserve, config.server.max_connections)?;
+    share(raised(), reserve(config), config.server.max_connections)
+}
+
+/// Says how the process' files are shared out; only once the start has succeeded, so that a refused one is a single line.
+pub(super) fn tell(config: &Config, connections: usize) {
+    let limit = raised();
     tracing::info!(
         descriptors = limit,
-        reserve,
+        reserve = reserve(config),
         connections,
         "file descriptors: some are kept for the database, providers and spool, the rest is for connections"
     );
@@ -50,7 +54,6 @@ pub(super) fn connections_max(config: &Config) -> Result<usize, TooFewDescriptor
             "fewer connections than server.max_connections: this process may open only {limit} files (ulimit -n)"
         );
     }
-    Ok(connections)
 }
 
 /// As many as are wanted, if they fit beside what is kept back.

@@ -115,6 +115,7 @@ impl Running {
         let service = http::HttpService::new(manager.clone(), settings, jwks::published(config)?, now);
         let address = listener.local_addr().context("the listener has no address")?;
         tasks.spawn(http::serve(listener, service, stop_http.clone()));
+        descriptors::tell(config, connections_max);
         tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");
         if config.server.is_development() {
             tracing::warn!(

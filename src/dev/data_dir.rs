@@ -11,6 +11,8 @@ use anyhow::Context as _;
 
 /// Where things are kept unless the developer says otherwise.
 const DEFAULT: &str = ".dev";
+/// What the simulated providers know.
+pub(super) const SIMULATOR_FILE: &str = "simulator.json";
 /// Read and written by the developer alone.
 const PRIVATE: u32 = 0o600;
 
@@ -79,6 +81,7 @@ impl DataDir {
             "encryption.key",
             "auth.secret",
             "credentials.json",
+            SIMULATOR_FILE,
         ] {
             let path = self.path.join(name);
             let removed = if path.is_dir() {

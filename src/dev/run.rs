@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    data_dir::DataDir,
+    data_dir::{DataDir, SIMULATOR_FILE},
     demo,
     postgres::{DatabaseSource, PostgresOptions, PrivatePostgres},
     simulated::provider_toml,
@@ -70,7 +70,7 @@ pub async fn run(
     let listener = bind(options.port, "--port").await?;
     let simulator_listener = bind(options.simulator_port, "--simulator-port").await?;
     let application_listener = beside(options.simulator_port).await?;
-    let simulator = Simulator::start(simulator_listener, simulator_config(&options))
+    let simulator = Simulator::start(simulator_listener, simulator_config(&options, &data_dir))
         .context("the simulator does not start")?;
 
     let variables = env.vars();
@@ -178,7 +178,7 @@ async fn beside(port: u16) -> anyhow::Result<TcpListener> {
     }
 }
 
-fn simulator_config(options: &DevOptions) -> SimulatorConfig {
+fn simulator_config(options: &DevOptions, data_dir: &DataDir) -> SimulatorConfig {
     let consent = match options.consent {
         ConsentMode::Ask => Consent::Ask,
         ConsentMode::Auto => Consent::Auto,
@@ -190,6 +190,8 @@ fn simulator_config(options: &DevOptions) -> SimulatorConfig {
     };
     SimulatorConfig {
         settings,
+        // The database still has the accounts of earlier runs.
+        kept_in: Some(data_dir.path().join(SIMULATOR_FILE)),
         ..SimulatorConfig::default()
     }
 }

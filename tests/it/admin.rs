@@ -154,7 +154,7 @@ async fn accounts_that_need_somebody_are_listed_with_why_since_when_and_whose() 
     };
     service
         .simulator
-        .inject(Provider::Microsoft, Endpoint::Refresh, fault, 1);
+        .inject(Provider::Microsoft, Endpoint::Refresh, fault, 1_000);
     let refused = service
         .user("linus")
         .post(&format!("/integrations/{weather}/refresh"), json!({}))

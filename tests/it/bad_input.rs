@@ -156,7 +156,7 @@ async fn bodies_are_bounded_typed_and_utf8() {
             .expect_problem(413, "payload_too_large");
         post(Some("text/plain"), padded(200 * 1024))
             .await
-            .expect_problem(400, "invalid_request");
+            .expect_problem(413, "payload_too_large");
     }
     // Credentials come before bodies: nobody makes us read much without one.
     let anonymous = service

@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::harness::{Api, Browser, Folder, eventually, http_client, program};
+use crate::harness::{Answer, Api, Browser, Folder, eventually, http_client, program};
 
 /// A first run makes a database cluster; that takes seconds on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -115,6 +115,16 @@ impl Dev {
         user.post(&path, confirmation).await.expect_status(200);
         let path = format!("/users/{}/token?provider={provider}", self.credentials["user"]);
         self.api("service_token").get(&path).await.expect_status(200);
+    }
+
+    /// Refreshes the user's account at this provider.
+    async fn refresh(&self, provider: &str) -> Answer {
+        let user = self.api("user_token");
+        let list = user.get("/integrations").await.expect_status(200);
+        let mut items = list["items"].as_array().unwrap().iter();
+        let account = items.find(|item| item["provider"] == provider).unwrap();
+        let path = format!("/integrations/{}/refresh", account["id"].as_str().unwrap());
+        user.post(&path, json!({})).await
     }
 
     async fn accounts(&self) -> usize {
@@ -243,6 +253,42 @@ async fn one_command_brings_everything_up_and_the_next_run_still_has_the_account
     let pid = postmaster(&data_dir).unwrap();
     dev.ends("INT").await;
     gone(pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_refreshed_by_the_run_after_a_stop_and_after_a_kill() {
+    let folder = Folder::new();
+    let data_dir = folder.path().join("data");
+    let arguments = ["--data-dir", data_dir.to_str().unwrap()];
+    let dev = Dev::start(folder.path(), &arguments, &data_dir).await;
+    for provider in ["google", "microsoft", "notion", "youtube"] {
+        dev.connect(provider).await;
+    }
+    let file = std::fs::metadata(data_dir.join("simulator.json")).unwrap();
+    assert_eq!(file.mode() & 0o777, 0o600);
+    dev.ends("INT").await;
+
+    // Notion's refresh token works once: its successor has to be known when the run is killed right after the answer.
+    let dev = Dev::start(folder.path(), &arguments, &data_dir).await;
+    for provider in ["google", "notion"] {
+        dev.refresh(provider).await.expect_status(200);
+    }
+    assert_eq!(dev.ends("KILL").await, None);
+    let dev = Dev::start(folder.path(), &arguments, &data_dir).await;
+    for provider in ["microsoft", "youtube", "notion"] {
+        dev.refresh(provider).await.expect_status(200);
+    }
+    // Positive control: the providers remember what was taken back, too.
+    let revoked = json!({ "provider": "microsoft" }).to_string();
+    let revoke = format!("{}/_sim/revoke", dev.credentials["simulator_url"]);
+    let told = http_client().post(revoke).body(revoked).send().await.unwrap();
+    assert_eq!(told.status(), 200);
+    assert_eq!(dev.ends("KILL").await, None);
+    let dev = Dev::start(folder.path(), &arguments, &data_dir).await;
+    dev.refresh("microsoft")
+        .await
+        .expect_problem(409, "reauth_required");
+    dev.ends("INT").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod database_away;
 mod database_tls;
 mod dev_mode;
 mod erasure;
+mod error_corpus;
 mod exchange;
 mod faults;
 mod feature_table;

@@ -8,8 +8,8 @@ use oauth_manager_actors::domain::client::Policy;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    APPLICATION, Api, Flow, Pretender, Program, Reply, Service, ServiceOptions, eventually, fresh_database,
-    http_client, logs, start_simulator,
+    APPLICATION, Api, Flow, Pretender, Program, Reply, Service, ServiceOptions, begin_on_our_page,
+    eventually, fresh_database, http_client, logs, start_simulator,
 };
 
 /// A configured provider whose discovery document comes from a server of the test's own.
@@ -264,19 +264,17 @@ async fn a_key_set_that_is_none_is_told_and_costs_nobody_else_a_refresh() {
     let (simulator, _) = first.stop().await;
     let service = Service::start_before(simulator, options).await;
     let admin = service.with_token(admin.token());
+    // Nobody is asked for a consent that could not be verified.
     for _ in 0..2 {
-        let mut flow = Flow::begin(&service, "ada", key).await;
-        let end = flow.arrive().await;
-        let confirmation = json!({ "confirmation": end.query("confirmation").unwrap() });
-        let refused = service
-            .user("ada")
-            .post(&format!("/authorizations/{}/confirm", flow.id), confirmation)
+        let request = json!({ "provider": key, "return_to": APPLICATION });
+        let begun = service.user("ada").post("/authorizations", request).await;
+        let begun = begun.expect_status(201);
+        let end = service
+            .browser()
+            .open(begun["authorization_url"].as_str().unwrap())
             .await;
-        let problem = refused.expect_problem(503, "provider_paused");
-        assert_eq!(
-            (&problem["who_must_act"], &problem["reason"]),
-            (&"operator".into(), &"jwks_unreadable".into())
-        );
+        assert_eq!(end.status, 503, "{end:?}");
+        assert!(end.body.contains("not yours to mend"), "{end:?}");
     }
     assert_eq!(lines_since(log, &["jwks_unreadable", "cannot be used"]).len(), 1);
     let shown = overview(&admin, key).await;
@@ -299,13 +297,8 @@ async fn the_operators_wrong_secret_is_not_the_users_to_mend() {
         .set_client_secret(Provider::Google, "another-secret-than-the-configured-one");
     // On our own page, where the application named no address.
     let mut browser = service.browser_of("ada").await;
-    let begun = service
-        .user("ada")
-        .post("/authorizations", json!({ "provider": "google" }))
-        .await;
-    let end = browser
-        .open(begun.expect_status(201)["authorization_url"].as_str().unwrap())
-        .await;
+    let begun = begin_on_our_page(&service, &mut browser, json!({ "provider": "google" })).await;
+    let end = browser.open(begun["authorization_url"].as_str().unwrap()).await;
     assert!(end.body.contains("not yours to mend"), "{end:?}");
     assert!(!end.body.contains("Please try again"), "{end:?}");
     // And to a program.

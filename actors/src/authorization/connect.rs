@@ -125,16 +125,15 @@ pub(super) async fn take_over(
     let mut fenced = 0;
     let mut exchanged = Cow::Borrowed(exchanged);
     loop {
-        match store(shared, provider, flow, &exchanged, context).await {
+        let is_reduced = matches!(exchanged, Cow::Owned(_));
+        match store(shared, provider, flow, &exchanged, is_reduced, context).await {
             Ok(Some(stored)) => return Ok(stored),
             Ok(None) if fenced < FENCED_MAX => fenced += 1,
             Ok(None) => return Err(ServiceError::Internal.into()),
             Err(Unstored::Store(StoreError::Unavailable(_))) if started.elapsed() < COMMIT_PATIENCE => {
                 tokio::time::sleep(COMMIT_PAUSE).await;
             }
-            Err(Unstored::Store(error @ StoreError::Refused { .. }))
-                if matches!(exchanged, Cow::Borrowed(_)) =>
-            {
+            Err(Unstored::Store(error @ StoreError::Refused { .. })) if !is_reduced => {
                 tracing::error!(
                     authorization.id = %flow.id, error = %error,
                     "the database refuses a grant as it is; its tokens are stored without what came with them"
@@ -240,13 +239,14 @@ impl From<Worse> for Unstored {
     }
 }
 
-/// Seals for the place reserved and stores; a grant of its own form is one that was brought down to what the database takes.
+/// Seals for the place reserved and stores. `is_reduced`: the grant was brought down to what the database takes.
 /// `None`: the place changed meanwhile; again.
 async fn store(
     shared: &Shared,
     provider: &Provider,
     flow: &StoredAuthorization,
-    exchanged: &Cow<'_, Exchanged>,
+    exchanged: &Exchanged,
+    is_reduced: bool,
     context: &RequestContext,
 ) -> Result<Option<StoredIntegration>, Unstored> {
     let integrations = &shared.ports.integrations;
@@ -261,7 +261,7 @@ async fn store(
     }
     let before = present.map(|row| row.standing.clone());
     let mut commit = commit_of(shared, provider, flow, exchanged, (reservation, granted), context)?;
-    if matches!(exchanged, Cow::Owned(_)) {
+    if is_reduced {
         commit.audit = unstorable::minimal(&commit.audit);
     }
     if integrations.commit_connect(&commit).await? == Commit::Fenced {

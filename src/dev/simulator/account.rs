@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::provider::Provider;
 
 /// One person at one provider. Every identifier is derived from provider and `key`, so it is the same in every run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Short name for tests and for `_sim_user`: `ada`.
     pub key: String,

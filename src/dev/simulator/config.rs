@@ -1,5 +1,6 @@
 //! How a simulator is set up, and what may be changed while it runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct SimulatorConfig {
     /// People besides the three that every provider knows.
     pub accounts: Vec<(Provider, Account)>,
     pub recorded_requests_max: usize,
+    /// The file in which what the providers know outlives the simulator; `None`: it is forgotten.
+    pub kept_in: Option<PathBuf>,
 }
 
 impl Default for SimulatorConfig {
@@ -41,6 +44,7 @@ impl Default for SimulatorConfig {
             clients: Vec::new(),
             accounts: Vec::new(),
             recorded_requests_max: RECORDED_REQUESTS_MAX,
+            kept_in: None,
         }
     }
 }

@@ -11,6 +11,17 @@
 //! | `POST /_sim/secret` | `{"provider", "client_secret"}` | the client's secret changes |
 //! | `POST /_sim/rotate-keys` | | the other key signs from now on |
 //! | `POST /_sim/advance` | `{"seconds"}` | the simulator's clock runs ahead |
+//!
+//! A fault reaches every request to its endpoint, or only those that present something of one account (`only_for_account`:
+//! key, subject or e-mail) or that hold one value (`only_if_sent`: a refresh token, a code, a client id). So one account's next
+//! refresh is answered with whatever a real provider was seen to say, and everybody else is served:
+//!
+//! ```json
+//! {"provider": "oidc", "endpoint": "refresh", "only_for_account": "ada",
+//!  "fault": {"kind": "answer", "status": 403, "headers": [["retry-after", "30"]], "body": "{\"error\": \"unauthorized_client\"}"}}
+//! ```
+//!
+//! With `"endpoint": "exchange"` it is the account's next flow that is answered so.
 
 use http::Method;
 use serde::Deserialize;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::gate::Gate;
 use super::id_token::IdTokenFlaw;
+use super::ledger::Ledger;
 use super::provider::{Endpoint, Provider};
 use super::request::Request;
 
@@ -24,7 +25,7 @@ pub enum Fault {
     PlainOauthError {
         code: String,
     },
-    /// Any answer at all.
+    /// Any answer at all, as it is given here: what a real provider was seen to say, independent of the dialects' tables.
     Answer {
         status: u16,
         #[serde(default = "json_content_type")]
@@ -210,6 +211,10 @@ pub struct FaultRule {
     /// Hits only requests that have this value in their fields, query or `Authorization` header.
     #[serde(default)]
     pub only_if_sent: Option<String>,
+    /// Hits only requests that present something of this account (key, subject or e-mail): a code, a refresh token, an access
+    /// token. Everybody else at the provider is served as ever.
+    #[serde(default)]
+    pub only_for_account: Option<String>,
 }
 
 fn once() -> u32 {
@@ -217,7 +222,7 @@ fn once() -> u32 {
 }
 
 impl FaultRule {
-    fn hits(&self, provider: Provider, endpoint: Endpoint, request: &Request) -> bool {
+    fn hits(&self, provider: Provider, endpoint: Endpoint, request: &Request, ledger: &Ledger) -> bool {
         let sent = |value: &str| {
             request
                 .fields
@@ -232,6 +237,10 @@ impl FaultRule {
         self.provider == provider
             && self.endpoint.covers(endpoint)
             && self.only_if_sent.as_deref().is_none_or(sent)
+            && self.only_for_account.as_deref().is_none_or(|hint| {
+                let account = ledger.account_presented_by(request);
+                account.is_some_and(|account| account.answers_to(hint))
+            })
     }
 }
 
@@ -254,11 +263,17 @@ impl FaultPlan {
         &self.rules
     }
 
-    pub fn take(&mut self, provider: Provider, endpoint: Endpoint, request: &Request) -> Vec<Fault> {
+    pub fn take(
+        &mut self,
+        provider: Provider,
+        endpoint: Endpoint,
+        request: &Request,
+        ledger: &Ledger,
+    ) -> Vec<Fault> {
         let Some(at) = self
             .rules
             .iter()
-            .position(|rule| rule.hits(provider, endpoint, request))
+            .position(|rule| rule.hits(provider, endpoint, request, ledger))
         else {
             return Vec::new();
         };

@@ -4,11 +4,15 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::account::Account;
+use super::archive;
 use super::clock::Millis;
 use super::pkce::Challenge;
 use super::provider::Provider;
 use super::random;
+use super::request::Request;
 
 /// RFC 6749 recommends ten minutes at most, and all the providers keep to it.
 const CODE_LIFETIME_MS: Millis = 10 * 60 * 1000;
@@ -21,11 +25,11 @@ const REFRESH_TOKENS_PER_GRANT_MAX: usize = 4096;
 
 pub type Scopes = BTreeSet<String>;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GrantId(u64);
 
 /// One person's consent to one application.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Grant {
     pub provider: Provider,
     pub client_id: String,
@@ -38,7 +42,7 @@ pub struct Grant {
     refresh_tokens: VecDeque<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Code {
     pub provider: Provider,
     pub client_id: String,
@@ -57,7 +61,7 @@ pub struct Code {
     pub spent_on: Option<GrantId>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccessToken {
     pub grant: GrantId,
     pub scopes: Scopes,
@@ -65,7 +69,7 @@ pub struct AccessToken {
     pub expires_at: Option<Millis>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefreshToken {
     pub grant: GrantId,
     pub scopes: Scopes,
@@ -76,7 +80,7 @@ pub struct RefreshToken {
     pub successor: Option<(Millis, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshTokenState {
     Live,
     /// Replaced by a newer one, where the provider lets only the newest work.
@@ -105,10 +109,11 @@ pub enum CodeRefusal {
     VerifierUnexpected,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     grants: HashMap<GrantId, Grant>,
     /// Where a provider keeps one grant per person and application.
+    #[serde(with = "archive::pairs")]
     by_owner: HashMap<(Provider, String, String), GrantId>,
     codes: HashMap<String, Code>,
     access_tokens: HashMap<String, AccessToken>,
@@ -303,6 +308,24 @@ impl Ledger {
             .filter(|token| token.state == RefreshTokenState::Live);
         let access = || self.live_access_token(text, now).map(|(token, _)| token.grant);
         refresh.map(|token| token.grant).or_else(access)
+    }
+
+    /// Whose code or token a request presents, dead or alive.
+    pub fn account_presented_by(&self, request: &Request) -> Option<&Account> {
+        let code = request.field("code").and_then(|text| self.codes.get(text));
+        if let Some(code) = code {
+            return Some(&code.account);
+        }
+        let tokens = [
+            request.field("refresh_token"),
+            request.field("token"),
+            request.bearer_token(),
+        ];
+        let grant = tokens.into_iter().flatten().find_map(|text| {
+            let refresh = self.refresh_tokens.get(text).map(|token| token.grant);
+            refresh.or_else(|| self.access_tokens.get(text).map(|token| token.grant))
+        });
+        self.grants.get(&grant?).map(|grant| &*grant.account)
     }
 
     /// Ends the access tokens of a grant, not the grant.

@@ -10,11 +10,13 @@
 //! routes      path -> dialect     fault/gate  what goes wrong, and when
 //! google, microsoft, notion, oidc the dialects;  authorize + consent_page  what they share in front of people
 //! world       state: ledger (codes, grants, tokens), recorder, fault plan; one lock, never held across an await
+//! archive     the ledger on disk, if it is to outlive the simulator
 //! control     /_sim: the same controls over HTTP
 //! ```
 
 mod account;
 mod answer;
+mod archive;
 mod authorize;
 mod client_auth;
 mod clock;
@@ -68,6 +70,7 @@ pub use self::recorder::{Outcome, RecordedRequest};
 pub use self::request::Pairs;
 pub use self::security_event::SecurityEvent;
 
+use self::archive::Archive;
 use self::turn::Shared;
 use self::world::World;
 
@@ -84,7 +87,7 @@ impl Simulator {
     ///
     /// # Errors
     ///
-    /// When the listener has no address, or that makes no URL.
+    /// When the listener has no address, or that makes no URL; when what an earlier run left cannot be read.
     pub fn start(listener: TcpListener, config: SimulatorConfig) -> io::Result<Self> {
         let url = match config.public_url.clone() {
             Some(url) => url,
@@ -92,12 +95,13 @@ impl Simulator {
         };
         let base = url.as_str().trim_end_matches('/').to_owned();
         let keys = self::keys::Keys::load()?;
-        let shared = Arc::new(Shared::new(
-            base,
-            keys,
-            CancellationToken::new(),
-            World::new(config),
-        ));
+        let archive = config.kept_in.clone().map(Archive::at);
+        let mut world = World::new(config);
+        if let Some(restored) = archive.as_ref().map(Archive::read).transpose()?.flatten() {
+            world.restore(restored);
+        }
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared::new(base, keys, stop, world, archive));
         let tracker = TaskTracker::new();
         tracker.spawn(server::accept(listener, Arc::clone(&shared), tracker.clone()));
         Ok(Self { shared, tracker, url })
@@ -243,6 +247,19 @@ impl Simulator {
             fault,
             times,
             only_if_sent: None,
+            only_for_account: None,
+        });
+    }
+
+    /// The next request to the endpoint that presents something of this account meets this fault; everybody else is served.
+    pub fn inject_for(&self, provider: Provider, endpoint: Endpoint, account: &str, fault: Fault) {
+        self.inject_rule(FaultRule {
+            provider,
+            endpoint,
+            fault,
+            times: 1,
+            only_if_sent: None,
+            only_for_account: Some(account.to_owned()),
         });
     }
 

@@ -76,6 +76,19 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether codes, grants or tokens may be others after a request to it.
+    pub fn changes_what_is_known(self) -> bool {
+        match self {
+            Self::Authorize
+            | Self::Token
+            | Self::Exchange
+            | Self::Refresh
+            | Self::UnknownGrant
+            | Self::Revoke => true,
+            Self::Introspect | Self::Userinfo | Self::Discovery | Self::Jwks | Self::Api => false,
+        }
+    }
+
     /// Does a rule or filter for `self` cover a request to `actual`?
     pub fn covers(self, actual: Self) -> bool {
         self == actual

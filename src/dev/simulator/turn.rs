@@ -1,13 +1,14 @@
 //! One request from arrival to answer: record, faults, work, signature, more faults, record.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::Response;
+use http::{Method, Response};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, AnswerBody, ReplyBody};
+use super::archive::Archive;
 use super::clock::Clock;
 use super::fault::Fault;
 use super::keys::Keys;
@@ -28,6 +29,7 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// Counts changes of the record, for those who wait for one.
     pub changes: watch::Sender<u64>,
+    archive: Option<Arc<Archive>>,
     world: Mutex<World>,
 }
 
@@ -42,13 +44,20 @@ pub enum Ending {
 }
 
 impl Shared {
-    pub fn new(base: String, keys: Keys, stop: CancellationToken, world: World) -> Self {
+    pub fn new(
+        base: String,
+        keys: Keys,
+        stop: CancellationToken,
+        world: World,
+        archive: Option<Archive>,
+    ) -> Self {
         Self {
             base,
             keys,
             clock: Clock::default(),
             stop,
             changes: watch::Sender::new(0),
+            archive: archive.map(Arc::new),
             world: Mutex::new(world),
         }
     }
@@ -58,6 +67,14 @@ impl Shared {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes down what the providers know, if it is to outlive them.
+    async fn keep(&self) {
+        if let Some(archive) = &self.archive {
+            let state = Archive::state(&mut self.world());
+            archive.write(state).await;
+        }
+    }
+
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -65,7 +82,11 @@ impl Shared {
 
 pub async fn take(shared: &Shared, request: &Request) -> Ending {
     if request.path.starts_with("/_sim") {
-        return Ending::Reply(control::control(shared, request).respond());
+        let answer = control::control(shared, request);
+        if request.method == Method::POST {
+            shared.keep().await;
+        }
+        return Ending::Reply(answer.respond());
     }
     if request.path == "/" {
         let page = consent_page::index(shared.world().accounts(Provider::Google));
@@ -110,7 +131,8 @@ fn arrive(shared: &Shared, request: &Request, target: Target<'_>) -> (u64, Vec<F
     let now = shared.clock.now();
     let mut world = shared.world();
     let sequence = world.recorder.begin(provider, endpoint, request, now);
-    let faults = world.faults.take(provider, endpoint, request);
+    let World { faults, ledger, .. } = &mut *world;
+    let faults = faults.take(provider, endpoint, request, ledger);
     if !faults.is_empty()
         && let Some(entry) = world.recorder.entry(sequence)
     {
@@ -144,6 +166,9 @@ async fn serve(
         }
     }
     let answer = work(shared, request, target, sequence, faults);
+    if target.endpoint.changes_what_is_known() {
+        shared.keep().await;
+    }
     for fault in faults {
         match fault {
             Fault::LoseAnswer => return Ending::Drop,

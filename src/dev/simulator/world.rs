@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::{self, Account};
+use super::archive::{ClientSecret, Restored};
 use super::clock::Millis;
 use super::config::{Client, Settings, SimulatorConfig};
 use super::fault::FaultPlan;
@@ -20,6 +21,8 @@ pub struct World {
     pub faults: FaultPlan,
     pub recorder: Recorder,
     pub rotation: KeyRotation,
+    /// How often it was written down.
+    pub states: u64,
     clients: Vec<Client>,
     accounts: HashMap<Provider, Vec<Arc<Account>>>,
 }
@@ -81,6 +84,7 @@ impl World {
             faults: FaultPlan::default(),
             recorder: Recorder::new(config.recorded_requests_max),
             rotation: KeyRotation::default(),
+            states: 0,
             clients,
             accounts,
         }
@@ -105,6 +109,28 @@ impl World {
             .filter(|client| client.provider == provider)
         {
             secret.clone_into(&mut client.client_secret);
+        }
+    }
+
+    pub fn client_secrets(&self) -> Vec<ClientSecret> {
+        let secret = |client: &Client| ClientSecret {
+            provider: client.provider,
+            client_id: client.client_id.clone(),
+            client_secret: client.client_secret.clone(),
+        };
+        self.clients.iter().map(secret).collect()
+    }
+
+    /// What an earlier run knew. Applications that are no longer registered stay so.
+    pub fn restore(&mut self, restored: Restored) {
+        self.ledger = restored.ledger;
+        for secret in restored.clients {
+            let known = self.clients.iter_mut().find(|client| {
+                (client.provider, client.client_id.as_str()) == (secret.provider, secret.client_id.as_str())
+            });
+            if let Some(client) = known {
+                client.client_secret = secret.client_secret;
+            }
         }
     }
 

@@ -56,7 +56,7 @@ fn hostile() -> impl Strategy<Value = String> {
         1 => any::<String>(),
         1 => (1_usize..3000).prop_map(|length| "x".repeat(length)),
         1 => (1_usize..700).prop_map(|length| "\u{1d518}".repeat(length)),
-        1 => (400_usize..700).prop_map(|count| (0..count).map(|n| format!("s{n} ")).collect()),
+        1 => (400_usize..700).prop_map(|count| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>().join(" ")),
     ];
     prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
 }

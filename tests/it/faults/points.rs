@@ -49,6 +49,7 @@ fn gate(cluster: &Cluster, class: Class, fault: fn(Gate) -> Fault) -> Gate {
         fault: fault(gate.clone()),
         times: 1,
         only_if_sent: Some(class.client_id()),
+        only_for_account: None,
     });
     gate
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        scope::ScopeSet,
+        scope::{Scope, ScopeSet},
         storable::{ISSUER_CHARS_MAX, METADATA_BYTES_MAX, SCOPES_MAX, TOKEN_TYPE_CHARS_MAX},
     },
     ports::store::{ConnectCommit, NewAuthorization, RefreshCommit, StoreError, StoreResult},
@@ -100,7 +100,7 @@ pub(super) fn connect(commit: &ConnectCommit) -> StoreResult<()> {
             .requested_scopes
             .iter()
             .chain(consent.granted_scopes.iter());
-        named.map(|scope| scope.as_str()).try_for_each(text)?;
+        named.map(Scope::as_str).try_for_each(text)?;
     }
     let id_length = account.id.chars().count();
     check(

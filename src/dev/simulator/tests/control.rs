@@ -45,6 +45,41 @@ async fn faults_can_be_planned_from_another_process() {
 }
 
 #[tokio::test]
+async fn any_answer_can_be_given_to_one_accounts_refresh_or_flow_and_to_nobody_else() {
+    let bench = bench().await;
+    let ada = bench.connect(Notion, &[("_sim_user", "ada")]).await;
+    let ben = bench.connect(Notion, &[("_sim_user", "ben")]).await;
+    let rule = |endpoint: &str| {
+        json!({
+            "provider": "notion", "endpoint": endpoint, "only_for_account": "ben",
+            "fault": {
+                "kind": "answer", "status": 418, "content_type": "text/plain",
+                "headers": [["retry-after", "0.529"]], "body": "no, {\"error\""
+            },
+        })
+    };
+    assert_eq!(bench.post_json("_sim/faults", rule("refresh")).await.status, 200);
+    let served = bench.refresh(Notion, text(&ada, "refresh_token")).await;
+    assert_eq!(served.status, 200);
+    let answered = bench.refresh(Notion, text(&ben, "refresh_token")).await;
+    assert_eq!(
+        (
+            answered.status,
+            answered.header("retry-after"),
+            answered.header("content-type"),
+            answered.text.as_str()
+        ),
+        (418, "0.529", "text/plain", "no, {\"error\"")
+    );
+    let again = bench.refresh(Notion, text(&ben, "refresh_token")).await;
+    assert_eq!(again.status, 200, "once, and nothing was done");
+
+    assert_eq!(bench.post_json("_sim/faults", rule("exchange")).await.status, 200);
+    bench.connect(Notion, &[("_sim_user", "ada")]).await;
+    assert_eq!(bench.simulator.pending_faults(), 1, "it waits for ben's code");
+}
+
+#[tokio::test]
 async fn settings_revocation_and_records_are_at_hand() {
     let bench = bench().await;
     let settings = json!({ "access_token_lifetime": 60 });

@@ -1,5 +1,6 @@
 //! The simulator against plain HTTP over real sockets.
 
+mod archive;
 mod consent;
 mod control;
 mod faults;
