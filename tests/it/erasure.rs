@@ -281,7 +281,7 @@ async fn an_erasure_waits_for_a_provider_that_is_away_and_goes_on_by_itself() {
     let away = Fault::ServerError { status: 503 };
     service
         .simulator
-        .inject(Provider::Google, Endpoint::Revoke, away, 1);
+        .inject(Provider::Google, Endpoint::Revoke, away, 1_000);
 
     let report = service
         .user(ADA)
@@ -307,6 +307,7 @@ async fn an_erasure_waits_for_a_provider_that_is_away_and_goes_on_by_itself() {
     // Whoever noted it dies; the next attempt is brought forward, and another node goes on.
     let database_url = service.database_url.clone();
     let (simulator, _) = service.stop().await;
+    simulator.clear_faults();
     let service = Service::start_before(
         simulator,
         ServiceOptions {

@@ -414,14 +414,21 @@ async fn stray_callbacks_are_recorded_by_number() {
     let stray = format!("{}/api/v1/oauth/callback/google?code=a&state=b", service.base_url);
     for _ in 0..50 {
         let sent = join_all((0..40).map(|_| service.http.get(&stray).send())).await;
-        assert!(sent.into_iter().all(|answer| answer.unwrap().status() == 400));
+        // An address that goes on like this is refused, in the end.
+        assert!(
+            sent.into_iter()
+                .all(|answer| matches!(answer.unwrap().status().as_u16(), 400 | 429))
+        );
     }
     let end = flow.arrive().await;
     confirm(&service, "ada", &end).await.expect_status(200);
     // Nor does a used state of one's own serve to fill the audit.
     for _ in 0..10 {
         let sent = join_all((0..20).map(|_| service.http.get(flow.callback.clone()).send())).await;
-        assert!(sent.into_iter().all(|answer| answer.unwrap().status() == 400));
+        assert!(
+            sent.into_iter()
+                .all(|answer| matches!(answer.unwrap().status().as_u16(), 400 | 429))
+        );
     }
     let sql = service.sql().await;
     service.stop().await;

@@ -269,7 +269,8 @@ async fn a_spool_that_cannot_be_used_refuses_the_start_with_one_line() {
     let toml = toml.replace(scene.spool.to_str().unwrap(), inside.to_str().unwrap());
     let line = Program::new(&toml).run(&["serve"]).await.expect_refusal(78);
     assert!(
-        line.starts_with("error: spool.directory: ") && line.contains(&format!("{} cannot be used: ", inside.display())),
+        line.starts_with("error: spool.directory: ")
+            && line.contains(&format!("{} cannot be used: ", inside.display())),
         "{line}"
     );
 }

@@ -172,13 +172,13 @@ async fn a_claim_that_is_confirmed_past_its_lease_begins_no_call() {
     cluster.token(PAUSED, account).await.expect_status(200);
     // A connection on which the statement was never prepared asks for that first, and stores nothing: then the next.
     let mut is_claimed = false;
-    for _ in 0..20 {
+    for _ in 0..40 {
         cluster.nodes[PAUSED].way.hold_answers();
         let held = async {
             let stored = eventually("the claim is stored", || async {
                 cluster.is_claimed(account).await.then_some(())
             });
-            let stored = tokio::time::timeout(Duration::from_secs(1), stored).await.is_ok();
+            let stored = tokio::time::timeout(Duration::from_secs(2), stored).await.is_ok();
             if stored {
                 cluster.lease_runs_out(account).await;
             }

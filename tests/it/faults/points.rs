@@ -36,9 +36,9 @@ const POINTS: [Point; 5] = [
 ];
 
 /// A connection on which the statement was never prepared asks for that first, and stores nothing: then the next.
-const TRIES_MAX: usize = 20;
-/// Longer than a statement takes.
-const PATIENCE: Duration = Duration::from_millis(600);
+const TRIES_MAX: usize = 40;
+/// Longer than a statement takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The next refresh of this class waits, before the work or after it.
 fn gate(cluster: &Cluster, class: Class, fault: fn(Gate) -> Fault) -> Gate {
