@@ -34,6 +34,8 @@ use crate::http::{
 const CLOSING_PATIENCE: Duration = Duration::from_millis(20);
 /// Who owes us a body or takes an answer is left alone for this long: most need no longer.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// The same where its own address has its part already: the next one there would be refused in its stead.
+const SLOW_AFTER_AT_OWN_ADDRESS: Duration = Duration::from_millis(100);
 /// When there is no place, this part of all places is made at once, so that a flood does not have all connections looked
 /// through for each of its own.
 const PLACES_MADE: usize = 64;
@@ -193,10 +195,14 @@ impl OpenConnections {
     /// Closes a few of the connections that wait for their clients, of this address or of the one with the most; how many.
     fn close_waiting(&self, state: &mut State, of: Option<AddressBlock>) -> usize {
         let now = Instant::now();
+        let slow_after = match of {
+            Some(_) => SLOW_AFTER_AT_OWN_ADDRESS,
+            None => SLOW_AFTER,
+        };
         let waiting = state.connections.iter().filter_map(|(id, entry)| {
             let waits = entry.progress.waits()?;
             let is_meant = of.is_none_or(|address| address == entry.address);
-            (is_meant && gives_way(waits, now)).then_some((entry, waits, *id))
+            (is_meant && gives_way(waits, now, slow_after)).then_some((entry, waits, *id))
         });
         let rank = |entry: &Entry| {
             let connections = state
@@ -234,10 +240,10 @@ impl OpenConnections {
     }
 }
 
-fn gives_way(waits: Waits, now: Instant) -> bool {
+fn gives_way(waits: Waits, now: Instant, slow_after: Duration) -> bool {
     match waits.what {
         WaitsFor::Head | WaitsFor::Request => true,
-        WaitsFor::Client => now.saturating_duration_since(waits.since) >= SLOW_AFTER,
+        WaitsFor::Client => now.saturating_duration_since(waits.since) >= slow_after,
     }
 }
 

@@ -99,6 +99,17 @@ async fn who_owes_a_body_for_a_while_gives_way_and_who_does_not_take_an_answer_t
 }
 
 #[tokio::test]
+async fn at_an_address_that_has_its_part_who_owes_a_body_gives_way_sooner() {
+    let all = connections(4, 2);
+    let busy = at_work(&all, "192.0.2.1").await;
+    let slow = at_work(&all, "192.0.2.1").await;
+    slow.progress.awaits_body(Instant::now());
+    tokio::time::sleep(SLOW_AFTER_AT_OWN_ADDRESS).await;
+    assert!(admit(&all, "192.0.2.1").await.is_some());
+    assert!(slow.close.is_cancelled() && !busy.close.is_cancelled());
+}
+
+#[tokio::test]
 async fn who_is_at_work_is_waited_for() {
     let all = connections(1, 1);
     let busy = at_work(&all, "192.0.2.1").await;
