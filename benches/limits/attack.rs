@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -9,15 +10,18 @@ use tokio::{
 };
 
 use crate::{
-    harness::{http_client, user_token},
+    harness::{Api, http_client, user_token},
     service::Running,
 };
 
 /// Sockets of the attackers that hold connections.
 const IDLE: usize = 1_000;
 const BODIES: usize = 2_100;
-/// A callback each, again and again, of so many at once.
+/// Callers with callbacks that nobody awaits, and the pause of each between two: a thousand a second together.
 const STRAYS: usize = 16;
+const STRAY_PAUSE: Duration = Duration::from_millis(16);
+/// Of one user, each as fast as it is answered.
+const FORCING_LOOPS: usize = 4;
 /// A closed connection is opened again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -26,16 +30,23 @@ pub enum Attack {
     IdleSockets,
     UnfinishedBodies,
     StrayCallbacks,
+    ForcedRefreshes,
 }
 
 impl Attack {
-    pub const ALL: [Self; 3] = [Self::IdleSockets, Self::UnfinishedBodies, Self::StrayCallbacks];
+    pub const ALL: [Self; 4] = [
+        Self::IdleSockets,
+        Self::UnfinishedBodies,
+        Self::StrayCallbacks,
+        Self::ForcedRefreshes,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::IdleSockets => "idle sockets",
             Self::UnfinishedBodies => "unfinished bodies",
             Self::StrayCallbacks => "stray callbacks",
+            Self::ForcedRefreshes => "forced refreshes",
         }
     }
 
@@ -63,9 +74,24 @@ impl Attack {
                     let callback = format!("{}/api/v1/oauth/callback/google", service.base_url);
                     attackers.spawn(async move {
                         let http = http_client();
+                        let mut pace = tokio::time::interval(STRAY_PAUSE);
                         for number in 0_u64.. {
+                            pace.tick().await;
                             let url = format!("{callback}?code=x&state={caller:032x}{number:032x}");
                             let _ = http.get(url).send().await;
+                        }
+                    });
+                }
+            }
+            Self::ForcedRefreshes => {
+                let connected = service.around.connect("trudy", "google").await;
+                let path = format!("/integrations/{}/refresh", connected["id"].as_str().unwrap());
+                for _ in 0..FORCING_LOOPS {
+                    let path = path.clone();
+                    let trudy = Api::new(http_client(), &service.base_url, Some(user_token("trudy")));
+                    attackers.spawn(async move {
+                        loop {
+                            trudy.post(&path, json!({})).await;
                         }
                     });
                 }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, process::Stdio};
 
 use tokio::process::{Child, Command};
 
-use crate::harness::{Folder, Service, eventually, http_client};
+use crate::harness::{FORCED_REFRESH_INTERVAL, Folder, Service, eventually, http_client};
+
+/// Between two refreshes that the user of one account forces: short, so that everybody else can be measured by theirs.
+const FORCED_REFRESH_PAUSE: &str = "1s";
 
 /// The process, and the database and simulator around it.
 pub struct Running {
@@ -46,6 +49,7 @@ pub async fn start() -> Running {
     let process = Command::new("sh")
         .args(["-c", &serve])
         .current_dir(folder.path())
+        .env(FORCED_REFRESH_INTERVAL, FORCED_REFRESH_PAUSE)
         .stdout(Stdio::null())
         .stderr(log)
         .kill_on_drop(true)

@@ -30,29 +30,47 @@ pub struct TooFewDescriptors {
     pub reserve: usize,
 }
 
-/// Raises the limit as far as this process may: how many connections of clients there is room for.
-///
-/// # Errors
-/// There is no room even for what the service needs for itself.
-pub(super) fn connections_max(config: &Config) -> Result<usize, TooFewDescriptors> {
-    share(raised(), reserve(config), config.server.max_connections)
+/// How many connections of clients there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    limit: usize,
+    reserve: usize,
+    wanted: usize,
+    pub(super) connections_max: usize,
 }
 
-/// Says how the process' files are shared out; only once the start has succeeded, so that a refused one is a single line.
-pub(super) fn tell(config: &Config, connections: usize) {
-    let limit = raised();
-    tracing::info!(
-        descriptors = limit,
-        reserve = reserve(config),
-        connections,
-        "file descriptors: some are kept for the database, providers and spool, the rest is for connections"
-    );
-    if connections < config.server.max_connections {
-        tracing::warn!(
-            connections,
-            wanted = config.server.max_connections,
-            "fewer connections than server.max_connections: this process may open only {limit} files (ulimit -n)"
+impl Room {
+    /// Raises the limit as far as this process may.
+    ///
+    /// # Errors
+    /// There is no room even for what the service needs for itself.
+    pub(super) fn make(config: &Config) -> Result<Self, TooFewDescriptors> {
+        let (limit, reserve, wanted) = (raised(), reserve(config), config.server.max_connections);
+        let connections_max = share(limit, reserve, wanted)?;
+        Ok(Self {
+            limit,
+            reserve,
+            wanted,
+            connections_max,
+        })
+    }
+
+    /// Says so, once it is known that the service starts: a refused start is one line.
+    pub(super) fn tell(self) {
+        tracing::info!(
+            descriptors = self.limit,
+            reserve = self.reserve,
+            connections = self.connections_max,
+            "file descriptors: some are kept for the database, providers and spool, the rest is for connections"
         );
+        if self.connections_max < self.wanted {
+            tracing::warn!(
+                connections = self.connections_max,
+                wanted = self.wanted,
+                "fewer connections than server.max_connections: this process may open only {} files (ulimit -n)",
+                self.limit
+            );
+        }
     }
 }
 

@@ -89,7 +89,7 @@ impl Running {
         listener: TcpListener,
         adjust: impl FnOnce(&mut Settings),
     ) -> anyhow::Result<Self> {
-        let connections_max = descriptors::connections_max(config)?;
+        let room = descriptors::Room::make(config)?;
         let assembly = Assembly::new(config)?;
         let operators = Operators::bind(config).await?;
         let mut settings = mapping::actor_settings(config)?;
@@ -107,7 +107,7 @@ impl Running {
         );
         let clock = assembly.clock.clone();
         let now: http::Now = Arc::new(move || clock.now());
-        let settings = mapping::http_settings(config, connections_max)?;
+        let settings = mapping::http_settings(config, room.connections_max)?;
         let metrics_address = operators.as_ref().map(|operators| operators.address);
         if let Some(operators) = operators {
             operators.serve(&tasks, &settings, &manager, &assembly, &now, &stop_http);
@@ -115,8 +115,8 @@ impl Running {
         let service = http::HttpService::new(manager.clone(), settings, jwks::published(config)?, now);
         let address = listener.local_addr().context("the listener has no address")?;
         tasks.spawn(http::serve(listener, service, stop_http.clone()));
-        descriptors::tell(config, connections_max);
         tracing::info!(listen = %address, public_url = %config.server.public_url(), "listening");
+        room.tell();
         if config.server.is_development() {
             tracing::warn!(
                 "environment is development: http and loopback addresses are accepted; never use this for real accounts"

@@ -335,7 +335,18 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        // hyper looked for more while the answer was made, and does not look again before something comes: the wait for the
+        // next request begins here.
+        let is_waiting = this.awaited == Awaited::Request && !this.progress.is_answering();
+        if is_waiting
+            && this.deadline.is_none()
+            && let Poll::Ready(late) = this.watch_read(cx)
+        {
+            return Poll::Ready(late);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -323,6 +323,19 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_idle_after_its_first_answer_is_closed_in_its_own_time() {
+    let server = start(|limits| {
+        limits.header_timeout = FOREVER * 3;
+        limits.idle_timeout = SHORT;
+    })
+    .await;
+    for request in [HELLO_REQUEST, b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let said = server.until_closed(request).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_dropped() {
     let server = start(|limits| {
         limits.idle_timeout = SHORT;

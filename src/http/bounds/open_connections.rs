@@ -1,10 +1,10 @@
 //! Connections: how many there are, of whom, and which of them gives way when there is no place for a new one.
 //!
 //! One address may have a part of all there may be. When places run out, the address with the most connections loses one
-//! that waits for its client: first one that has sent no request, then one between two requests, then one that owes us
-//! the rest of a body or does not take its answer. So whoever holds connections open and asks for nothing shuts nobody
-//! out, not even others at their own address. Behind a trusted proxy everybody has one address: it has no part, and gives
-//! way last.
+//! that waits for its client: first one that has sent no request, then one between two requests, then one that has only
+//! just come, then one that owes us the rest of a body or does not take its answer. So whoever holds connections open and
+//! asks for nothing shuts nobody out, not even others at their own address. Behind a trusted proxy everybody has one
+//! address: it has no part, and gives way last.
 
 use std::{
     cmp::Reverse,
@@ -34,6 +34,10 @@ use crate::http::{
 const CLOSING_PATIENCE: Duration = Duration::from_millis(20);
 /// Who owes us a body or takes an answer is left alone for this long: most need no longer.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// The same where its own address has its part already: the next one there would be refused in its stead.
+const SLOW_AFTER_AT_OWN_ADDRESS: Duration = Duration::from_millis(100);
+/// A request follows its connection at once: whoever has just come is no silent one yet.
+const SILENT_AFTER: Duration = Duration::from_millis(250);
 /// When there is no place, this part of all places is made at once, so that a flood does not have all connections looked
 /// through for each of its own.
 const PLACES_MADE: usize = 64;
@@ -193,10 +197,15 @@ impl OpenConnections {
     /// Closes a few of the connections that wait for their clients, of this address or of the one with the most; how many.
     fn close_waiting(&self, state: &mut State, of: Option<AddressBlock>) -> usize {
         let now = Instant::now();
+        let slow_after = match of {
+            Some(_) => SLOW_AFTER_AT_OWN_ADDRESS,
+            None => SLOW_AFTER,
+        };
         let waiting = state.connections.iter().filter_map(|(id, entry)| {
             let waits = entry.progress.waits()?;
             let is_meant = of.is_none_or(|address| address == entry.address);
-            (is_meant && gives_way(waits, now)).then_some((entry, waits, *id))
+            let turn = gives_way(waits, now, slow_after).filter(|_| is_meant)?;
+            Some((entry, turn, waits.since, *id))
         });
         let rank = |entry: &Entry| {
             let connections = state
@@ -205,21 +214,21 @@ impl OpenConnections {
                 .map_or(0, |known| known.connections);
             (entry.is_trusted, Reverse(connections), entry.address)
         };
-        let mut chosen: Vec<(WaitsFor, Instant, u64)> = Vec::new();
+        let mut chosen: Vec<(Instant, u64)> = Vec::new();
         let mut first = None;
-        for (entry, waits, id) in waiting {
-            let rank = (rank(entry), waits.what);
+        for (entry, turn, since, id) in waiting {
+            let rank = (rank(entry), turn);
             if first.is_none_or(|first| rank < first) {
                 first = Some(rank);
                 chosen.clear();
             }
             if first == Some(rank) {
-                chosen.push((waits.what, waits.since, id));
+                chosen.push((since, id));
             }
         }
         chosen.sort_unstable();
         chosen.truncate((self.max / PLACES_MADE).max(1));
-        for (_, _, id) in &chosen {
+        for (_, id) in &chosen {
             if let Some(entry) = state.forget(*id) {
                 entry.progress.give_way();
                 entry.close.cancel();
@@ -234,10 +243,23 @@ impl OpenConnections {
     }
 }
 
-fn gives_way(waits: Waits, now: Instant) -> bool {
+/// When a connection gives way, soonest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Silent,
+    Idle,
+    /// Nothing has come of it yet, and it was hardly time.
+    New,
+    Slow,
+}
+
+fn gives_way(waits: Waits, now: Instant, slow_after: Duration) -> Option<Turn> {
+    let waited = now.saturating_duration_since(waits.since);
     match waits.what {
-        WaitsFor::Head | WaitsFor::Request => true,
-        WaitsFor::Client => now.saturating_duration_since(waits.since) >= SLOW_AFTER,
+        WaitsFor::Head if waited >= SILENT_AFTER => Some(Turn::Silent),
+        WaitsFor::Head => Some(Turn::New),
+        WaitsFor::Request => Some(Turn::Idle),
+        WaitsFor::Client => (waited >= slow_after).then_some(Turn::Slow),
     }
 }
 

@@ -53,16 +53,39 @@ async fn the_greediest_address_gives_way_with_its_oldest_silent_connection() {
     }
 }
 
+/// One between two requests.
+async fn idle(all: &Arc<OpenConnections>, ip: &str) -> OpenConnection {
+    let open = at_work(all, ip).await;
+    open.progress.answered();
+    open.progress.waits_for(WaitsFor::Request, Instant::now());
+    open
+}
+
 #[tokio::test]
 async fn what_has_sent_nothing_gives_way_before_what_is_between_two_requests() {
     let all = connections(2, 2);
-    let idle = at_work(&all, "192.0.2.1").await;
-    idle.progress.answered();
-    idle.progress.waits_for(WaitsFor::Request, Instant::now());
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    let idle = idle(&all, "192.0.2.1").await;
     let silent = admit(&all, "192.0.2.1").await.unwrap();
+    tokio::time::sleep(SILENT_AFTER).await;
     let _new = in_favour_of(&all, "192.0.2.1", silent).await;
     assert!(!idle.close.is_cancelled());
+}
+
+#[tokio::test]
+async fn whoever_has_just_come_stays_before_what_is_between_two_requests() {
+    let all = connections(64, 64);
+    let mut idle_ones = Vec::new();
+    for _ in 0..8 {
+        idle_ones.push(idle(&all, "192.0.2.1").await);
+    }
+    let state = || all.state();
+    let just_come = admit(&all, "192.0.2.1").await.unwrap();
+    assert_eq!(all.close_waiting(&mut state(), None), 1);
+    assert!(!just_come.close.is_cancelled());
+    idle_ones.clear();
+    // And if there is nobody else.
+    assert_eq!(all.close_waiting(&mut state(), None), 1);
+    assert!(just_come.close.is_cancelled());
 }
 
 #[tokio::test]
@@ -96,6 +119,17 @@ async fn who_owes_a_body_for_a_while_gives_way_and_who_does_not_take_an_answer_t
     let begun = Instant::now();
     let _new = in_favour_of(&all, "192.0.2.2", slow).await;
     assert!(begun.elapsed() >= SLOW_AFTER, "most need no longer");
+}
+
+#[tokio::test]
+async fn at_an_address_that_has_its_part_who_owes_a_body_gives_way_sooner() {
+    let all = connections(4, 2);
+    let busy = at_work(&all, "192.0.2.1").await;
+    let slow = at_work(&all, "192.0.2.1").await;
+    slow.progress.awaits_body(Instant::now());
+    tokio::time::sleep(SLOW_AFTER_AT_OWN_ADDRESS).await;
+    assert!(admit(&all, "192.0.2.1").await.is_some());
+    assert!(slow.close.is_cancelled() && !busy.close.is_cancelled());
 }
 
 #[tokio::test]
