@@ -95,10 +95,15 @@ fn routes(limits: &Limits, waiting: watch::Sender<bool>) -> Vec<Route> {
     let hello = head_of(&HELLO)
         .map(|_| reply::ok(&json!("hello")).unwrap())
         .boxed();
+    let told = waiting.clone();
     let slow = head_of(&SLOW)
-        .then(async |_| {
-            tokio::time::sleep(SHORT).await;
-            reply::ok(&json!("slow")).unwrap()
+        .then(move |_| {
+            let waiting = Waiting::begun(told.clone());
+            async move {
+                tokio::time::sleep(SHORT).await;
+                drop(waiting);
+                reply::ok(&json!("slow")).unwrap()
+            }
         })
         .boxed();
     let large = head_of(&LARGE)
@@ -501,11 +506,15 @@ async fn stopping_finishes_what_is_under_way_and_drops_who_lingers() {
     .await;
     let mut idle = server.connect(HELLO_REQUEST).await;
     answer(&mut idle).await;
-    let mut under_way = server.connect(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let stuck = server.connect(b"GET /hello HTTP/1.1\r\nx: ").await;
-    // Its answer tells that all three are accepted by now.
+    // Its answer tells that both are accepted by now.
     let mut last = server.connect(HELLO_REQUEST).await;
     answer(&mut last).await;
+    let mut under_way = server.connect(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    tokio::time::timeout(FOREVER, server.waiting.clone().wait_for(|waiting| *waiting))
+        .await
+        .expect("it never came")
+        .unwrap();
     server.stop.cancel();
     assert!(answer(&mut under_way).await.starts_with("HTTP/1.1 200"));
     assert_eq!(until_closed(idle).await, "");

@@ -41,11 +41,13 @@ mod operator;
 mod outages;
 mod pages;
 mod policy;
+#[cfg(feature = "system-tests")]
 mod pooler;
 mod provider_faults;
 mod provider_verdicts;
 mod proxies;
 mod readiness;
+#[cfg(feature = "system-tests")]
 mod real_browser;
 mod records;
 mod refresh_chain;
